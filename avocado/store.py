@@ -55,7 +55,7 @@ class SignalStore:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f"{path} is missing: the store is damaged, ingest this region again") from None
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(f"{path} is damaged ({error}): ingest this region again") from None
         if array.shape != shape or array.dtype != np.dtype(self.dtype):
             raise InputError(f"{path} holds {array.shape} {array.dtype}, store.json says {shape} {self.dtype}")
@@ -81,8 +81,8 @@ class SignalStore:
         signal, layout, chosen = self.signal(region), self.region(region), list(columns)
         out = np.empty((layout.n_bins, len(chosen)), dtype=np.float32)
         done = 0
-        for first in range(0, layout.n_blocks, _chunk_blocks(len(self.tracks))):
-            part = slice(first, first + _chunk_blocks(len(self.tracks)))
+        for first in range(0, layout.n_blocks, chunk_blocks(len(self.tracks))):
+            part = slice(first, first + chunk_blocks(len(self.tracks)))
             rows = signal[part][:, :, chosen][layout.mask[part]]
             out[done : done + len(rows)] = rows
             done += len(rows)
@@ -108,7 +108,7 @@ class SignalStore:
         return set(self.tracks["assay"])
 
 
-def _chunk_blocks(n_tracks: int) -> int:
+def chunk_blocks(n_tracks: int) -> int:
     """Blocks that make about 64 MB of signal, the unit of every pass over a store."""
     return max(1, (64 << 20) // (BLOCK_BINS * 2 * max(n_tracks, 1)))
 
@@ -135,23 +135,28 @@ def open_store(path: str | Path) -> SignalStore:
         assembly = Assembly(meta["assembly"]["name"], meta["assembly"]["sizes"])
         tracks = pd.DataFrame(meta["tracks"])
         return SignalStore(path, assembly, regions, tracks, meta["dtype"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}): ingest again") from None
 
 
 def write_region(directory: Path, region: Region, n_tracks: int, dtype: str, chunks: Iterable[np.ndarray]) -> None:
     """Write `<region>.npy` from chunks of whole blocks, each (blocks, 200, n_tracks), in order."""
-    with replacing(directory / f"{region.name}.npy") as temporary:
-        array = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.dtype(dtype), shape=(region.n_blocks, BLOCK_BINS, n_tracks)
+    done = 0
+    # written, not memory-mapped: a full disk is then an error and not a killed process
+    with replacing(directory / f"{region.name}.npy") as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file,
+            {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (region.n_blocks, BLOCK_BINS, n_tracks)},
         )
-        done = 0
         for chunk in chunks:
-            array[done : done + len(chunk)] = chunk
+            if chunk.shape[1:] != (BLOCK_BINS, n_tracks):
+                raise ValueError(f"region {region.name}: a chunk of shape {chunk.shape} for {n_tracks} tracks")
+            file.write(np.ascontiguousarray(chunk, dtype=dtype).data)
             done += len(chunk)
         if done != region.n_blocks:
             raise ValueError(f"region {region.name}: {done} of {region.n_blocks} blocks written")
-        array.flush()
 
 
 def write_metadata(
@@ -171,5 +176,5 @@ def _metadata(assembly: Assembly, regions: Iterable[Region], tracks: pd.DataFram
         "transform": TRANSFORM,
         "dtype": dtype,
         "regions": {r.name: [[s.chrom, s.start, s.end] for s in r.segments] for r in regions},
-        "tracks": json.loads(tracks.to_json(orient="records")),
+        "tracks": tracks.astype(object).where(tracks.notna(), None).to_dict(orient="records"),
     }

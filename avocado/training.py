@@ -1,0 +1,182 @@
+"""The LightningModule: what a step does, what each stage freezes, the learning-rate schedule, and exact resume."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from avocado.data import BlockBatch, TrackBatch, Tracks
+from avocado.errors import InputError
+from avocado.model import Network
+from avocado.optim import BlockAdam
+
+STAGES = ("pilot", "genome", "joint")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam for the network and the two small tables; lazy or dense Adam for the genome factors."""
+
+    learning_rate: float = 0.001
+    genome_learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0  # decoupled, on network, cell-type and assay factors
+    genome_weight_decay: float = 0.0  # decoupled, on genome factors, once per visit
+    genome_optimizer: str = "lazy"  # lazy: only the rows of the batch; dense: every row at every step, as in Keras
+    schedule: str = "cosine"
+    warmup: float = 0.02  # share of the steps during which the learning rate rises to its value
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"optimizer.schedule={self.schedule!r}: there is {', '.join(SCHEDULES)}")
+        if self.genome_optimizer not in ("lazy", "dense"):
+            raise InputError(f"optimizer.genome_optimizer={self.genome_optimizer!r}: there is lazy, dense")
+        for name in ("learning_rate", "genome_learning_rate", "eps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number above 0")
+
+    def factor(self, step: int, total: int) -> float:
+        """Learning rate at `step` of `total`, as a share of its peak."""
+        rise = self.warmup * total
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+@dataclass
+class History:
+    """Curves of one run: one entry per epoch for training, one per validation."""
+
+    train_mse: list[float] = field(default_factory=list)
+    val_epoch: list[int] = field(default_factory=list)
+    val_mse: list[float] = field(default_factory=list)
+
+
+class FactorizationModule(pl.LightningModule):
+    """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
+
+    network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
+    Optimization is manual because the genome factors are updated by rows that were gathered before the step.
+    """
+
+    def __init__(
+        self, network: Network, genome: Tensor, stage: str, optimizer: OptimizerConfig, seed: int, val: Tracks | None
+    ) -> None:
+        super().__init__()
+        if stage not in STAGES:
+            raise InputError(f"unknown stage '{stage}'; there is: {', '.join(STAGES)}")
+        self.automatic_optimization = False
+        self.network = network
+        self.dense = optimizer.genome_optimizer == "dense"
+        self.genome = torch.nn.Parameter(genome, requires_grad=self.dense)
+        self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
+        self.history = History()
+        self._squares = torch.zeros(2)
+        if stage == "genome":
+            network.requires_grad_(False)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The genome optimizer, and one for the shared parameters where they are trained."""
+        c = self.config
+        betas = (c.beta1, c.beta2)
+        if self.dense:
+            genome = torch.optim.Adam([self.genome], c.genome_learning_rate, betas, c.eps, fused=True)
+        else:
+            genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
+        if self.stage == "genome":
+            return [genome]
+        shared = torch.optim.AdamW(
+            self.network.parameters(), c.learning_rate, betas, c.eps, weight_decay=c.weight_decay, fused=True
+        )
+        return [genome, shared]
+
+    def on_train_epoch_start(self) -> None:
+        """Fix the random numbers of the epoch, so that a resumed run repeats the uninterrupted one."""
+        torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
+        self._squares = torch.zeros(2, device=self.device)
+
+    def training_step(self, batch: BlockBatch, batch_idx: int) -> None:
+        """One update of the batch's genome factors and, unless frozen, of the network."""
+        optimizers = self._optimizers()
+        step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        scale = self.config.factor(step, self._total_steps())
+        rows = self.genome[batch.blocks]
+        if not self.dense:
+            rows = rows.detach().requires_grad_()
+        squares = (self.network(rows, batch.cell, batch.assay) - batch.signal).square() * batch.real
+        total, count = squares.sum(), batch.real.sum()
+        (total / count).backward()
+        for optimizer, rate in zip(optimizers, self._rates(), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * scale
+            if isinstance(optimizer, BlockAdam):
+                assert rows.grad is not None
+                optimizer.step_rows(batch.blocks, rows, rows.grad)
+            else:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+        self._squares += torch.stack([total.detach(), count])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean squared error (arcsinh)."""
+        total, count = self._squares.tolist()
+        mse = total / count
+        if not math.isfinite(mse):
+            raise InputError(
+                f"training diverged in epoch {self.current_epoch}: the loss is {mse}; "
+                "lower optimizer.learning_rate and optimizer.genome_learning_rate"
+            )
+        self.history.train_mse.append(mse)
+        self.log("train/mse", mse, prog_bar=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of squared error per validation track."""
+        n_tracks = len(self.val.columns) if self.val is not None else 0
+        self._val_squares = torch.zeros(n_tracks, device=self.device, dtype=torch.float64)
+        self._val_count = torch.zeros((), device=self.device, dtype=torch.float64)
+
+    def validation_step(self, batch: TrackBatch, batch_idx: int) -> None:
+        """Add the squared errors of some blocks."""
+        assert self.val is not None
+        cell, assay = (torch.as_tensor(index, device=self.device) for index in (self.val.cell, self.val.assay))
+        imputed = self.network.predict(self.genome[batch.blocks], cell, assay)
+        squares = (imputed - batch.signal).square() * batch.real[..., None]
+        self._val_squares += squares.sum(dim=(0, 1))
+        self._val_count += batch.real.sum()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log MSE averaged over validation tracks (arcsinh)."""
+        if not self.trainer.sanity_checking:
+            mse = float((self._val_squares / self._val_count).mean())
+            self.history.val_epoch.append(self.current_epoch)
+            self.history.val_mse.append(mse)
+            self.log("val/mse", mse, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curves with the weights."""
+        checkpoint["history"] = vars(self.history)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the curves."""
+        self.history = History(**checkpoint["history"])
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        found = self.optimizers(use_pl_optimizer=False)
+        return found if isinstance(found, list) else [found]  # type: ignore[return-value]
+
+    def _rates(self) -> list[float]:
+        rates = [self.config.genome_learning_rate, self.config.learning_rate]
+        return rates[:1] if self.stage == "genome" else rates
+
+    def _total_steps(self) -> int:
+        return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
