@@ -6,11 +6,12 @@ One rule for gaps: a base without a value, or with NaN, counts as 0, and *then* 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -75,32 +76,66 @@ def read_bins(path: str | Path, segments: Iterable[Segment]) -> np.ndarray:
     return bins
 
 
-def write_bigwig(path: str | Path, assembly: Assembly, pieces: Iterable[tuple[Segment, np.ndarray]]) -> None:
-    """Write (segment, values) pieces, values of shape (n_bins,) in any unit, as a bigWig with zoom levels.
+@contextlib.contextmanager
+def bigwig_writer(path: str | Path, assembly: Assembly) -> Iterator[Callable[[Segment, np.ndarray], None]]:
+    """A bigWig with zoom levels, written piece by piece: yields `add(segment, values)`, values (n_bins,) in any unit.
 
-    The header has all chromosomes of the assembly. Pieces must come in the assembly's order and not overlap; they
-    are consumed one at a time. A last bin that overhangs its chromosome is clipped to it. Raises InputError for NaN,
-    infinite values and a full disk, ValueError for pieces out of order or of the wrong shape; nothing is left behind.
+    The header has all chromosomes of the assembly. Pieces must come in the assembly's order and not overlap. A last
+    bin that overhangs its chromosome is clipped to it. The file appears under its name when the context ends without
+    an error. Raises InputError for NaN, infinite values and a full disk, ValueError for pieces out of order or of the
+    wrong shape; nothing is left behind.
     """
     path = Path(path)
+    rank = {chrom: number for number, chrom in enumerate(assembly.sizes)}
     with replacing(path) as temporary:
         temporary.touch()  # raises what is wrong with the place; pyBigWig would crash the process
         file = pyBigWig.open(str(temporary), "w")
+        end = (-1, 0)
+
+        def add(segment: Segment, values: np.ndarray) -> None:
+            nonlocal end
+            _check_piece(assembly, segment, values)
+            if (rank[segment.chrom], segment.start) < end:
+                raise ValueError(f"pieces must be in the order of {assembly.name} without overlaps, got {segment}")
+            end = (rank[segment.chrom], segment.end)
+            for first in range(0, segment.n_bins, WRITE_BINS):
+                chunk = Segment(
+                    segment.chrom, segment.start + first, min(segment.start + first + WRITE_BINS, segment.end)
+                )
+                _require_space(temporary, chunk.n_bins)
+                _write_chunk(path, file, assembly, chunk, values[first : first + chunk.n_bins])
+
         with file:
             file.addHeader(list(assembly.sizes.items()))
-            for segment, values in _in_order(assembly, pieces):
-                for first in range(0, segment.n_bins, WRITE_BINS):
-                    chunk = Segment(
-                        segment.chrom, segment.start + first, min(segment.start + first + WRITE_BINS, segment.end)
-                    )
-                    _require_space(temporary, chunk.n_bins)
-                    _write_chunk(path, file, assembly, chunk, values[first : first + chunk.n_bins])
+            yield add
         try:
             incomplete = bool(_check_structure(temporary))
         except InputError:
             incomplete = True
         if incomplete:  # pyBigWig only prints to the terminal when the disk fills up
             raise InputError(f"cannot write {path}: the disk may be full; nothing was left behind")
+
+
+def write_bigwig(path: str | Path, assembly: Assembly, pieces: Iterable[tuple[Segment, np.ndarray]]) -> None:
+    """Write (segment, values) pieces, consumed one at a time, as a bigWig; see `bigwig_writer`."""
+    with bigwig_writer(path, assembly) as add:
+        for segment, values in pieces:
+            add(segment, values)
+
+
+def write_intervals(
+    path: Path, sizes: Mapping[str, int], intervals: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> None:
+    """A bigWig of variable resolution, as peak callers write them.
+
+    sizes: chromosome sizes in bp, in the order of the file. intervals: for each chromosome starts and ends in bp,
+    sorted and disjoint, and values without NaN, each (n,).
+    """
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader(list(sizes.items()), maxZooms=4)
+        for chrom in sizes:
+            starts, ends, values = intervals[chrom]
+            file.addEntries(np.full(len(starts), chrom), starts, ends=ends, values=values)
 
 
 def _check_structure(path: Path) -> list[str]:
@@ -197,19 +232,12 @@ def _read_chunk(path: Path, file, chunk: Segment) -> np.ndarray:
     return bases.reshape(-1, BIN_SIZE).mean(axis=1, dtype=np.float64)
 
 
-def _in_order(assembly: Assembly, pieces: Iterable[tuple[Segment, np.ndarray]]) -> Iterator[tuple[Segment, np.ndarray]]:
-    rank = {chrom: number for number, chrom in enumerate(assembly.sizes)}
-    end = (-1, 0)
-    for segment, values in pieces:
-        size = assembly.size(segment.chrom)
-        if (rank[segment.chrom], segment.start) < end:
-            raise ValueError(f"bigWig pieces must be in the order of {assembly.name} without overlaps, got {segment}")
-        if not 0 <= segment.start < segment.end or (segment.end - 1) * BIN_SIZE >= size:
-            raise ValueError(f"{segment} is empty or outside {segment.chrom}, which has {size:,} bp")
-        if values.shape != (segment.n_bins,):
-            raise ValueError(f"values of shape {values.shape} for {segment}, which has {segment.n_bins:,} bins")
-        yield segment, values
-        end = (rank[segment.chrom], segment.end)
+def _check_piece(assembly: Assembly, segment: Segment, values: np.ndarray) -> None:
+    size = assembly.size(segment.chrom)
+    if not 0 <= segment.start < segment.end or (segment.end - 1) * BIN_SIZE >= size:
+        raise ValueError(f"{segment} is empty or outside {segment.chrom}, which has {size:,} bp")
+    if values.shape != (segment.n_bins,):
+        raise ValueError(f"values of shape {values.shape} for {segment}, which has {segment.n_bins:,} bins")
 
 
 def _require_space(temporary: Path, n_bins: int) -> None:

@@ -1,4 +1,4 @@
-"""Writing the files of the demo compendium: a bigWig of variable resolution, GENCODE-like GTF, FANTOM5-like BED12."""
+"""Writing the files of the demo compendium: GENCODE-like GTF, FANTOM5-like BED12."""
 
 from __future__ import annotations
 
@@ -12,25 +12,6 @@ from avocado.landscape import Landscape
 
 EXON = 200  # bp
 EXON_SPACING = 4_000  # bp
-
-
-def write_intervals(
-    path: Path, sizes: Mapping[str, int], intervals: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> None:
-    """A bigWig of variable resolution.
-
-    Args:
-        path: the file.
-        sizes: chromosome sizes in bp, in the order of the file.
-        intervals: for each chromosome starts and ends in bp, sorted and disjoint, and values without NaN, each (n,).
-    """
-    import pyBigWig
-
-    with pyBigWig.open(str(path), "w") as bigwig:
-        bigwig.addHeader(list(sizes.items()), maxZooms=4)
-        for chrom in sizes:
-            starts, ends, values = intervals[chrom]
-            bigwig.addEntries(np.full(len(starts), chrom), starts, ends=ends, values=values)
 
 
 def write_genes(path: Path, lands: Mapping[str, Landscape]) -> None:

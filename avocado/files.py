@@ -25,14 +25,15 @@ def replacing(path: Path) -> Iterator[Path]:
     InputError that names the file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    ours = {temporary, path, *path.parents}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is not None and Path(error.filename) not in (temporary, path, path.parent):
+        if error.filename is not None and Path(error.filename) not in ours:
             raise
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot write {path}: {reason}; nothing was left behind") from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}; nothing was left behind") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none after success, or where the place cannot hold a file
+            temporary.unlink()

@@ -15,6 +15,8 @@ the 250-bp and 5-kbp parts are computed once per 10 and 200 bins instead of once
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -70,12 +72,6 @@ class ModelConfig:
         """Genome factors of one 5-kbp block."""
         return BLOCK_BINS * self.factors_25bp + COARSE * self.factors_250bp + self.factors_5kbp
 
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of the dense network for one sample, the first layer unsplit."""
-        widths = [self.inputs] + [self.nodes] * self.layers + [1]
-        return sum(a * b for a, b in zip(widths, widths[1:], strict=False))
-
 
 class Network(nn.Module):
     """The shared part of a model: cell-type factors, assay factors, dense layers.
@@ -89,7 +85,7 @@ class Network(nn.Module):
         self.cell_factors = nn.Parameter(torch.empty(n_cells, config.cell_factors))
         self.assay_factors = nn.Parameter(torch.empty(n_assays, config.assay_factors))
         widths = [config.inputs] + [config.nodes] * config.layers
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
 
     def initialise(self, generator: torch.Generator, mean_signal: float = 0.0) -> Network:
@@ -97,16 +93,21 @@ class Network(nn.Module):
         with torch.no_grad():
             for factors in (self.cell_factors, self.assay_factors):
                 factors.uniform_(-self.config.factor_init, self.config.factor_init, generator=generator)
-            for layer in (*self.hidden, self.output):
+            for layer in self.dense:
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
             self.output.bias.fill_(mean_signal)
         return self
 
     @property
+    def dense(self) -> list[nn.Linear]:
+        """All layers: the hidden ones, then the output."""
+        return [*cast(list[nn.Linear], list(self.hidden)), self.output]
+
+    @property
     def first(self) -> nn.Linear:
         """The layer that meets the factors: the first hidden one, or the output of a linear model."""
-        return self.hidden[0] if len(self.hidden) else self.output
+        return self.dense[0]
 
     def first_by_axis(self) -> tuple[Tensor, ...]:
         """Columns of the first layer's weight for the cell type, assay, 25-bp, 250-bp and 5-kbp factors."""
@@ -150,12 +151,9 @@ class Network(nn.Module):
 
     def head(self, first: Tensor) -> Tensor:
         """Rest of the network, from the first layer's pre-activation (..., nodes) to a prediction (...)."""
-        if not len(self.hidden):
-            return first.squeeze(-1)
-        x = self._activate(first)
-        for layer in list(self.hidden)[1:]:
-            x = self._activate(layer(x))
-        return self.output(x).squeeze(-1)
+        for layer in self.dense[1:]:
+            first = layer(self._activate(first))
+        return first.squeeze(-1)
 
     def _activate(self, x: Tensor) -> Tensor:
         return dropout(functional.relu(x), self.config.dropout if self.training else 0.0)
@@ -216,6 +214,7 @@ def reference(network: Network, genome: Tensor, position: Tensor, cell: Tensor, 
         ],
         dim=-1,
     )
-    for layer in network.hidden:
+    *hidden, output = network.dense
+    for layer in hidden:
         x = functional.relu(layer(x))
-    return network.output(x).squeeze(-1)
+    return output(x).squeeze(-1)

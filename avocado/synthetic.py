@@ -18,7 +18,8 @@ import numpy as np
 from scipy.ndimage import convolve1d
 from scipy.special import gammainc, gammaln
 
-from avocado.demo_files import write_enhancers, write_genes, write_gzip, write_intervals, write_text
+from avocado.bigwig import write_intervals
+from avocado.demo_files import write_enhancers, write_genes, write_gzip, write_text
 from avocado.errors import InputError
 from avocado.genome import BIN_SIZE
 from avocado.landscape import ASSAYS, LINEAGES, STATES, Landscape, Tree, make_landscape, make_tree

@@ -1,0 +1,218 @@
+"""A trained model is a directory, which one call loads without Hydra or Lightning:
+
+    model.yaml            readable: sizes, cell types, assays, assembly, and the role every track had in training
+    shared.safetensors    network, cell-type factors, assay factors
+    <region>.safetensors  genome factors of one chromosome (or of the pilot regions), one file each
+
+Chromosomes are trained apart and added one by one, so the files of a directory never change together: a region's
+file names the shared parameters it was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avocado.errors import InputError
+from avocado.files import replacing, sha256
+from avocado.genome import Assembly, Region, Segment
+from avocado.model import ModelConfig, Network
+
+FORMAT_VERSION = 1
+SHARED = "shared.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. Genome factors are read when asked for."""
+
+    path: Path
+    network: Network  # in evaluation mode
+    cells: list[str]
+    assays: list[str]
+    assembly: Assembly
+    tracks: pd.DataFrame  # cell, assay, role: train, val or test
+    regions: dict[str, Region]  # with genome factors in this directory
+    training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store checksum, version
+
+    def genome(self, region: str) -> Tensor:
+        """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
+        if region not in self.regions:
+            raise InputError(
+                f"model {self.path} has no factors of '{region}'; it has: {', '.join(self.regions) or 'no region'}; "
+                f"train them: python train.py stage=genome chrom={region}"
+            )
+        factors = _read(self.path / f"{region}.safetensors")["genome"]
+        shape = (self.regions[region].n_blocks, self.network.config.block_width)
+        if tuple(factors.shape) != shape:
+            raise InputError(
+                f"{self.path / region}.safetensors holds factors of shape {tuple(factors.shape)}, the model needs "
+                f"{shape}: it belongs to another model; train this region again"
+            )
+        return factors
+
+    def pair(self, cell: str, assay: str) -> tuple[int, int]:
+        """Indices of a cell type and an assay. Raises InputError that lists close or all names."""
+        for name, known, kind in ((cell, self.cells, "cell type"), (assay, self.assays, "assay")):
+            if name not in known:
+                shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
+                raise InputError(f"model {self.path} knows no {kind} '{name}'; it knows: {shown}")
+        return self.cells.index(cell), self.assays.index(assay)
+
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """(cell, assay) pairs for which there is no experiment at all."""
+        measured = set(zip(self.tracks["cell"], self.tracks["assay"], strict=True))
+        return [(cell, assay) for cell in self.cells for assay in self.assays if (cell, assay) not in measured]
+
+    @cached_property
+    def shared_checksum(self) -> str:
+        """sha256 of the shared parameters' file."""
+        return sha256(self.path / SHARED)
+
+
+def save_shared(
+    directory: Path,
+    network: Network,
+    cells: Sequence[str],
+    assays: Sequence[str],
+    assembly: Assembly,
+    tracks: pd.DataFrame,
+    training: dict[str, Any],
+) -> None:
+    """Write the shared parameters and then `model.yaml`, which completes them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(directory / SHARED) as temporary:
+        save_file(tensors, temporary)
+        checksum = sha256(temporary)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "model": asdict(network.config),
+        "training": training,
+        "shared_sha256": checksum,
+        "cells": list(cells),
+        "assays": list(assays),
+        "assembly": {"name": assembly.name, "sizes": dict(assembly.sizes)},
+        "tracks": [list(row) for row in tracks[["cell", "assay", "role"]].itertuples(index=False)],
+    }
+    with replacing(directory / "model.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
+
+
+def save_region(directory: Path, region: Region, genome: Tensor) -> None:
+    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
+    layout = {"name": region.name, "segments": [[s.chrom, s.start, s.end] for s in region.segments]}
+    metadata = {"region": json.dumps(layout), "shared_sha256": sha256(directory / SHARED)}
+    with replacing(directory / f"{region.name}.safetensors") as temporary:
+        save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
+
+
+def load_model(path: str | Path) -> Model:
+    """Load a model directory; genome factors stay on disk until asked for.
+
+    Raises InputError when the directory is no model, of another format, or when one of its files is missing, damaged
+    or belongs to other shared parameters.
+    """
+    path = Path(path)
+    file = path / "model.yaml"
+    if not file.is_file():
+        raise InputError(f"{path}: no model here (no model.yaml); train one: python train.py stage=pilot")
+    try:
+        meta = yaml.safe_load(file.read_text())
+        if meta["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{path}: model format {meta['format_version']}, this program reads {FORMAT_VERSION}")
+        config = ModelConfig(**meta["model"])
+        assembly = Assembly(meta["assembly"]["name"], meta["assembly"]["sizes"])
+        cells, assays = list(meta["cells"]), list(meta["assays"])
+        tracks = pd.DataFrame(meta["tracks"], columns=pd.Index(["cell", "assay", "role"]))
+        checksum, training = meta["shared_sha256"], meta["training"]
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file} is damaged ({type(error).__name__}: {error}); restore it or train again") from None
+    network = Network(config, len(cells), len(assays))
+    tensors = _read(path / SHARED)
+    if sha256(path / SHARED) != checksum:
+        raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != expected:
+        wrong = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+        raise InputError(
+            f"{path / SHARED}: {wrong} has shape {found.get(wrong)}, model.yaml says {expected.get(wrong)}: "
+            "the files are of two models"
+        )
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
+    regions = _regions(path, checksum, assembly)
+    return Model(path, network, cells, assays, assembly, tracks, regions, training)
+
+
+def _regions(path: Path, checksum: str, assembly: Assembly) -> dict[str, Region]:
+    """Regions with a factors file, chromosomes in assembly order, other regions before them."""
+    found: dict[str, Region] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        if file.name == SHARED or file.name.startswith("."):
+            continue
+        metadata = _metadata(file)
+        try:
+            layout = json.loads(metadata["region"])
+            region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
+        if metadata.get("shared_sha256") != checksum:
+            raise InputError(
+                f"{file} was trained with other shared parameters than {path / SHARED}: "
+                f"remove it, or train this region again"
+            )
+        found[region.name] = region
+    order = {chrom: number for number, chrom in enumerate(assembly.sizes)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: restore it, or train again") from None
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({error}): restore it, or train again")
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; 'auto' is the accelerator where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    return device
