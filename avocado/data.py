@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
-from avocado.store import SignalStore
+from avocado.store import SignalStore, chunk_blocks
 
 SAMPLINGS = ("shuffled", "sequential")
 
@@ -100,31 +100,33 @@ class BlockSampler(Sampler[Draw]):
 
 
 class TrainingBlocks(Dataset[BlockBatch]):
-    """Training signal of a region; indexed by a whole batch at a time."""
+    """Training signal of a region; indexed by a whole batch at a time.
 
-    def __init__(self, signal: np.ndarray, columns: np.ndarray, tracks: Tracks, mask: np.ndarray) -> None:
-        self.signal = signal  # (n_blocks, 200, columns), in memory or memory-mapped
-        self.columns = columns  # which of its columns are the training tracks
-        self.tracks = tracks
-        self.mask = mask
+    signal: the training tracks only, (n_blocks, 200, tracks) in memory or on an accelerator, where a batch is then
+    drawn and gathered; or the store's memory-mapped array of all tracks, of which blocks are read from disk.
+    """
+
+    def __init__(self, signal: Tensor | np.ndarray, tracks: Tracks, mask: np.ndarray) -> None:
+        self.signal = signal
+        device = signal.device if isinstance(signal, Tensor) else torch.device("cpu")
+        self.columns, self.cell, self.assay = (
+            torch.tensor(index, device=device) for index in (tracks.columns, tracks.cell, tracks.assay)
+        )
+        self.mask = torch.tensor(mask, dtype=torch.float32, device=device)
+        self.random = torch.Generator(device)
 
     def __getitem__(self, draw: Draw) -> BlockBatch:
-        blocks = draw.blocks
-        rng = np.random.Generator(np.random.SFC64(draw.seed))
-        track = rng.integers(len(self.columns), size=(len(blocks), BLOCK_BINS))
-        if isinstance(self.signal, np.memmap):
-            rows = self.signal[blocks]  # one contiguous read per block
-            signal = np.take_along_axis(rows, self.columns[track][..., None], axis=2)[..., 0]
+        device = self.mask.device
+        self.random.manual_seed(int(np.random.SeedSequence(draw.seed).generate_state(1, np.uint64)[0] >> 1))
+        track = torch.randint(len(self.cell), (len(draw.blocks), BLOCK_BINS), generator=self.random, device=device)
+        blocks = torch.from_numpy(draw.blocks).to(device)
+        if isinstance(self.signal, Tensor):
+            first = torch.arange(BLOCK_BINS, device=device) + blocks[:, None] * BLOCK_BINS
+            signal = self.signal.view(-1)[first * self.signal.shape[2] + track]
         else:
-            address = (blocks[:, None] * BLOCK_BINS + np.arange(BLOCK_BINS)) * self.signal.shape[2]
-            signal = self.signal.reshape(-1).take(address + self.columns[track])
-        return BlockBatch(
-            torch.from_numpy(blocks),
-            torch.from_numpy(self.tracks.cell[track]),
-            torch.from_numpy(self.tracks.assay[track]),
-            torch.from_numpy(signal.astype(np.float32)),
-            torch.from_numpy(self.mask[blocks].astype(np.float32)),
-        )
+            rows = torch.from_numpy(self.signal[draw.blocks])  # one contiguous read per block
+            signal = rows.gather(2, self.columns[track][..., None])[..., 0]
+        return BlockBatch(blocks, self.cell[track], self.assay[track], signal.float(), self.mask[blocks])
 
 
 class ValidationBlocks(Dataset[TrackBatch]):
@@ -151,9 +153,10 @@ class ValidationBlocks(Dataset[TrackBatch]):
 class SignalDataModule(pl.LightningDataModule):
     """Streams (cell, assay, position, signal) of one region of a store.
 
-    train, val: the only tracks that can be reached from here. batch_size: samples (bins) per step, rounded to whole
-    blocks. memory_limit: bytes; training signal above it is streamed from disk by `workers` processes that read
-    ahead. val_bins: validation looks at this many bins, the same ones each time, spread evenly over the region.
+    train, val: the only tracks that can be reached from here. batch_size: samples (bins) per step, rounded down to
+    whole blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
+    disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the same ones,
+    spread evenly over the region. The same seed draws the same batches, streamed or in memory.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class SignalDataModule(pl.LightningDataModule):
         memory_limit: int = 8 << 30,
         workers: int = 1,
         val_bins: int = 200_000,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
         if not len(train.columns):
@@ -182,11 +186,8 @@ class SignalDataModule(pl.LightningDataModule):
         size = self.region.n_blocks * BLOCK_BINS * len(train.columns) * signal.itemsize
         self.streams = size > memory_limit
         self.workers = workers if self.streams else 0
-        if self.streams:
-            self.training = TrainingBlocks(signal, train.columns, train, self.region.mask)
-        else:
-            columns = np.arange(len(train.columns))
-            self.training = TrainingBlocks(_load_columns(signal, train.columns), columns, train, self.region.mask)
+        kept = signal if self.streams else _load_columns(signal, train.columns, device)
+        self.training = TrainingBlocks(kept, train, self.region.mask)
         self.validation = None
         if val is not None and len(val.columns):
             n_blocks = min(self.region.n_blocks, max(1, val_bins // BLOCK_BINS))
@@ -217,10 +218,11 @@ class SignalDataModule(pl.LightningDataModule):
         return DataLoader(self.validation, batch_size=None, shuffle=False)
 
 
-def _load_columns(signal: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Chosen columns of a memory-mapped array as a contiguous array in memory, read a piece at a time."""
-    loaded = np.empty((*signal.shape[:2], len(columns)), dtype=signal.dtype)
-    step = max(1, (64 << 20) // max(1, signal[0].nbytes))
+def _load_columns(signal: np.ndarray, columns: np.ndarray, device: torch.device | str) -> Tensor:
+    """Chosen columns of a memory-mapped array as one tensor on `device`, read a piece at a time."""
+    dtype = torch.from_numpy(signal[:0].copy()).dtype
+    loaded = torch.empty((*signal.shape[:2], len(columns)), dtype=dtype, device=device)
+    step = chunk_blocks(signal.shape[2])
     for first in range(0, len(signal), step):
-        loaded[first : first + step] = signal[first : first + step][:, :, columns]
+        loaded[first : first + step] = torch.from_numpy(signal[first : first + step][:, :, columns])
     return loaded

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
+import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from avocado.data import BlockBatch, TrackBatch, Tracks
+from avocado.data import BlockBatch, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
+from avocado.files import replacing
 from avocado.model import Network
 from avocado.optim import BlockAdam
 
@@ -51,6 +58,25 @@ class OptimizerConfig:
         if self.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long, on what batches, and with which checks a stage is trained."""
+
+    epochs: int  # one epoch sees every bin once
+    batch_size: int = 10_000  # samples per step, rounded down to whole blocks of 200 bins
+    sampling: str = "shuffled"
+    validate_every: int = 1  # epochs
+    patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
+    memory_limit: int = 8 << 30  # bytes of signal kept in memory or on the accelerator; more is streamed
+    workers: int = 1  # processes that read ahead when signal is streamed
+    checkpoint_every: float = 120.0  # seconds
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "validate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
 
 
 @dataclass
@@ -179,3 +205,97 @@ class FactorizationModule(pl.LightningModule):
 
     def _total_steps(self) -> int:
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
+
+
+class EpochCheckpoint(Checkpoint):
+    """Saves everything that an exact resume needs, at the end of an epoch, at most once per `every` seconds.
+
+    The file is written under a temporary name, so a kill at any moment leaves the last whole one.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every = path, every
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time."""
+        if time.monotonic() - self.saved >= self.every:
+            with replacing(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+            self.saved = time.monotonic()
+
+
+class EarlyStop(pl.Callback):
+    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the best weights; stop when the best is too long ago."""
+        assert isinstance(pl_module, FactorizationModule)
+        if trainer.sanity_checking:
+            return
+        curve = pl_module.history.val_mse
+        if curve[-1] == min(curve):
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+        trainer.should_stop = len(curve) - 1 - curve.index(min(curve)) >= self.patience
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Return to the best weights."""
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.weights = state_dict["weights"]
+
+
+def fit(
+    module: FactorizationModule,
+    data: SignalDataModule,
+    config: FitConfig,
+    checkpoint: Path | None = None,
+    *,
+    accelerator: str = "auto",
+    progress: bool = True,
+    logger: Logger | bool = False,
+) -> FactorizationModule:
+    """Train `module` on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
+
+    Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
+    """
+    callbacks: list[pl.Callback] = []
+    if config.patience:
+        if data.validation is None:
+            raise InputError("patience needs validation tracks: set split.validation, for instance 0.1, or patience=0")
+        callbacks.append(EarlyStop(config.patience))
+    if checkpoint is not None:
+        callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=config.validate_every,
+        num_sanity_val_steps=0,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+    )
+    resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from None
+    except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        if resume is None:
+            raise
+        raise InputError(f"{resume} is damaged ({error}): start again with resume=false") from None
+    return module

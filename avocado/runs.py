@@ -1,0 +1,311 @@
+"""A training run: its place on disk, what it needs, what it leaves behind, and when it is already done.
+
+<runs>/<stage>/<region>/fold<k>/seed<s>/   settings.yaml, checkpoint.ckpt while it trains, then split.tsv,
+                                           history.csv, scores.csv, scores.json, *.png and done.json
+<runs>/model/fold<k>/seed<s>/              the model directory that a pilot run makes and its genome runs complete
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from pytorch_lightning.loggers import Logger
+
+import avocado
+from avocado.compendium import split
+from avocado.data import SignalDataModule, Tracks, tracks_of
+from avocado.errors import InputError
+from avocado.evaluation.held_out import held_out, picture, score_model
+from avocado.evaluation.scores import write_scores
+from avocado.files import replacing
+from avocado.model import ModelConfig, Network, genome_factors
+from avocado.modeldir import Model, device_of, load_model, save_region, save_shared
+from avocado.plots import plot_learning_curve, plot_scores
+from avocado.store import SignalStore
+from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerConfig, fit
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.ckpt"
+# settings that change how a run is carried out and not what comes out of it
+INCIDENTAL = ("memory_limit", "workers", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Who trains, validates and tests; see `compendium.split`."""
+
+    fold: int | None = 0
+    n_folds: int = 5
+    seed: int = 0
+    hold_out: tuple[str, ...] = ()
+    validation: float = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides what a run's result is."""
+
+    stage: str
+    region: str  # 'pilot', or a chromosome
+    split: SplitConfig
+    seed: int
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    fit: FitConfig
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise InputError(f"unknown stage '{self.stage}'; there is: {', '.join(STAGES)}")
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}: expected a whole number from 0")
+
+    def directory(self, runs: Path) -> Path:
+        """Where this run's record lies."""
+        return runs / self.stage / self.region / self._fold / f"seed{self.seed}"
+
+    def model_directory(self, runs: Path) -> Path:
+        """The model that this run makes (pilot, joint) or completes (genome)."""
+        if self.stage == "joint":
+            return self.directory(runs) / "model"
+        return runs / "model" / self._fold / f"seed{self.seed}"
+
+    @property
+    def _fold(self) -> str:
+        return "foldall" if self.split.fold is None else f"fold{self.split.fold}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left."""
+
+    directory: Path
+    model: Path
+    scores: pd.DataFrame | None  # None where no track was held out
+    was_done: bool
+
+
+def train(
+    run: Run,
+    store: SignalStore,
+    runs: Path,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+    accelerator: str = "auto",
+    progress: bool = True,
+    logger: Logger | bool = False,
+) -> Outcome:
+    """Carry out one run, or go on with it, or find that it is done.
+
+    Leaves the model directory complete before the run counts as done. Raises InputError for a run directory that was
+    begun with other settings (unless `overwrite`), a missing pilot model, and everything a user can get wrong.
+    """
+    directory, model_dir = run.directory(runs), run.model_directory(runs)
+    roles = split(store.tracks, run.split.fold, run.split.n_folds, run.split.seed, run.split.hold_out,
+                  run.split.validation)  # fmt: skip
+    tracks = store.tracks[["cell", "assay"]].assign(role=roles)
+    with _locked(directory):
+        pilot = _pilot(model_dir, store, tracks) if run.stage == "genome" else None
+        settings = _settings(run, store, pilot)
+        if overwrite:
+            for name in ("settings.yaml", "done.json", CHECKPOINT):
+                (directory / name).unlink(missing_ok=True)
+        _require_same_settings(directory, settings)
+        if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
+            scores = directory / "scores.csv"
+            table = pd.read_csv(scores, dtype={"cell": str, "assay": str}) if scores.is_file() else None
+            return Outcome(directory, model_dir, table, was_done=True)
+        if not resume:
+            (directory / CHECKPOINT).unlink(missing_ok=True)
+        with replacing(directory / "settings.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        with replacing(directory / "split.tsv") as temporary:
+            tracks.to_csv(temporary, sep="\t", index=False)
+        module = _fit(run, store, tracks, pilot, directory, accelerator, progress, logger)
+        training = {
+            "stage": run.stage,
+            "region": run.region,
+            "fold": run.split.fold,
+            "seed": run.seed,
+            "store_checksum": store.checksum,
+            "avocado": avocado.__version__,
+        }
+        if pilot is None:
+            cells, assays = _names(store)
+            # factors that were trained with the shared parameters that are now replaced are of no use
+            for stale in model_dir.glob("*.safetensors"):
+                stale.unlink()
+            save_shared(model_dir, module.network, cells, assays, store.assembly, tracks, training)
+        save_region(model_dir, store.region(run.region), module.genome)
+        table = _report(run, module, load_model(model_dir), store, directory, accelerator)
+        with replacing(directory / "done.json") as temporary:
+            temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
+        (directory / CHECKPOINT).unlink(missing_ok=True)
+    return Outcome(directory, model_dir, table, was_done=False)
+
+
+def _fit(
+    run: Run,
+    store: SignalStore,
+    tracks: pd.DataFrame,
+    pilot: Model | None,
+    directory: Path,
+    accelerator: str,
+    progress: bool,
+    logger: Logger | bool,
+) -> FactorizationModule:
+    cells, assays = (pilot.cells, pilot.assays) if pilot else _names(store)
+    train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
+    data = SignalDataModule(
+        store,
+        run.region,
+        train_tracks,
+        val_tracks,
+        batch_size=run.fit.batch_size,
+        sampling=run.fit.sampling,
+        seed=run.seed,
+        memory_limit=run.fit.memory_limit,
+        workers=run.fit.workers,
+        device=device_of("cpu" if accelerator == "cpu" else "auto"),
+    )
+    generator = torch.Generator().manual_seed(run.seed)
+    if pilot is not None:
+        network = pilot.network
+    else:
+        mean = float(store.tracks["mean"].iloc[train_tracks.columns].mean()) if "mean" in store.tracks else 0.0
+        network = Network(run.model, len(cells), len(assays)).initialise(generator, mean)
+    genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
+    module = FactorizationModule(network, genome, run.stage, run.optimizer, run.seed, val_tracks)
+    return fit(module, data, run.fit, directory / CHECKPOINT, accelerator=accelerator, progress=progress, logger=logger)
+
+
+def _report(
+    run: Run, module: FactorizationModule, model: Model, store: SignalStore, directory: Path, accelerator: str
+) -> pd.DataFrame | None:
+    """Curves, scores and pictures of the finished run. Returns the scores of the held-out tracks."""
+    device = device_of("cpu" if accelerator == "cpu" else "auto")
+    history = module.history
+    curve = pd.DataFrame({"epoch": range(1, len(history.train_mse) + 1), "train_mse": history.train_mse})
+    validation = dict(zip(history.val_epoch, history.val_mse, strict=True))
+    curve["val_mse"] = [validation.get(epoch - 1, math.nan) for epoch in curve["epoch"]]
+    with replacing(directory / "history.csv") as temporary:
+        curve.to_csv(temporary, index=False)
+    measured = curve["val_mse"].tolist() if validation else None
+    figures = {"curve": plot_learning_curve(history.train_mse, measured)}
+    tracks, table = held_out(model), None
+    if tracks:
+        table = score_model(model, store, run.region, tracks, device)
+        write_scores(table, directory)
+        figures["scores"] = plot_scores(table)
+        figures["tracks"] = picture(model, store, run.region, tracks, device)
+    for name, figure in figures.items():
+        with replacing(directory / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+    return table
+
+
+def _names(store: SignalStore) -> tuple[list[str], list[str]]:
+    """Cell types and assays in the order of their indices."""
+    return sorted(set(store.tracks["cell"])), sorted(set(store.tracks["assay"]))
+
+
+def _tracks(store: SignalStore, tracks: pd.DataFrame, role: str, cells: list[str], assays: list[str]) -> Tracks:
+    columns = [column for column, its in enumerate(tracks["role"]) if its == role]
+    return tracks_of(store, columns, cells, assays)
+
+
+def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
+    """The pilot model of a genome run, which must come from the same experiments in the same roles."""
+    if not (model_dir / "model.yaml").is_file():
+        raise InputError(f"no pilot model at {model_dir}: train it first, with stage=pilot and the same fold and seed")
+    pilot = load_model(model_dir)
+    mine, theirs = (
+        {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
+        for table in (tracks, pilot.tracks)
+    )
+    for track in {**theirs, **mine}:
+        if mine.get(track) != theirs.get(track):
+            raise InputError(
+                f"{' '.join(track)} is '{theirs.get(track, 'unknown')}' in the pilot model {model_dir} and "
+                f"'{mine.get(track, 'unknown')}' here: use the same store and split as the pilot run, or another runs="
+            )
+    return pilot
+
+
+def _settings(run: Run, store: SignalStore, pilot: Model | None) -> dict[str, Any]:
+    """What must agree for a run to be continued or to count as done: plain values only."""
+    settings = asdict(replace(run, model=pilot.network.config if pilot else run.model))
+    settings["split"]["hold_out"] = list(run.split.hold_out)
+    for name in INCIDENTAL:
+        settings["fit"].pop(name)
+    tracks = store.tracks[["cell", "assay"] + [c for c in ("sha256",) if c in store.tracks]].to_csv(index=False)
+    settings["signal"] = f"{store.assembly.name} {run.region} {store.region(run.region).n_bins} {_digest(tracks)}"
+    if pilot is not None:
+        settings["pilot"] = pilot.shared_checksum[:16]
+    return settings
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
+    file = directory / "settings.yaml"
+    if not file.is_file():
+        return
+    try:
+        before = _flat(yaml.safe_load(file.read_text()))
+    except (yaml.YAMLError, AttributeError):
+        raise InputError(f"{file} is damaged: set overwrite=true to train this run again") from None
+    now = _flat(settings)
+    changed = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in {**before, **now}
+               if before.get(key) != now.get(key)]  # fmt: skip
+    if changed:
+        raise InputError(
+            f"{directory} was begun with other settings ({'; '.join(changed[:4])}): "
+            "choose another place with runs=..., or overwrite=true to train it again"
+        )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found.update(_flat(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _has_region(model_dir: Path, region: str) -> bool:
+    return (model_dir / f"{region}.safetensors").is_file()
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a run's directory for this process alone; a second one waits and then finds the run done."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot write {directory}: {error.strerror}; choose another place with runs=...") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("%s is being trained by another process; waiting for it", directory)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
