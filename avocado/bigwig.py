@@ -58,6 +58,14 @@ def check_bigwig(path: str | Path, assembly: Assembly, regions: Iterable[Region]
     return warnings
 
 
+def chromosomes(path: str | Path) -> dict[str, int]:
+    """Chromosome sizes in bp, in the order of the file. Raises InputError for anything but a whole bigWig."""
+    path = Path(path)
+    _check_structure(path)
+    with _open(path) as file:
+        return dict(file.chroms())
+
+
 def read_bins(path: str | Path, segments: Iterable[Segment]) -> np.ndarray:
     """Mean signal of the 25-bp bins of `segments`, one after the other: float32 (n_bins,), as stored (−log10 p).
 

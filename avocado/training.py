@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +104,7 @@ class FactorizationModule(pl.LightningModule):
         if stage not in STAGES:
             raise InputError(f"unknown stage '{stage}'; there is: {', '.join(STAGES)}")
         self.automatic_optimization = False
-        self.network = network
+        self.network = network.train()
         self.dense = optimizer.genome_optimizer == "dense"
         self.genome = torch.nn.Parameter(genome, requires_grad=self.dense)
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
@@ -277,21 +279,27 @@ def fit(
         callbacks.append(EarlyStop(config.patience))
     if checkpoint is not None:
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # hardware found, advertisements, advice
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
         num_sanity_val_steps=0,
+        limit_val_batches=None if data.validation is not None else 0,
         logger=logger,
         callbacks=callbacks,
-        enable_checkpointing=False,
+        enable_checkpointing=checkpoint is not None,
         enable_model_summary=False,
         enable_progress_bar=progress,
     )
     resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        with warnings.catch_warnings():
+            # Lightning's advice on loaders (ours gather whole batches and need no workers), and its own deprecations
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError) as error:

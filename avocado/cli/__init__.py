@@ -1,0 +1,36 @@
+"""The command `avocado`: one verb per file, one Hydra config per verb."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import avocado
+
+VERBS = {
+    "simulate": "make the demo compendium: real bigWig files of a made-up genome",
+    "ingest": "bigWig, .npy or .npz files -> a signal store",
+    "train": "signal store -> model (the same as python train.py)",
+    "impute": "model -> imputed tracks as bigWig or .npz",
+    "score": "judge imputed tracks, beside average activity",
+    "inspect": "say what is in a store, a model, a run or a bigWig",
+}
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in VERBS:
+        verb = importlib.import_module(f"avocado.cli.{arguments[0]}")
+        sys.exit(verb.main(arguments[1:]))
+    asked = not arguments or arguments[0] in ("-h", "--help", "help")
+    if arguments and arguments[0] == "--version":
+        print(f"avocado {avocado.__version__}")
+        return
+    if not asked:
+        print(f"error: avocado has no command '{arguments[0]}'; it has: {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    print("usage: avocado COMMAND [key=value ...]\n")
+    for name, meaning in VERBS.items():
+        print(f"  {name:<10}{meaning}")
+    print("\n`avocado COMMAND --help` explains its keys.")

@@ -1,0 +1,129 @@
+"""`avocado inspect`: what is in this store, model, run or bigWig?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avocado.cli import app
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from avocado.modeldir import Model
+    from avocado.store import SignalStore
+
+MAX_CELLS = 40  # rows of the grid of experiments
+
+
+def inspect(config: DictConfig) -> None:
+    """Print what lies at `path`."""
+    path = Path(str(config.path))
+    if (path / "store.json").is_file():
+        from avocado.store import open_store
+
+        print(describe_store(open_store(path)))
+    elif (path / "model.yaml").is_file():
+        from avocado.modeldir import load_model
+
+        print(describe_model(load_model(path)))
+    elif (path / "settings.yaml").is_file():
+        print(_describe_run(path))
+    elif path.suffix.lower() in (".bw", ".bigwig"):
+        print(_describe_bigwig(path))
+    elif path.exists():
+        raise InputError(f"{path} is neither a store, nor a model, nor a run, nor a bigWig")
+    else:
+        raise InputError(f"{path}: no such file or folder")
+
+
+def describe_store(store: SignalStore) -> str:
+    """Tracks, regions and warnings of a store."""
+    tracks = store.tracks
+    lines = [
+        f"signal store {store.path}",
+        f"  {len(tracks)} tracks: {tracks['cell'].nunique()} cell types, {tracks['assay'].nunique()} assays",
+        f"  assembly {store.assembly.name}, 25-bp bins, arcsinh(−log10 p), {store.dtype}, checksum {store.checksum}",
+        "  regions:",
+        *_regions(store.regions),
+        "",
+        _grid(tracks.assign(role="train")),
+    ]
+    warned = tracks[tracks["warning"] != ""] if "warning" in tracks else tracks[:0]
+    lines += [f"  warning: {row.cell} {row.assay}: {row.warning}" for row in warned.itertuples()]
+    return "\n".join(lines)
+
+
+def describe_model(model: Model) -> str:
+    """Sizes, training, regions and experiments of a model, and what is still missing."""
+    c = model.network.config
+    shared = sum(parameter.numel() for parameter in model.network.parameters())
+    genome = sum(region.n_blocks for region in model.regions.values()) * c.block_width
+    missing = [name for name in model.assembly.sizes if name not in model.regions]
+    lines = [
+        f"model {model.path}",
+        f"  {c.layers} × {c.nodes} nodes, dropout {c.dropout:g}; factors: {c.cell_factors} per cell type, "
+        f"{c.assay_factors} per assay, {c.factors_25bp}/{c.factors_250bp}/{c.factors_5kbp} per 25 bp/250 bp/5 kbp",
+        f"  {shared:,} shared parameters, {genome:,} genome factors",
+        "  trained: " + ", ".join(f"{key} {value}" for key, value in model.training.items()),
+        "  regions:",
+        *_regions(model.regions),
+        f"  without factors: {', '.join(missing[:30]) or 'no chromosome'}",
+        "",
+        _grid(model.tracks),
+    ]
+    return "\n".join(lines)
+
+
+def _regions(regions: dict) -> list[str]:
+    width = max((len(name) for name in regions), default=0)
+    return [
+        f"    {name:<{width}}  {region.n_bins:>12,} bins in {len(region.segments)} piece(s)"
+        for name, region in regions.items()
+    ]
+
+
+def _grid(tracks) -> str:
+    """Cell types × assays: ■ trains, v validates, □ is held out, · was never measured."""
+    signs = {"train": "■", "val": "v", "test": "□"}
+    cells, assays = sorted(set(tracks["cell"])), sorted(set(tracks["assay"]))
+    role = {(cell, assay): signs[r] for cell, assay, r in tracks[["cell", "assay", "role"]].itertuples(index=False)}
+    width = max(map(len, cells))
+    lines = [f"  {'':<{width}}  " + "  ".join(assays)]
+    for cell in cells[:MAX_CELLS]:
+        row = "  ".join(f"{role.get((cell, assay), '·'):^{len(assay)}}" for assay in assays)
+        lines.append(f"  {cell:<{width}}  {row}")
+    if len(cells) > MAX_CELLS:
+        lines.append(f"  ... and {len(cells) - MAX_CELLS} more cell types")
+    held = "" if set(tracks["role"]) == {"train"} else ", v validation, □ held out"
+    return "\n".join([*lines, f"  ■ {'measured' if not held else 'training'}{held}, · never measured"])
+
+
+def _describe_run(path: Path) -> str:
+    state = "done" if (path / "done.json").is_file() else "not finished: the same command goes on"
+    lines = [f"run {path}: {state}", (path / "settings.yaml").read_text().rstrip()]
+    if (path / "scores.csv").is_file():
+        import pandas as pd
+
+        from avocado.evaluation.scores import format_scores
+
+        lines.append(format_scores(pd.read_csv(path / "scores.csv", dtype={"cell": str, "assay": str})))
+    return "\n".join(lines)
+
+
+def _describe_bigwig(path: Path) -> str:
+    from avocado.bigwig import chromosomes
+    from avocado.genome import same_sizes
+
+    sizes = chromosomes(path)
+    known = same_sizes(sizes)
+    lines = [f"bigWig {path}: {len(sizes)} chromosomes, assembly {known or 'unknown'}"]
+    lines += [f"  {name:<12}{size:>14,} bp" for name, size in list(sizes.items())[:30]]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    return app.run("inspect", inspect, arguments)

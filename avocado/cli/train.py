@@ -1,0 +1,182 @@
+"""`avocado train` and `python train.py`: signal store -> model, scores, pictures, and on the demo the whole road."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avocado.cli import app
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from avocado.runs import Outcome, Run
+    from avocado.store import SignalStore
+
+
+def train(config: DictConfig) -> None:
+    """Carry out the stages of the config in turn."""
+    import torch
+
+    from avocado.evaluation.scores import format_scores
+
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    store = _store(config)
+    steps = list(config.stage.steps)
+    if steps[0] == "genome":
+        pilot = _run(config, store, "pilot")
+        if not (pilot.model_directory(Path(config.runs)) / "model.yaml").is_file():
+            print(f"no pilot model for fold {config.fold} and seed {config.seed} yet: training it first")
+            steps.insert(0, "pilot")
+    outcome = None
+    for step in steps:
+        run = _run(config, store, step)
+        outcome = _carry_out(config, run, store)
+        print(f"{step} {run.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
+        if outcome.scores is None:
+            print("no track is held out, so there is nothing to score: training error says nothing about imputation")
+        else:
+            print(format_scores(outcome.scores, color=sys.stdout.isatty()))
+    assert outcome is not None
+    imputed = _impute_held_out(config, outcome) if config.stage.impute and outcome.scores is not None else None
+    _say_what_is_next(outcome, store, imputed)
+
+
+def _store(config: DictConfig) -> SignalStore:
+    from avocado.cli.ingest import make_store
+    from avocado.store import open_store
+
+    path = Path(config.store)
+    # a store of the user's own is only opened; that of data= is made on first use
+    if config.store != config.data.store or (path / "store.json").is_file():
+        return open_store(path)
+    if config.data.simulate is not None:
+        from avocado.synthetic import simulate
+
+        print(f"making the demo compendium in {config.data.simulate}")
+        simulate(Path(config.data.simulate))
+    return make_store(config.data, config.store, None, config.trainer.progress)
+
+
+def _run(config: DictConfig, store: SignalStore, step: str) -> Run:
+    """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
+    from avocado.model import ModelConfig
+    from avocado.runs import Run, SplitConfig
+    from avocado.training import FitConfig, OptimizerConfig
+
+    fold = config.fold
+    if fold in ("all", None):
+        fold = None
+    elif not isinstance(fold, int) or isinstance(fold, bool):
+        raise InputError(f"fold={fold}: expected a number from 0, or all")
+    if not isinstance(config.seed, int):
+        raise InputError(f"seed={config.seed}: expected a whole number")
+    region = "pilot" if step == "pilot" else str(config.chrom)
+    if region not in store.regions:
+        made = "avocado ingest with regions=[...] that include it"
+        raise InputError(
+            f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; add it: {made}"
+        )
+    split = SplitConfig(
+        fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
+    )
+    return Run(
+        step,
+        region,
+        split,
+        config.seed,
+        app.build(ModelConfig, config.model, "model"),
+        app.build(OptimizerConfig, config.optimizer, "optimizer"),
+        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]),
+    )
+
+
+def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
+    from avocado import runs
+
+    with _logger(config, run) as logger:
+        return runs.train(
+            run,
+            store,
+            Path(config.runs),
+            resume=config.resume,
+            overwrite=config.overwrite,
+            accelerator=config.trainer.accelerator,
+            progress=config.trainer.progress,
+            logger=logger,
+        )
+
+
+@contextmanager
+def _logger(config: DictConfig, run: Run) -> Iterator[Any]:
+    """The W&B logger where it is asked for; a failed run is marked as failed."""
+    if not config.logger.wandb:
+        yield False
+        return
+    import wandb
+    from omegaconf import OmegaConf
+    from pytorch_lightning.loggers import WandbLogger
+
+    directory = run.directory(Path(config.runs))
+    directory.mkdir(parents=True, exist_ok=True)
+    failed = 1
+    try:
+        settings = OmegaConf.to_container(config, resolve=True)
+        logger = WandbLogger(
+            project=config.logger.project,
+            name=f"{run.stage}-{run.region}-fold{config.fold}-seed{config.seed}",
+            save_dir=str(directory),
+            entity=config.logger.entity,
+            mode=config.logger.mode,
+            group=f"fold{config.fold}-seed{config.seed}",
+            job_type=run.stage,
+            tags=[run.region],
+        )
+        logger.experiment.config.update(settings, allow_val_change=True)
+        yield logger
+        failed = 0
+    except wandb.UsageError as error:
+        raise InputError(f"W&B: {error}; run `wandb login`, or set logger.mode=offline") from None
+    finally:
+        wandb.finish(exit_code=failed)
+
+
+def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
+    from avocado.cli.impute import write
+    from avocado.evaluation.held_out import held_out
+    from avocado.impute import regions_to_impute
+    from avocado.modeldir import load_model
+
+    model = load_model(outcome.model)
+    folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
+    files = {(cell, assay): folder / f"{cell}-{assay}.bigWig" for cell, assay in held_out(model)}
+    device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
+    write(model, files, regions_to_impute(model), "pval", device, config.trainer.progress)
+    return folder
+
+
+def _say_what_is_next(outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:
+    print(
+        f"\nmodel    {outcome.model}\npicture  {outcome.directory / 'tracks.png'}\nscores   {outcome.directory / 'scores.csv'}"
+    )
+    if imputed is not None:
+        print(f"bigWig   {imputed}  (held-out tracks)")
+    print("next:")
+    print(f"  avocado impute model={outcome.model}    # every pair that was never measured")
+    print(f"  avocado inspect path={outcome.model}")
+    others = [name for name in store.regions if name != "pilot" and name != outcome.directory.parent.parent.name]
+    if others:
+        own = "" if str(store.path) == "data/demo/store" else f" store={store.path}"
+        print(f"  python train.py -m stage=genome chrom={','.join(others[:3])}{own}")
+    if str(store.path) == "data/demo/store":
+        print("  avocado ingest --help                # your own bigWig files")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    return app.run("train", train, arguments)
