@@ -119,6 +119,7 @@ def _logger(config: DictConfig, run: Run) -> Iterator[Any]:
         yield False
         return
     import wandb
+    import wandb.errors
     from omegaconf import OmegaConf
     from pytorch_lightning.loggers import WandbLogger
 
@@ -140,7 +141,7 @@ def _logger(config: DictConfig, run: Run) -> Iterator[Any]:
         logger.experiment.config.update(settings, allow_val_change=True)
         yield logger
         failed = 0
-    except wandb.UsageError as error:
+    except wandb.errors.UsageError as error:
         raise InputError(f"W&B: {error}; run `wandb login`, or set logger.mode=offline") from None
     finally:
         wandb.finish(exit_code=failed)
@@ -161,9 +162,10 @@ def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
 
 
 def _say_what_is_next(outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:
-    print(
-        f"\nmodel    {outcome.model}\npicture  {outcome.directory / 'tracks.png'}\nscores   {outcome.directory / 'scores.csv'}"
-    )
+    print(f"\nmodel    {outcome.model}")
+    if outcome.scores is not None:
+        print(f"picture  {outcome.directory / 'tracks.png'}")
+        print(f"scores   {outcome.directory / 'scores.csv'}")
     if imputed is not None:
         print(f"bigWig   {imputed}  (held-out tracks)")
     print("next:")
