@@ -115,9 +115,9 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> None:
                 key = override.key_or_group
                 if key not in groups and key not in known and not key.startswith("hydra"):
                     close = difflib.get_close_matches(key, known, 3, 0.5)
-                    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+                    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
                     top = [name for name in dict.fromkeys([*groups, *known]) if "." not in name]
-                    raise InputError(f"unknown key '{key}'{hint} there is: {', '.join(top)}".replace("? ", "? "))
+                    raise InputError(f"unknown key '{key}'{hint}; there is: {', '.join(top)}")
             if not multirun:
                 compose(verb, list(overrides))
     except (HydraException, OmegaConfBaseException) as error:

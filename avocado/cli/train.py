@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from avocado.store import SignalStore
 
 
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
 def train(config: DictConfig) -> None:
     """Carry out the stages of the config in turn."""
     import torch
@@ -34,10 +37,9 @@ def train(config: DictConfig) -> None:
             print(f"no pilot model for fold {config.fold} and seed {config.seed} yet: training it first")
             steps.insert(0, "pilot")
     outcome = None
-    for step in steps:
-        run = _run(config, store, step)
+    for run in [_run(config, store, step) for step in steps]:  # all of them checked before the first one starts
         outcome = _carry_out(config, run, store)
-        print(f"{step} {run.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
+        print(f"{run.stage} {run.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
         if outcome.scores is None:
             print("no track is held out, so there is nothing to score: training error says nothing about imputation")
         else:
@@ -78,10 +80,12 @@ def _run(config: DictConfig, store: SignalStore, step: str) -> Run:
         raise InputError(f"seed={config.seed}: expected a whole number")
     region = "pilot" if step == "pilot" else str(config.chrom)
     if region not in store.regions:
-        made = "avocado ingest with regions=[...] that include it"
         raise InputError(
-            f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; add it: {made}"
+            f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
+            "to add one, repeat avocado ingest with it in regions="
         )
+    if config.trainer.accelerator not in ACCELERATORS:
+        raise InputError(f"unknown accelerator '{config.trainer.accelerator}'; there is: {', '.join(ACCELERATORS)}")
     split = SplitConfig(
         fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
     )
