@@ -1,0 +1,131 @@
+"""How fast is the signal store? Position-major blocks against a track-major array, of the same synthetic signal.
+
+    python -m experiments.benchmarks.store tracks=1014
+
+Reading is measured through the operating system's page cache (warm): on a cold disk both are bound by the disk, but
+the track-major array has to seek for every bin and track.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avocado.cli import app
+from avocado.genome import BLOCK_BINS, Region, chromosome_region, load_assembly
+from avocado.store import chunk_blocks, open_store, write_metadata, write_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omegaconf import DictConfig
+
+
+def benchmark(config: DictConfig) -> None:
+    """Write both arrays, time them, print the table and write it as CSV."""
+    import pandas as pd
+
+    folder = Path(config.folder)
+    assembly = load_assembly("hg19")
+    region = chromosome_region(assembly, config.chrom)
+    gigabytes = region.n_blocks * BLOCK_BINS * config.tracks * 2 / 1e9
+    tracks = pd.DataFrame({"cell": [f"cell{i}" for i in range(config.tracks)], "assay": "assay"})
+    folder.mkdir(parents=True, exist_ok=True)
+    writing = seconds(lambda: write_region(folder, region, config.tracks, "float16", chunks(region, config.tracks)))
+    write_metadata(folder, assembly, [region], tracks, "float16")
+    opening = [seconds(lambda: open_store(folder).signal(config.chrom)) for _ in range(config.repeats)]
+    store = open_store(folder)
+
+    rng = np.random.default_rng(0)
+    batches = [
+        (
+            rng.choice(region.n_blocks, min(config.batch_blocks, region.n_blocks), replace=False),
+            rng.integers(config.tracks, size=(min(config.batch_blocks, region.n_blocks), BLOCK_BINS)),
+        )
+        for _ in range(config.repeats)
+    ]
+    signal = store.signal(config.chrom)
+
+    def blockwise(blocks: np.ndarray, track: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(signal[blocks], track[..., None], axis=2)[..., 0]
+
+    other = folder / "track_major.npy"
+    by_track = np.lib.format.open_memmap(other, "w+", np.float16, (config.tracks, region.n_blocks * BLOCK_BINS))
+    step = chunk_blocks(config.tracks)
+    for first in range(0, region.n_blocks, step):
+        part = signal[first : first + step].reshape(-1, config.tracks)
+        by_track[:, first * BLOCK_BINS : first * BLOCK_BINS + len(part)] = part.T
+    by_track.flush()
+
+    def trackwise(blocks: np.ndarray, track: np.ndarray) -> np.ndarray:
+        return by_track[track, blocks[:, None] * BLOCK_BINS + np.arange(BLOCK_BINS)]
+
+    def trackwise_all(blocks: np.ndarray) -> np.ndarray:
+        return by_track.reshape(config.tracks, -1, BLOCK_BINS)[:, blocks]
+
+    for blocks, track in batches:  # both read the same; and the cache is warm afterwards
+        if not np.array_equal(blockwise(blocks, track), trackwise(blocks, track)):
+            raise RuntimeError("the two layouts hold different signal")
+    rows = [
+        ("write the region", f"{gigabytes / writing:.2f} GB/s", f"{writing:.1f} s", ""),
+        ("open the store", "", milliseconds(opening), ""),
+        ratio("one track per bin of a batch", [(seconds(lambda b=b: blockwise(*b)), seconds(lambda b=b: trackwise(*b)))
+              for b in batches]),
+        ratio("all tracks of a batch", [(seconds(lambda b=b: signal[b[0]]), seconds(lambda b=b: trackwise_all(b[0])))
+              for b in batches]),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=pd.Index(["what", "position-major", "time", "track-major / position-major"]))
+    print(f"{config.chrom} of hg19 × {config.tracks} tracks, float16: {gigabytes:.2f} GB; {machine()}")
+    print(table.to_string(index=False))
+    table.assign(machine=machine()).to_csv(folder / "store.csv", index=False)
+    if not config.keep:
+        for array in folder.glob("*.npy"):
+            array.unlink()
+
+
+def chunks(region: Region, n_tracks: int) -> Iterator[np.ndarray]:
+    """Synthetic arcsinh signal, piece by piece; random enough not to compress."""
+    rng = np.random.default_rng(1)
+    step = chunk_blocks(n_tracks)
+    for first in range(0, region.n_blocks, step):
+        shape = (min(step, region.n_blocks - first), BLOCK_BINS, n_tracks)
+        bits = rng.integers(0, 0x4000, size=shape, dtype=np.uint16)  # float16 from 0 to 2
+        yield bits.view(np.float16)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def milliseconds(times: list[float]) -> str:
+    """Median and range."""
+    low, middle, high = np.quantile(times, [0, 0.5, 1]) * 1e3
+    return f"{middle:.2f} ms ({low:.2f} to {high:.2f})"
+
+
+def ratio(what: str, pairs: list[tuple[float, float]]) -> tuple[str, str, str, str]:
+    """Median times of the store, and how many times as long the other layout takes, pair by pair."""
+    ours, theirs = np.asarray(pairs).T
+    return what, "", milliseconds(list(ours)), f"{np.median(theirs / ours):.1f} ×"
+
+
+def machine() -> str:
+    """Processor and free disk, as far as the operating system tells."""
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else \
+        platform.processor()  # fmt: skip
+    return f"{cpu}, {shutil.disk_usage('.').free / 1e9:.0f} GB free"
+
+
+if __name__ == "__main__":
+    sys.exit(app.run("benchmark_store", benchmark, sys.argv[1:]))
