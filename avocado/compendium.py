@@ -164,6 +164,8 @@ def balanced_folds(table: pd.DataFrame, n_folds: int, seed: int, n_shuffles: int
     an assay (tracks are swapped between folds, in the last resort set to −1). So whichever fold is held out, every
     cell type and assay keeps a training track. The result depends on the seed and not on the order of the rows.
     """
+    if seed < 0:
+        raise InputError(f"seed={seed} of the folds: expected a whole number from 0")
     groups = _groups(table)
     totals = np.bincount(groups.ravel())
     order = np.lexsort(groups.T)

@@ -21,17 +21,26 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.store import SignalStore, chunk_blocks
 
-SAMPLINGS = ("shuffled", "sequential")
+ORDERS = ("shuffled", "sequential")
+HIDINGS = 256  # different choices of hidden tracks; each block has one of them
 
 
 class BlockBatch(NamedTuple):
-    """One (cell, assay, position, signal) sample for every bin of some blocks; all but `blocks` are (blocks, 200)."""
+    """(cell, assay, position, signal) samples of every bin of some blocks, some tracks per bin.
 
-    blocks: Tensor  # (blocks,) int64; the position of sample [k, j] is the padded bin blocks[k] * 200 + j
-    cell: Tensor  # int64 index
-    assay: Tensor  # int64 index
-    signal: Tensor  # float32, arcsinh
-    real: Tensor  # float32: 1 for a bin of the region, 0 for the padding after a segment's last bin
+    The position of samples [k, j] is the padded bin blocks[k] * 200 + j. `bins` is 200, or 1 where all bins of a
+    block have the same tracks.
+    """
+
+    blocks: Tensor  # (blocks,) int64
+    cell: Tensor  # int64 index (blocks, bins, tracks)
+    assay: Tensor  # int64 index (blocks, bins, tracks)
+    signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
+    average: (
+        Tensor  # float32 (blocks, 200, tracks), arcsinh: mean over the assay's other training tracks, 0 without any
+    )
+    real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for the padding after a segment's last bin
+    n_hidden: int  # the first tracks of each bin are hidden from the genome factors of the block
 
 
 class TrackBatch(NamedTuple):
@@ -39,14 +48,41 @@ class TrackBatch(NamedTuple):
 
     blocks: Tensor  # (blocks,) int64
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
+    averages: Tensor  # float32 (blocks, 200, assays), arcsinh: mean over the training tracks of each assay
     real: Tensor  # float32 (blocks, 200)
 
 
 class Draw(NamedTuple):
-    """What a sampler yields: the blocks of a batch, and the seed of the tracks drawn for their bins."""
+    """What a sampler yields: the blocks of a batch, the seed of the tracks drawn for their bins, and the epoch."""
 
     blocks: np.ndarray
     seed: tuple[int, int, int, int]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an epoch goes through a region: every bin once, each with some training tracks.
+
+    order: whole blocks 'shuffled' anew every epoch, or 'sequential' along the genome, as the paper scans.
+    tracks_per_bin: training tracks drawn uniformly for each bin (1 in the paper); all of them where there are fewer.
+    hidden: share of the training tracks that are hidden from a block: its genome factors do not learn from them, so
+    that the network, which does, learns to impute. Every block hides other tracks, always the same ones. The last
+    epochs, from `reveal_at` on, hide nothing.
+    """
+
+    order: str = "shuffled"
+    tracks_per_bin: int = 1
+    hidden: float = 0.0
+    reveal_at: int = 0
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise InputError(f"unknown sampling '{self.order}'; there is: {', '.join(ORDERS)}")
+        if self.tracks_per_bin < 1:
+            raise InputError(f"tracks_per_bin={self.tracks_per_bin}: expected at least 1")
+        if not 0 <= self.hidden < 1:
+            raise InputError(f"hidden={self.hidden}: expected a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -62,7 +98,8 @@ def tracks_of(store: SignalStore, columns: Sequence[int], cells: Sequence[str], 
     """The experiments in `columns`, indexed by the order of `cells` and `assays`."""
     table = store.tracks.iloc[list(columns)]
     index = (table["cell"].map(cells.index), table["assay"].map(assays.index))
-    return Tracks(np.asarray(columns, dtype=np.int64), *(np.asarray(i, dtype=np.int64) for i in index))
+    # copies, as pandas hands out read-only arrays, of which torch warns
+    return Tracks(np.array(columns, dtype=np.int64), *(np.array(i, dtype=np.int64) for i in index))
 
 
 class BlockSampler(Sampler[Draw]):
@@ -75,8 +112,8 @@ class BlockSampler(Sampler[Draw]):
     def __init__(
         self, n_blocks: int, batch_blocks: int, sampling: str = "shuffled", seed: int = 0, rank: int = 0, world: int = 1
     ) -> None:
-        if sampling not in SAMPLINGS:
-            raise InputError(f"unknown sampling '{sampling}'; there is: {', '.join(SAMPLINGS)}")
+        if sampling not in ORDERS:
+            raise InputError(f"unknown sampling '{sampling}'; there is: {', '.join(ORDERS)}")
         if n_blocks < world:
             raise InputError(f"{n_blocks} blocks cannot be split over {world} processes")
         self.n_blocks, self.sampling, self.seed, self.rank, self.world = n_blocks, sampling, seed, rank, world
@@ -96,7 +133,7 @@ class BlockSampler(Sampler[Draw]):
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         mine = np.array_split(order, self.world)[self.rank]
         for number, blocks in enumerate(np.array_split(mine, self.n_batches)):
-            yield Draw(blocks, (self.seed, self.epoch, self.rank, number))
+            yield Draw(blocks, (self.seed, self.epoch, self.rank, number), self.epoch)
 
 
 class TrainingBlocks(Dataset[BlockBatch]):
@@ -106,34 +143,79 @@ class TrainingBlocks(Dataset[BlockBatch]):
     drawn and gathered; or the store's memory-mapped array of all tracks, of which blocks are read from disk.
     """
 
-    def __init__(self, signal: Tensor | np.ndarray, tracks: Tracks, mask: np.ndarray) -> None:
-        self.signal = signal
-        device = signal.device if isinstance(signal, Tensor) else torch.device("cpu")
+    def __init__(
+        self,
+        signal: Tensor | np.ndarray,
+        tracks: Tracks,
+        averages: Tensor,
+        counts: np.ndarray,
+        mask: np.ndarray,
+        sampling: Sampling,
+        seed: int,
+    ) -> None:
+        self.signal, self.averages, self.sampling = signal, averages, sampling
+        device = averages.device
         self.columns, self.cell, self.assay = (
             torch.tensor(index, device=device) for index in (tracks.columns, tracks.cell, tracks.assay)
         )
+        self.counts = torch.tensor(counts, dtype=torch.float32, device=device)
         self.mask = torch.tensor(mask, dtype=torch.float32, device=device)
         self.random = torch.Generator(device)
+        n_tracks = len(self.cell)
+        self.n_hidden = min(round(sampling.hidden * n_tracks), n_tracks - 1)
+        rng = np.random.default_rng((seed, 1))
+        # each row is all tracks in some order, the hidden ones first
+        orders = rng.permuted(np.tile(np.arange(n_tracks), (HIDINGS if self.n_hidden else 1, 1)), axis=1)
+        self.orders = torch.tensor(orders, device=device)
+        self.order_of_block = torch.tensor(rng.integers(len(orders), size=len(mask)), device=device)
 
     def __getitem__(self, draw: Draw) -> BlockBatch:
-        device = self.mask.device
-        self.random.manual_seed(int(np.random.SeedSequence(draw.seed).generate_state(1, np.uint64)[0] >> 1))
-        track = torch.randint(len(self.cell), (len(draw.blocks), BLOCK_BINS), generator=self.random, device=device)
-        blocks = torch.from_numpy(draw.blocks).to(device)
+        blocks = torch.from_numpy(draw.blocks).to(self.mask.device)
+        n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
+        track, n_hidden = self._tracks(blocks, draw.seed, n_hidden)
+        everywhere = track.expand(-1, BLOCK_BINS, -1)
         if isinstance(self.signal, Tensor):
-            first = torch.arange(BLOCK_BINS, device=device) + blocks[:, None] * BLOCK_BINS
-            signal = self.signal.view(-1)[first * self.signal.shape[2] + track]
+            signal = self._at(self.signal, blocks, everywhere)
         else:
             rows = torch.from_numpy(self.signal[draw.blocks])  # one contiguous read per block
-            signal = rows.gather(2, self.columns[track][..., None])[..., 0]
-        return BlockBatch(blocks, self.cell[track], self.assay[track], signal.float(), self.mask[blocks])
+            signal = rows.gather(2, self.columns[everywhere]).float()
+        assay = self.assay[track]
+        count = self.counts[assay]
+        average = self._at(self.averages, blocks, assay.expand(-1, BLOCK_BINS, -1))
+        # the drawn track is taken out of its own average; an assay measured once has no other tracks
+        average = (average * count - signal) / (count - 1).clamp(min=1) * (count > 1)
+        return BlockBatch(blocks, self.cell[track], assay, signal, average, self.mask[blocks], n_hidden)
+
+    def _tracks(self, blocks: Tensor, seed: tuple[int, ...], n_hidden: int) -> tuple[Tensor, int]:
+        """Tracks (blocks, bins, tracks) of a batch, hidden ones first, and how many of them are hidden."""
+        n_tracks, m = self.orders.shape[1], self.sampling.tracks_per_bin
+        orders = self.orders[self.order_of_block[blocks]]
+        if m >= n_tracks:
+            return orders[:, None], n_hidden
+        self.random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+        m_hidden = min(max(1, round(m * n_hidden / n_tracks)), m - 1) if n_hidden and m > 1 else 0
+        draws = []
+        for number, low, high in ((m_hidden, 0, n_hidden), (m - m_hidden, n_hidden, n_tracks)):
+            if number:
+                shape = (len(blocks), BLOCK_BINS, number)
+                draws.append(torch.randint(low, high, shape, generator=self.random, device=blocks.device))
+        drawn = torch.cat(draws, dim=2)
+        return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
+
+    def _at(self, values: Tensor, blocks: Tensor, column: Tensor) -> Tensor:
+        """values[block, bin, column], float32 (blocks, 200, tracks), without copying whole blocks."""
+        bins = torch.arange(BLOCK_BINS, device=blocks.device) + blocks[:, None] * BLOCK_BINS
+        return values.view(-1)[bins[..., None] * values.shape[2] + column].float()
 
 
 class ValidationBlocks(Dataset[TrackBatch]):
     """Validation tracks over a fixed set of blocks."""
 
-    def __init__(self, signal: np.ndarray, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int) -> None:
-        self.signal, self.blocks, self.mask, self.batch_blocks = signal, blocks, mask, batch_blocks
+    def __init__(
+        self, signal: np.ndarray, averages: Tensor, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int
+    ) -> None:
+        self.signal, self.averages, self.blocks = signal, averages, blocks
+        self.mask, self.batch_blocks = mask, batch_blocks
 
     def __len__(self) -> int:
         return -(-len(self.blocks) // self.batch_blocks)
@@ -146,6 +228,7 @@ class ValidationBlocks(Dataset[TrackBatch]):
         return TrackBatch(
             torch.from_numpy(blocks),
             torch.from_numpy(self.signal[part].astype(np.float32)),
+            self.averages[torch.from_numpy(blocks).to(self.averages.device)].float(),
             torch.from_numpy(self.mask[blocks].astype(np.float32)),
         )
 
@@ -153,8 +236,8 @@ class ValidationBlocks(Dataset[TrackBatch]):
 class SignalDataModule(pl.LightningDataModule):
     """Streams (cell, assay, position, signal) of one region of a store.
 
-    train, val: the only tracks that can be reached from here. batch_size: samples (bins) per step, rounded down to
-    whole blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
+    train, val: the only tracks that can be reached from here. batch_size: bins per step, rounded down to whole
+    blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
     disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the same ones,
     spread evenly over the region. The same seed draws the same batches, streamed or in memory.
     """
@@ -167,7 +250,7 @@ class SignalDataModule(pl.LightningDataModule):
         val: Tracks | None = None,
         *,
         batch_size: int = 10_000,
-        sampling: str = "shuffled",
+        sampling: Sampling | None = None,
         seed: int = 0,
         memory_limit: int = 8 << 30,
         workers: int = 1,
@@ -181,23 +264,26 @@ class SignalDataModule(pl.LightningDataModule):
             raise InputError(f"batch_size={batch_size}: at least one block of {BLOCK_BINS} bins is needed")
         self.region = store.region(region)
         self.batch_blocks = batch_size // BLOCK_BINS
-        self.sampling, self.seed = sampling, seed
+        self.sampling, self.seed = sampling or Sampling(), seed
         signal = store.signal(region)
         size = self.region.n_blocks * BLOCK_BINS * len(train.columns) * signal.itemsize
         self.streams = size > memory_limit
         self.workers = workers if self.streams else 0
         kept = signal if self.streams else _load_columns(signal, train.columns, device)
-        self.training = TrainingBlocks(kept, train, self.region.mask)
+        n_assays = int(max(train.assay.max(), val.assay.max() if val is not None and len(val.assay) else 0)) + 1
+        counts = np.bincount(train.assay, minlength=n_assays)
+        self.averages = assay_averages(signal, train, counts).to(device)
+        self.training = TrainingBlocks(kept, train, self.averages, counts, self.region.mask, self.sampling, seed)
         self.validation = None
         if val is not None and len(val.columns):
             n_blocks = min(self.region.n_blocks, max(1, val_bins // BLOCK_BINS))
             blocks = np.unique(np.linspace(0, self.region.n_blocks - 1, n_blocks).astype(np.int64))
             held = signal[blocks][:, :, val.columns]
-            self.validation = ValidationBlocks(held, blocks, self.region.mask, self.batch_blocks)
+            self.validation = ValidationBlocks(held, self.averages, blocks, self.region.mask, self.batch_blocks)
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:
         """The order of one rank; all ranks together cover every block once per epoch."""
-        return BlockSampler(self.region.n_blocks, self.batch_blocks, self.sampling, self.seed, rank, world)
+        return BlockSampler(self.region.n_blocks, self.batch_blocks, self.sampling.order, self.seed, rank, world)
 
     def train_dataloader(self) -> DataLoader:
         """One item is one batch."""
@@ -207,6 +293,9 @@ class SignalDataModule(pl.LightningDataModule):
             sampler=self.sampler(rank, world),
             batch_size=None,
             num_workers=self.workers,
+            # a loader draws a number whenever it starts; from torch's own generator this would shift the dropout masks
+            # of an epoch, and not in the same way when training is resumed
+            generator=torch.Generator(),
             prefetch_factor=4 if self.workers else None,
             persistent_workers=self.workers > 0,
         )
@@ -216,6 +305,21 @@ class SignalDataModule(pl.LightningDataModule):
         if self.validation is None:
             return []
         return DataLoader(self.validation, batch_size=None, shuffle=False)
+
+
+def assay_averages(signal: np.ndarray, train: Tracks, counts: np.ndarray) -> Tensor:
+    """Average activity: mean arcsinh signal over each assay's training tracks, float16 (n_blocks, 200, n_assays).
+
+    0 for an assay without a training track. Reads the region once, a piece at a time.
+    """
+    averages = torch.empty((*signal.shape[:2], len(counts)), dtype=torch.float16)
+    member = np.zeros((len(train.columns), len(counts)), dtype=np.float32)
+    member[np.arange(len(train.columns)), train.assay] = 1 / counts[train.assay]
+    step = max(1, chunk_blocks(signal.shape[2]) // 4)  # a piece is held in float32 beside the original
+    for first in range(0, len(signal), step):
+        piece = signal[first : first + step][:, :, train.columns].astype(np.float32)
+        averages[first : first + step] = torch.from_numpy(piece @ member)
+    return averages
 
 
 def _load_columns(signal: np.ndarray, columns: np.ndarray, device: torch.device | str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +37,16 @@ def impute_chunks(
 
     Yields (segments, values): the consecutive bins that a piece covers, and their signal, float32 (n_bins, n_pairs).
     """
-    layout, factors = model.regions.get(region), model.genome(region)
-    assert layout is not None
+    factors, averages = model.genome(region), model.averages(region)
+    layout = model.regions[region]
     network = model.network.to(device)
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))
     step = max(1, ACTIVATIONS // (BLOCK_BINS * 4 * (2 * network.config.nodes + len(pairs))))
     with torch.inference_mode():
         for first in range(0, layout.n_blocks, step):
             rows = factors[first : first + step].to(device)
-            imputed = network.predict(rows, cells, assays).cpu().numpy()
+            average = None if averages is None else averages[first : first + step].to(device).float()
+            imputed = network.predict(rows, cells, assays, average).cpu().numpy()
             yield _segments(layout, first, first + len(rows)), imputed[layout.mask[first : first + len(rows)]]
 
 
@@ -71,11 +73,28 @@ def write_tracks(
         raise InputError("several pairs would be written to one file: put {cell} and {assay} into the name")
     for pair in files:
         model.pair(*pair)
-    chosen = list(files)
+    chosen, regions = list(files), _in_order(model, regions, any(path.suffix != ".npz" for path in files.values()))
     for first in range(0, len(chosen), GROUP):
         _write_group(
             model, {pair: files[pair] for pair in chosen[first : first + GROUP]}, regions, scale, device, progress
         )
+
+
+def _in_order(model: Model, regions: Sequence[str], disjoint: bool) -> list[str]:
+    """The regions, each once and in the order of the genome, as a bigWig needs them; `disjoint` if they have to be."""
+    rank = {chrom: number for number, chrom in enumerate(model.assembly.sizes)}
+
+    def span(region: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        if region not in model.regions:
+            model.genome(region)  # raises, and says which there are
+        segments = model.regions[region].segments
+        return (rank[segments[0].chrom], segments[0].start), (rank[segments[-1].chrom], segments[-1].end)
+
+    ordered = sorted(set(regions), key=span)
+    for before, after in pairwise(ordered):
+        if disjoint and span(after)[0] < span(before)[1]:
+            raise InputError(f"regions {before} and {after} overlap: write them to different files, or as .npz")
+    return ordered
 
 
 def _write_group(

@@ -40,13 +40,17 @@ class ModelConfig:
     layers: int = 2  # hidden layers; 0 is a linear model on the concatenated factors
     nodes: int = 2048  # per hidden layer
     dropout: float = 0.0  # on the hidden layers
-    genome_dropout: float = 0.0  # on the genome factors, whole factors of a 5-kbp block at a time
     factor_init: float = 0.05  # factors start uniform in ± this
+    average_input: bool = False  # average activity of the assay at the bin is an input too; the paper has none
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             whole = field.type == "int"
+            if field.type == "bool":
+                if not isinstance(value, bool):
+                    raise InputError(f"model.{field.name}={value!r}: expected true or false")
+                continue
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
                 raise InputError(f"model.{field.name}={value!r}: expected {kind}")
@@ -87,6 +91,9 @@ class Network(nn.Module):
         widths = [config.inputs] + [config.nodes] * config.layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
+        if config.average_input:
+            self.average_in = nn.Parameter(torch.zeros(self.first.out_features))
+            self.average_out = nn.Parameter(torch.ones(n_assays))
 
     def initialise(self, generator: torch.Generator, mean_signal: float = 0.0) -> Network:
         """Uniform factors, Glorot-uniform layers, zero biases; the output starts at `mean_signal` (arcsinh)."""
@@ -115,22 +122,33 @@ class Network(nn.Module):
         sizes = [c.cell_factors, c.assay_factors, c.factors_25bp, c.factors_250bp, c.factors_5kbp]
         return self.first.weight.split(sizes, dim=1)
 
-    def forward(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
-        """Predicted arcsinh signal (blocks, 200), one track per bin.
+    def forward(self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None) -> Tensor:
+        """Predicted arcsinh signal (blocks, 200, tracks), some tracks per bin.
 
-        rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200).
+        rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200, tracks), or (blocks, 1, tracks)
+        where all bins of a block have the same tracks; average: with `average_input`, average activity without the
+        predicted track itself, arcsinh (blocks, 200, tracks).
         """
+        average = average if self.config.average_input else None
         track = functional.embedding(cell * len(self.assay_factors) + assay, self.track_part())
-        return self.head(self.genome_part(rows) + track)
+        return self._finish(self.genome_part(rows)[:, :, None] + track, assay, average)
 
-    def predict(self, rows: Tensor, cells: Tensor, assays: Tensor) -> Tensor:
+    def predict(self, rows: Tensor, cells: Tensor, assays: Tensor, averages: Tensor | None = None) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]) at every bin.
 
-        The genome part of the first layer is computed once for all pairs.
+        averages: with `average_input`, average activity of every assay, (blocks, 200, n_assays). The genome part of
+        the first layer is computed once for all pairs.
         """
+        averages = averages if self.config.average_input else None
         genome = self.genome_part(rows)
         tracks = self.track_part()[cells * len(self.assay_factors) + assays]
-        return torch.stack([self.head(genome + track) for track in tracks], dim=-1)
+        return torch.stack(
+            [
+                self._finish(genome + track, assay, None if averages is None else averages[..., assay])
+                for track, assay in zip(tracks, assays, strict=True)
+            ],
+            dim=-1,
+        )
 
     def track_part(self) -> Tensor:
         """First layer of every (cell type, assay) pair, bias included: (n_cells × n_assays, nodes)."""
@@ -143,40 +161,32 @@ class Network(nn.Module):
         """First layer of whole blocks: (blocks, block_width) -> (blocks, 200, nodes)."""
         _, _, w25, w250, w5k = self.first_by_axis()
         f25, f250, f5k = split_block(rows, self.config)
-        if self.training and self.config.genome_dropout:
-            f25, f250, f5k = (self._drop_factors(f) for f in (f25, f250, f5k))
         coarse = functional.linear(f250, w250) + functional.linear(f5k, w5k)
         fine = functional.linear(f25, w25)
         return (fine.unflatten(1, (COARSE, BINS_PER_250BP)) + coarse[:, :, None]).flatten(1, 2)
 
-    def head(self, first: Tensor) -> Tensor:
-        """Rest of the network, from the first layer's pre-activation (..., nodes) to a prediction (...)."""
+    def _finish(self, first: Tensor, assay: Tensor, average: Tensor | None) -> Tensor:
+        """From the first layer's pre-activation (blocks, ..., nodes) to predictions (blocks, ...).
+
+        Average activity enters twice: into the first layer, where it can gate, and straight into the output, of which
+        the network then is the departure from it, in this cell type.
+        """
+        if average is not None:
+            first = torch.addcmul(first, average[..., None], self.average_in)
+        rate = self.config.dropout if self.training else 0.0
         for layer in self.dense[1:]:
-            first = layer(self._activate(first))
-        return first.squeeze(-1)
-
-    def _activate(self, x: Tensor) -> Tensor:
-        return dropout(functional.relu(x), self.config.dropout if self.training else 0.0)
-
-    def _drop_factors(self, factors: Tensor) -> Tensor:
-        whole_block = torch.ones_like(factors[:, :1])
-        return factors * dropout(whole_block, self.config.genome_dropout)
-
-
-def dropout(x: Tensor, rate: float) -> Tensor:
-    """Set a random share of `x` to zero and scale up the rest, as torch's dropout does, 10 times as fast on a CPU.
-
-    There torch draws one 32-bit number per element in one thread, which costs more than the network of a small
-    model. One random byte per element is enough; the rate is rounded to 1/256.
-    """
-    if not rate:
-        return x
-    if x.device.type != "cpu":
-        return functional.dropout(x, rate)
-    limit = max(1, min(255, round(rate * 256)))
-    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    keep = (words.view(torch.uint8)[: x.numel()] >= limit).to(x.dtype)
-    return x * keep.mul_(256 / (256 - limit)).view(x.shape)
+            hidden = functional.relu(first)
+            if not rate:
+                first = layer(hidden)
+                continue
+            # Dropped are whole nodes of a block, the same ones for its bins and tracks: nodes that are missing at
+            # single bins can be averaged away along the genome. Dropping a node is dropping its outgoing weights.
+            keep = functional.dropout(first.new_ones(len(first), 1, first.shape[-1]), rate)
+            first = torch.baddbmm(layer.bias, hidden.flatten(1, -2), (layer.weight * keep).mT).unflatten(
+                1, hidden.shape[1:-1]
+            )
+        out = first.squeeze(-1)
+        return out if average is None else out + self.average_out[assay] * average
 
 
 def split_block(rows: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,10 +207,13 @@ def genome_factors(config: ModelConfig, n_blocks: int, generator: torch.Generato
     )
 
 
-def reference(network: Network, genome: Tensor, position: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
+def reference(
+    network: Network, genome: Tensor, position: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None
+) -> Tensor:
     """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
 
-    position: padded bin addresses (block × 200 + offset), shape (n,), like cell and assay. Returns (n,) arcsinh.
+    position: padded bin addresses (block × 200 + offset), shape (n,), like cell, assay and (with `average_input`)
+    average. Returns (n,) arcsinh.
     Slow and simple: what the block formulation is tested against. Without dropout.
     """
     f25, f250, f5k = split_block(genome, network.config)
@@ -214,7 +227,9 @@ def reference(network: Network, genome: Tensor, position: Tensor, cell: Tensor, 
         ],
         dim=-1,
     )
-    *hidden, output = network.dense
-    for layer in hidden:
-        x = functional.relu(layer(x))
-    return output(x).squeeze(-1)
+    x = network.first(x)
+    if average is not None:
+        x = x + average[:, None] * network.average_in
+    for layer in network.dense[1:]:
+        x = layer(functional.relu(x))
+    return x.squeeze(-1) if average is None else x.squeeze(-1) + network.average_out[assay] * average

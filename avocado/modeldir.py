@@ -26,7 +26,7 @@ from torch import Tensor
 
 from avocado.errors import InputError
 from avocado.files import replacing, sha256
-from avocado.genome import Assembly, Region, Segment
+from avocado.genome import BLOCK_BINS, Assembly, Region, Segment
 from avocado.model import ModelConfig, Network
 
 FORMAT_VERSION = 1
@@ -61,6 +61,22 @@ class Model:
                 f"{shape}: it belongs to another model; train this region again"
             )
         return factors
+
+    def averages(self, region: str) -> Tensor | None:
+        """Average activity over the training tracks of each assay, float16 (n_blocks, 200, n_assays), arcsinh.
+
+        None where the model does not have it as an input.
+        """
+        if not self.network.config.average_input:
+            return None
+        self.genome(region)  # says what is wrong with the file
+        averages = _read(self.path / f"{region}.safetensors").get("averages")
+        shape = (self.regions[region].n_blocks, BLOCK_BINS, len(self.assays))
+        if averages is None or tuple(averages.shape) != shape:
+            raise InputError(
+                f"{self.path / region}.safetensors has no average activity of shape {shape}: train this region again"
+            )
+        return averages
 
     def pair(self, cell: str, assay: str) -> tuple[int, int]:
         """Indices of a cell type and an assay. Raises InputError that lists close or all names."""
@@ -109,12 +125,21 @@ def save_shared(
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
 
 
-def save_region(directory: Path, region: Region, genome: Tensor) -> None:
-    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
-    layout = {"name": region.name, "segments": [[s.chrom, s.start, s.end] for s in region.segments]}
-    metadata = {"region": json.dumps(layout), "shared_sha256": sha256(directory / SHARED)}
+def save_region(directory: Path, region: Region, genome: Tensor, averages: Tensor | None = None) -> None:
+    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`.
+
+    averages: average activity of each assay (n_blocks, 200, n_assays), for models that have it as an input.
+    """
+    layout = {
+        "name": region.name,
+        "segments": [[s.chrom, s.start, s.end] for s in region.segments],
+        "shared_sha256": sha256(directory / SHARED),
+    }
+    metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
     with replacing(directory / f"{region.name}.safetensors") as temporary:
-        save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
+        tensors = {"genome": genome} | ({} if averages is None else {"averages": averages})
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_model(path: str | Path) -> Model:
@@ -139,7 +164,8 @@ def load_model(path: str | Path) -> Model:
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file} is damaged ({type(error).__name__}: {error}); restore it or train again") from None
+        reason = " ".join(str(error).split())  # YAML's take several lines
+        raise InputError(f"{file} is damaged ({type(error).__name__}: {reason}); restore it or train again") from None
     network = Network(config, len(cells), len(assays))
     tensors = _read(path / SHARED)
     if sha256(path / SHARED) != checksum:
@@ -170,7 +196,7 @@ def _regions(path: Path, checksum: str, assembly: Assembly) -> dict[str, Region]
             region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
-        if metadata.get("shared_sha256") != checksum:
+        if layout.get("shared_sha256") != checksum:
             raise InputError(
                 f"{file} was trained with other shared parameters than {path / SHARED}: "
                 f"remove it, or train this region again"

@@ -126,7 +126,8 @@ def train(
         _require_same_settings(directory, settings)
         if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
             scores = directory / "scores.csv"
-            table = pd.read_csv(scores, dtype={"cell": str, "assay": str}) if scores.is_file() else None
+            # a cell type may be called NA
+            table = pd.read_csv(scores, keep_default_na=False, na_values=[""]) if scores.is_file() else None
             return Outcome(directory, model_dir, table, was_done=True)
         if not resume:
             (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -134,7 +135,12 @@ def train(
             temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
         with replacing(directory / "split.tsv") as temporary:
             tracks.to_csv(temporary, sep="\t", index=False)
-        module = _fit(run, store, tracks, pilot, directory, accelerator, progress, logger)
+        try:
+            module, data = _fit(run, store, tracks, pilot, directory, accelerator, progress, logger)
+        except InputError:
+            if not (directory / CHECKPOINT).is_file():  # nothing was begun that other settings could not go on with
+                (directory / "settings.yaml").unlink()
+            raise
         training = {
             "stage": run.stage,
             "region": run.region,
@@ -149,7 +155,8 @@ def train(
             for stale in model_dir.glob("*.safetensors"):
                 stale.unlink()
             save_shared(model_dir, module.network, cells, assays, store.assembly, tracks, training)
-        save_region(model_dir, store.region(run.region), module.genome)
+        averages = data.averages if module.network.config.average_input else None
+        save_region(model_dir, data.region, module.genome, averages)
         table = _report(run, module, load_model(model_dir), store, directory, accelerator)
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
@@ -166,7 +173,7 @@ def _fit(
     accelerator: str,
     progress: bool,
     logger: Logger | bool,
-) -> FactorizationModule:
+) -> tuple[FactorizationModule, SignalDataModule]:
     cells, assays = (pilot.cells, pilot.assays) if pilot else _names(store)
     train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
     data = SignalDataModule(
@@ -175,7 +182,7 @@ def _fit(
         train_tracks,
         val_tracks,
         batch_size=run.fit.batch_size,
-        sampling=run.fit.sampling,
+        sampling=run.fit.draws(run.stage),
         seed=run.seed,
         memory_limit=run.fit.memory_limit,
         workers=run.fit.workers,
@@ -188,8 +195,12 @@ def _fit(
         mean = float(store.tracks["mean"].iloc[train_tracks.columns].mean()) if "mean" in store.tracks else 0.0
         network = Network(run.model, len(cells), len(assays)).initialise(generator, mean)
     genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
-    module = FactorizationModule(network, genome, run.stage, run.optimizer, run.seed, val_tracks)
-    return fit(module, data, run.fit, directory / CHECKPOINT, accelerator=accelerator, progress=progress, logger=logger)
+    module = FactorizationModule(
+        network, genome, run.stage, run.optimizer, run.seed, val_tracks,
+        run.fit.reveal_at(run.stage), run.fit.hidden_weight,
+    )  # fmt: skip
+    fit(module, data, run.fit, directory / CHECKPOINT, accelerator=accelerator, progress=progress, logger=logger)
+    return module, data
 
 
 def _report(

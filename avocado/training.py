@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from avocado.data import BlockBatch, SignalDataModule, TrackBatch, Tracks
+from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.files import replacing
 from avocado.model import Network
@@ -51,6 +51,12 @@ class OptimizerConfig:
         for name in ("learning_rate", "genome_learning_rate", "eps"):
             if not getattr(self, name) > 0:
                 raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number above 0")
+        for name in ("beta1", "beta2", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0 to below 1")
+        for name in ("weight_decay", "genome_weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0")
 
     def factor(self, step: int, total: int) -> float:
         """Learning rate at `step` of `total`, as a share of its peak."""
@@ -67,8 +73,12 @@ class FitConfig:
     """How long, on what batches, and with which checks a stage is trained."""
 
     epochs: int  # one epoch sees every bin once
-    batch_size: int = 10_000  # samples per step, rounded down to whole blocks of 200 bins
-    sampling: str = "shuffled"
+    batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
+    sampling: str = "shuffled"  # order of the blocks; see data.Sampling
+    tracks_per_bin: int = 1
+    hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
+    hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
+    refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
     validate_every: int = 1  # epochs
     patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
     memory_limit: int = 8 << 30  # bytes of signal kept in memory or on the accelerator; more is streamed
@@ -79,6 +89,22 @@ class FitConfig:
         for name in ("epochs", "batch_size", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
+        for name in ("patience", "memory_limit", "workers", "checkpoint_every", "hidden_weight"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
+        Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
+        if not 0 <= self.refit < 1:
+            raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
+
+    def reveal_at(self, stage: str) -> int:
+        """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""
+        if stage == "genome" or not self.hidden:
+            return 0
+        return max(1, self.epochs - round(self.refit * self.epochs))
+
+    def draws(self, stage: str) -> Sampling:
+        """How the epochs of `stage` go through a region."""
+        return Sampling(self.sampling, self.tracks_per_bin, self.hidden, self.reveal_at(stage))
 
 
 @dataclass
@@ -98,7 +124,15 @@ class FactorizationModule(pl.LightningModule):
     """
 
     def __init__(
-        self, network: Network, genome: Tensor, stage: str, optimizer: OptimizerConfig, seed: int, val: Tracks | None
+        self,
+        network: Network,
+        genome: Tensor,
+        stage: str,
+        optimizer: OptimizerConfig,
+        seed: int,
+        val: Tracks | None,
+        reveal_at: int = 0,
+        hidden_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if stage not in STAGES:
@@ -108,6 +142,7 @@ class FactorizationModule(pl.LightningModule):
         self.dense = optimizer.genome_optimizer == "dense"
         self.genome = torch.nn.Parameter(genome, requires_grad=self.dense)
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
+        self.reveal_at, self.hidden_weight = reveal_at, hidden_weight
         self.history = History()
         self._squares = torch.zeros(2)
         if stage == "genome":
@@ -131,6 +166,8 @@ class FactorizationModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Fix the random numbers of the epoch, so that a resumed run repeats the uninterrupted one."""
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
+        frozen = self.stage == "genome" or (self.reveal_at and self.current_epoch >= self.reveal_at)
+        self.network.requires_grad_(not frozen)
         self._squares = torch.zeros(2, device=self.device)
 
     def training_step(self, batch: BlockBatch, batch_idx: int) -> None:
@@ -141,18 +178,30 @@ class FactorizationModule(pl.LightningModule):
         rows = self.genome[batch.blocks]
         if not self.dense:
             rows = rows.detach().requires_grad_()
-        squares = (self.network(rows, batch.cell, batch.assay) - batch.signal).square() * batch.real
-        total, count = squares.sum(), batch.real.sum()
-        (total / count).backward()
+        split = batch.n_hidden
+        count = batch.real.sum()
+        visible = self._squares_of(rows, batch, slice(split, None)).sum()
+        loss = visible / (count * (batch.signal.shape[2] - split))
+        if split:
+            # genome factors do not learn from hidden tracks; what does learns to impute
+            hidden = self._squares_of(rows.detach(), batch, slice(split)).sum()
+            loss = loss + self.hidden_weight * hidden / (count * split)
+        loss.backward()
         for optimizer, rate in zip(optimizers, self._rates(), strict=True):
             optimizer.param_groups[0]["lr"] = rate * scale
             if isinstance(optimizer, BlockAdam):
                 assert rows.grad is not None
                 optimizer.step_rows(batch.blocks, rows, rows.grad)
-            else:
+            elif optimizer.param_groups[0]["params"][0].grad is not None:  # not while the network is frozen
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        self._squares += torch.stack([total.detach(), count])
+        self._squares += torch.stack([visible.detach(), count * (batch.signal.shape[2] - split)])
+
+    def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:
+        """Squared errors (blocks, 200, tracks), 0 at padding."""
+        cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
+        imputed = self.network(rows, cell, assay, batch.average[..., tracks])
+        return (imputed - batch.signal[..., tracks]).square() * batch.real[..., None]
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean squared error (arcsinh)."""
@@ -175,8 +224,8 @@ class FactorizationModule(pl.LightningModule):
     def validation_step(self, batch: TrackBatch, batch_idx: int) -> None:
         """Add the squared errors of some blocks."""
         assert self.val is not None
-        cell, assay = (torch.as_tensor(index, device=self.device) for index in (self.val.cell, self.val.assay))
-        imputed = self.network.predict(self.genome[batch.blocks], cell, assay)
+        cell, assay = (torch.tensor(index, device=self.device) for index in (self.val.cell, self.val.assay))
+        imputed = self.network.predict(self.genome[batch.blocks], cell, assay, batch.averages)
         squares = (imputed - batch.signal).square() * batch.real[..., None]
         self._val_squares += squares.sum(dim=(0, 1))
         self._val_count += batch.real.sum()
@@ -228,26 +277,33 @@ class EpochCheckpoint(Checkpoint):
 
 
 class EarlyStop(pl.Callback):
-    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one."""
+    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one.
+
+    `fit` returns to these weights, as Lightning calls no hook where a resumed run has no epoch left.
+    """
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
         self.weights: dict[str, Tensor] = {}
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where a resumed run had stopped already."""
+        trainer.should_stop = self._is_enough(pl_module)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the best weights; stop when the best is too long ago."""
-        assert isinstance(pl_module, FactorizationModule)
         if trainer.sanity_checking:
             return
+        assert isinstance(pl_module, FactorizationModule)
         curve = pl_module.history.val_mse
         if curve[-1] == min(curve):
             self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
-        trainer.should_stop = len(curve) - 1 - curve.index(min(curve)) >= self.patience
+        trainer.should_stop = self._is_enough(pl_module)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Return to the best weights."""
-        if self.weights:
-            pl_module.load_state_dict(self.weights)
+    def _is_enough(self, module: pl.LightningModule) -> bool:
+        assert isinstance(module, FactorizationModule)
+        curve = module.history.val_mse
+        return bool(curve) and len(curve) - 1 - curve.index(min(curve)) >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
@@ -273,10 +329,11 @@ def fit(
     Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
     """
     callbacks: list[pl.Callback] = []
+    early_stop = EarlyStop(config.patience)
     if config.patience:
         if data.validation is None:
             raise InputError("patience needs validation tracks: set split.validation, for instance 0.1, or patience=0")
-        callbacks.append(EarlyStop(config.patience))
+        callbacks.append(early_stop)
     if checkpoint is not None:
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
@@ -302,8 +359,19 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
-    except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        if resume is None:
+    except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, OSError, RuntimeError):
+        if resume is None or _is_whole(resume):
             raise
-        raise InputError(f"{resume} is damaged ({error}): start again with resume=false") from None
+        raise InputError(f"{resume} is damaged: start again with resume=false") from None
+    if early_stop.weights:
+        module.load_state_dict(early_stop.weights)
     return module
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint can be read at all; torch raises errors of many kinds where it cannot."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception:
+        return False
+    return True

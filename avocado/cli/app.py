@@ -6,6 +6,7 @@ import difflib
 import logging
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WIDTH = 30  # column of --help in which the meanings start
+# keys that take several names: a,b is a list for them, where for other keys it asks for several runs
+LISTS = ("regions", "region", "cell", "assay", "tracks", "average", "data.regions", "split.hold_out")
+WHOLE_OR_NULL = ("workers", "trainer.threads")
+SHARE_OR_NUMBER = ("split.validation",)
+NUMBER_OR_WORD = ("fold",)
 
 
 def config_directory() -> Path:
@@ -39,7 +45,7 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         overrides, multirun = read_arguments(arguments)
-        check(verb, overrides, multirun)
+        overrides = check(verb, overrides, multirun)
         _launch(verb, task, overrides, multirun)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -55,10 +61,11 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
     File names, patterns with {cell}, and names with blanks need no quotes of their own.
     """
-    overrides, multirun = [], False
+    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    multirun |= any(re.fullmatch(r"[^=]+=\d+\.\.\d+", argument) is not None for argument in arguments)
+    overrides = []
     for argument in arguments:
         if argument in ("-m", "--multirun"):
-            multirun = True
             continue
         key, equals, value = argument.partition("=")
         if not equals and not key.startswith("~"):
@@ -66,28 +73,41 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
         span = re.fullmatch(r"(\d+)\.\.(\d+)", value)
         if span:
             value = ",".join(str(number) for number in range(int(span[1]), int(span[2]) + 1))
-            multirun = True
-        overrides.append(f"{key}{equals}{_quoted(key, value)}")
+        if equals and not _parses(key, value, multirun):
+            several = key in LISTS and ("," in value or value.startswith("["))
+            parts = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
+            value = f"[{','.join(map(_quoted, parts))}]" if several else _quoted(value)
+        overrides.append(f"{key}{equals}{value}")
     return overrides, multirun
 
 
-def _quoted(key: str, value: str) -> str:
+def _parses(key: str, value: str, multirun: bool) -> bool:
+    """Whether Hydra reads `value` as it is meant: no syntax of its own in it, no list taken for several runs."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if "{cell}" not in value and "{assay}" not in value:
-        try:
-            OverridesParser.create().parse_override(f"{key}={value}")
-            return value
-        except HydraException:
-            pass
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    if "{cell}" in value or "{assay}" in value:
+        return False
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        return False
+    return multirun or key not in LISTS or not override.is_sweep_override()
+
+
+def _quoted(value: str) -> str:
+    # Hydra's rule: a backslash is itself, but before a quote it has to be doubled
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 
-def check(verb: str, overrides: Sequence[str], multirun: bool) -> None:
-    """Raise a one-line InputError, which lists what exists, for an override that Hydra would refuse at length."""
-    from hydra import compose, initialize_config_dir
+def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
+    """The overrides, with names that look like numbers as texts.
+
+    Raises a one-line InputError, which lists what exists, for an override that Hydra would refuse at length, and for
+    a value of the wrong kind.
+    """
+    from hydra import compose, initialize, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -95,35 +115,84 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     groups = _groups(verb)
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    checked = list(overrides)
     chosen = []
-    for override in parsed:
-        key = override.key_or_group
-        if override.is_sweep_override() and not multirun:
-            raise InputError(f"{key} has several values: add -m to run them all, or write a list as {key}=[a,b]")
-        values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-        if key in groups:
-            for value in values:
-                if str(value) not in groups[key] and value is not None:
-                    raise InputError(f"unknown {key} '{value}'; there is: {', '.join(groups[key])}")
-            chosen.append(f"{key}={values[0] if values[0] is not None else 'null'}")
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            known = _keys(OmegaConf.to_container(compose(verb, chosen), resolve=False))
-            for override in parsed:
+        parsed = OverridesParser.create().parse_overrides(checked)
+        for override in parsed:
+            key = override.key_or_group
+            if override.is_sweep_override() and not multirun:
+                raise InputError(f"{key} has several values: add -m to run them all, one after the other")
+            values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+            if key in groups:
+                for value in values:
+                    if str(value) not in groups[key]:
+                        raise InputError(f"unknown {key} '{value}'; there is: {', '.join(groups[key])}")
+                chosen.append(f"{key}={values[0]}")
+        folder, name = _hydra_config(verb)
+        with initialize_config_dir(folder, version_base="1.3") if folder else initialize(None, version_base="1.3"):
+            known = _keys(OmegaConf.to_container(compose(name, chosen), resolve=False))
+            for number, override in enumerate(parsed):
                 key = override.key_or_group
-                if key not in groups and key not in known and not key.startswith("hydra"):
+                if key in groups or key.startswith("hydra"):
+                    continue
+                if key not in known:
                     close = difflib.get_close_matches(key, known, 3, 0.5)
                     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
                     top = [name for name in dict.fromkeys([*groups, *known]) if "." not in name]
                     raise InputError(f"unknown key '{key}'{hint}; there is: {', '.join(top)}")
+                if not override.is_sweep_override() and not override.is_delete():
+                    value = override.value()
+                    _require_kind(key, value, known[key])
+                    if _is_text(key, known[key]) and isinstance(value, bool | int | float):
+                        left, _, right = checked[number].partition("=")
+                        checked[number] = f"{left}={_quoted(right)}"
             if not multirun:
-                compose(verb, list(overrides))
+                compose(name, checked)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(str(error).splitlines()[0]) from None
     finally:
         GlobalHydra.instance().clear()
+    return checked
+
+
+def _require_kind(key: str, value: Any, default: Any) -> None:
+    """Raise InputError where a number, a whole number, or true or false is expected and `value` is something else."""
+    if key in NUMBER_OR_WORD or (key in WHOLE_OR_NULL and value is None):
+        return
+    if isinstance(default, bool):
+        expected, fits = "true or false", isinstance(value, bool)
+    elif isinstance(default, float) or key in SHARE_OR_NUMBER:
+        expected, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    elif isinstance(default, int) or key in WHOLE_OR_NULL:
+        expected, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(default, dict):
+        expected, fits = f"{key}.<key>=<value>", isinstance(value, dict)
+    else:
+        return
+    if not fits:
+        raise InputError(f"{key}={value}: expected {expected}")
+
+
+def _is_text(key: str, default: Any) -> bool:
+    """Whether the values of a key are texts, names of files most of them; a folder may be called 2024."""
+    return isinstance(default, str) or (default is None and key not in WHOLE_OR_NULL)
+
+
+def _hydra_config(verb: str) -> tuple[str | None, str]:
+    """Folder and name of a command's config: in `conf/`, or, without groups of its own, handed to Hydra by name.
+
+    In `conf/` Hydra would take `avocado impute model=...` for a choice out of the group `model` of train.
+    """
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    if _groups(verb):
+        return str(config_directory()), verb
+    name = f"avocado_{verb}"
+    ConfigStore.instance().store(name, OmegaConf.load(config_directory() / f"{verb}.yaml"))
+    return None, name
 
 
 def _launch(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[str], multirun: bool) -> None:
@@ -143,15 +212,21 @@ def _launch(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[s
             failure.append(error)
             raise SystemExit from None
 
-    before, sys.argv = sys.argv, [sys.argv[0], *overrides, *(["-m"] if multirun else [])]
+    folder, name = _hydra_config(verb)
+    before, scratch = sys.argv, tempfile.TemporaryDirectory()
+    options = ["-m"] if multirun else []
+    if multirun and not any(override.startswith("hydra") for override in overrides):
+        options.insert(0, f"hydra.sweep.dir={scratch.name}")  # for the multirun.yaml that Hydra leaves otherwise
+    sys.argv = [sys.argv[0], *overrides, *options]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=verb)(guarded)()
+        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     except SystemExit:
         if not failure:
             raise
         raise failure[0] from None
     finally:
         sys.argv = before
+        scratch.cleanup()
 
 
 def build(cls: type[T], node: DictConfig | dict[str, Any], name: str, **more: Any) -> T:
@@ -190,7 +265,7 @@ def help_text(verb: str) -> str:
     groups, section = [], ""
     for line in lines:
         group = re.match(r"  - (\w+): (\w+)\s+# (.*)", line)
-        top = re.match(r"(\w+):\s*(.*?)(?:\s+# (.*))?$", line)
+        top = re.match(r"(\w+):(?: +([^#\s].*?))?(?: +# (.*))?$", line)
         inner = re.match(r"  (\w+):\s*(.*?)\s+# (.*)$", line)
         if group:
             groups.append(group.groups())
@@ -222,10 +297,11 @@ def _groups(verb: str) -> dict[str, list[str]]:
     return {name: sorted(path.stem for path in (config_directory() / name).glob("*.yaml")) for name in names}
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return []
-    found = []
+def _keys(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a config and their defaults, sections among them."""
+    found: dict[str, Any] = {}
     for key, value in node.items():
-        found += [f"{prefix}{key}", *_keys(value, f"{prefix}{key}.")]
+        found[f"{prefix}{key}"] = value
+        if isinstance(value, dict):
+            found.update(_keys(value, f"{prefix}{key}."))
     return found

@@ -29,6 +29,9 @@ def impute(config: DictConfig) -> None:
         return
     regions = app.as_list(config.regions) or regions_to_impute(model)
     files = {(cell, assay): _file(config.out, cell, assay, len(chosen)) for cell, assay in chosen}
+    for path in files.values():
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give the name of a file, out={path}/{{cell}}-{{assay}}.bigWig")
     missing = {pair: path for pair, path in files.items() if config.overwrite or not path.exists()}
     if len(missing) < len(files):
         print(f"{len(files) - len(missing)} of {len(files)} files are there already (overwrite=true writes them again)")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
+    from avocado.modeldir import Model
+
 
 def score(config: DictConfig) -> None:
     """Print tables, and write them where `out` is given."""
@@ -42,9 +44,8 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 
     model, store = load_model(config.model), open_store(config.store)
     device = device_of(config.device)
-    asked = [_pair(name) for name in app.as_list(config.tracks)]
+    asked = [_pair(model, name) for name in app.as_list(config.tracks)]
     for pair in asked:
-        model.pair(*pair)
         store.track_index(*pair)
     tracks = asked or held_out(model)
     regions = app.as_list(config.region) or [name for name in model.regions if name in store.regions]
@@ -74,8 +75,11 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
             "give average= the files of the same assay in other cell types: a score says little "
             "without average activity beside it"
         )
-    (region,) = parse_regions(load_assembly(config.assembly), [str(config.region)])
     assembly = load_assembly(config.assembly)
+    regions = parse_regions(assembly, app.as_list(config.region))
+    if len(regions) > 1:
+        raise InputError(f"region={config.region}: two files are compared on one region at a time")
+    region = regions[0]
     for file in (config.observed, config.imputed, *others):
         check_source(file, assembly, [region], single=True)
 
@@ -88,10 +92,17 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     return score_table({track: read(config.observed)}, methods)
 
 
-def _pair(name: str) -> tuple[str, str]:
-    cell, _, assay = name.replace(" ", ":").partition(":")
-    if not assay:
+def _pair(model: Model, name: str) -> tuple[str, str]:
+    """The pair called 'CELL:ASSAY' or 'CELL ASSAY'; both names may have blanks and colons in them."""
+    for cell in model.cells:
+        if name.startswith((f"{cell}:", f"{cell} ")) and name[len(cell) + 1 :] in model.assays:
+            return cell, name[len(cell) + 1 :]
+    cell, colon, assay = name.partition(":")
+    if not colon:
+        cell, _, assay = name.rpartition(" ")
+    if not cell:
         raise InputError(f"'{name}' is no track: write CELL:ASSAY, for instance E003:H3K4me3")
+    model.pair(cell, assay)  # says which of the two is unknown
     return cell, assay
 
 

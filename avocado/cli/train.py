@@ -31,6 +31,8 @@ def train(config: DictConfig) -> None:
         torch.set_num_threads(config.trainer.threads)
     store = _store(config)
     steps = list(config.stage.steps)
+    if not steps or not set(steps) <= set(config.epochs):
+        raise InputError(f"stage.steps={steps}: give some of {', '.join(config.epochs)}")
     if steps[0] == "genome":
         pilot = _run(config, store, "pilot")
         if not (pilot.model_directory(Path(config.runs)) / "model.yaml").is_file():
@@ -68,6 +70,7 @@ def _store(config: DictConfig) -> SignalStore:
 def _run(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
     from avocado.model import ModelConfig
+    from avocado.modeldir import device_of
     from avocado.runs import Run, SplitConfig
     from avocado.training import FitConfig, OptimizerConfig
 
@@ -86,6 +89,8 @@ def _run(config: DictConfig, store: SignalStore, step: str) -> Run:
         )
     if config.trainer.accelerator not in ACCELERATORS:
         raise InputError(f"unknown accelerator '{config.trainer.accelerator}'; there is: {', '.join(ACCELERATORS)}")
+    if config.trainer.accelerator == "gpu":
+        device_of("cuda")  # says what is wrong with it
     split = SplitConfig(
         fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
     )
@@ -128,7 +133,10 @@ def _logger(config: DictConfig, run: Run) -> Iterator[Any]:
     from pytorch_lightning.loggers import WandbLogger
 
     directory = run.directory(Path(config.runs))
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {directory}: {error.strerror}; choose another place with runs=...") from None
     failed = 1
     try:
         settings = OmegaConf.to_container(config, resolve=True)

@@ -59,7 +59,7 @@ def score_model(
     leaked &= set(zip(model.tracks["cell"], model.tracks["assay"], strict=True))
     if leaked:
         raise InputError(
-            f"{' '.join(sorted(leaked)[0])} and {len(leaked) - 1} more were used to train model {model.path}: "
+            f"{', '.join(' '.join(track) for track in sorted(leaked)[:3])}: used to train model {model.path}; "
             "a score on them would say nothing; leave out tracks= to score the held-out ones"
         )
     observed = _Lazy(tracks, lambda cell, assay: store.read_track(cell, assay, region))

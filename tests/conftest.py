@@ -1,0 +1,18 @@
+import os
+
+# before torch is imported anywhere: small steps are fastest in one thread, and tests share their machine
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+os.environ["WANDB_SILENT"] = "true"
+
+import pytest
+import torch
+from toy import make_store
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory):
+    """13 tracks (4 cell types, 4 assays) over `pilot` (3 segments) and `chr20`; do not write into it."""
+    return make_store(tmp_path_factory.mktemp("stores") / "tiny")

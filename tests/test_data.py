@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+import torch
+from toy import ASSAYS, CELLS, PAIRS, TRAIN, VAL, make_data, make_store, tracks
+
+from avocado.data import BlockSampler, SignalDataModule
+from avocado.errors import InputError
+
+
+def epoch_of(data, epoch=0, rank=0, world=1):
+    """The batches of one epoch, as a trainer would get them."""
+    sampler = data.sampler(rank, world)
+    sampler.set_epoch(epoch)
+    return [data.training[draw] for draw in sampler]
+
+
+def same(batches, others):
+    return len(batches) == len(others) and all(
+        torch.equal(mine, theirs)
+        for batch, other in zip(batches, others, strict=True)
+        for mine, theirs in zip(batch, other, strict=True)
+    )
+
+
+def samples(batches):
+    """Padded bin, cell, assay and signal of all real samples: numpy (n,) each."""
+    parts = []
+    for batch in batches:
+        n = batch.blocks.shape[0]
+        position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(n, 200, *[1] * (batch.signal.dim() - 2))
+        real = batch.real.view(position.shape).expand_as(batch.signal).bool()
+        parts.append(
+            [part.expand_as(batch.signal)[real].numpy() for part in (position, batch.cell, batch.assay, batch.signal)]
+        )
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "sequential"])
+@pytest.mark.parametrize("batch_size", [200, 500, 100_000])
+def test_an_epoch_has_every_bin_once(tiny_store, sampling, batch_size):
+    region = tiny_store.region("pilot")
+    batches = epoch_of(make_data(tiny_store, batch_size=batch_size, sampling=sampling), epoch=3)
+    blocks = np.concatenate([batch.blocks.numpy() for batch in batches])
+    assert np.bincount(blocks, minlength=region.n_blocks).tolist() == [1] * region.n_blocks
+    sizes = [len(batch.blocks) for batch in batches]
+    assert max(sizes) <= batch_size // 200
+    assert max(sizes) - min(sizes) <= 1
+    # padding never counts
+    real = torch.cat([batch.real for batch in batches]).numpy().reshape(len(blocks), 200)
+    np.testing.assert_array_equal(real, region.mask[blocks])
+    assert real.sum() == region.n_bins
+    position, *_ = samples(batches)
+    counts = np.bincount(position, minlength=region.n_blocks * 200).reshape(-1, 200)
+    assert set(counts[region.mask]) == {counts.max()}
+    assert set(counts[~region.mask]) == {0}
+    if sampling == "sequential":
+        assert blocks.tolist() == list(range(region.n_blocks))
+
+
+@pytest.mark.parametrize("region", ["pilot", "chr20"])
+@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
+def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit):
+    signal = tiny_store.signal(region).reshape(-1, len(PAIRS))
+    data = make_data(tiny_store, region, memory_limit=memory_limit)
+    assert data.streams == (memory_limit == 0)
+    position, cell, assay, found = samples(epoch_of(data))
+    column = [PAIRS.index((CELLS[c], ASSAYS[a])) for c, a in zip(cell, assay, strict=True)]
+    assert set(column) == set(TRAIN)
+    np.testing.assert_array_equal(found, signal[position, column])
+
+
+def others_of(column):
+    return [c for c in TRAIN if PAIRS[c][1] == PAIRS[column][1] and c != column]
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
+def test_average_activity_leaves_the_drawn_track_out(tiny_store, memory_limit):
+    signal = tiny_store.signal("pilot")
+    for batch in epoch_of(make_data(tiny_store, memory_limit=memory_limit)):
+        column = np.vectorize(lambda c, a: PAIRS.index((CELLS[c], ASSAYS[a])))(batch.cell, batch.assay)
+        expected = np.empty(column.shape)
+        for one in np.unique(column):
+            rows = signal[batch.blocks.numpy()][..., others_of(one)].mean(axis=-1, dtype=np.float64)
+            expected[column == one] = rows[column == one]
+        np.testing.assert_allclose(batch.average, expected, atol=3e-3)  # kept as float16
+
+
+def test_average_activity_of_an_assay_with_one_track(tiny_store):
+    only = [PAIRS.index(("E003", "RNA")), *(PAIRS.index((cell, "DNase")) for cell in ("B cell", "E003"))]
+    data = SignalDataModule(tiny_store, "pilot", tracks(tiny_store, only), batch_size=400)
+    for batch in epoch_of(data):
+        alone = batch.assay == ASSAYS.index("RNA")
+        assert alone.any()
+        assert (batch.average[alone] == 0).all()
+        assert (batch.average[~alone & batch.real.bool()] != 0).any()
+
+
+def test_validation_comes_with_the_averages_of_the_training_tracks(tiny_store):
+    region = tiny_store.region("pilot")
+    averages = torch.cat([batch.averages for batch in make_data(tiny_store).val_dataloader()])
+    for number, assay in enumerate(ASSAYS):
+        columns = [column for column in TRAIN if PAIRS[column][1] == assay]
+        expected = region.to_blocks(tiny_store.read_tracks(columns, "pilot").mean(axis=1))
+        np.testing.assert_allclose(averages[..., number], expected, atol=3e-3)
+
+
+def test_tracks_are_drawn_alike(tiny_store):
+    data = make_data(tiny_store)
+    counts = np.zeros(len(PAIRS))
+    for epoch in range(30):
+        _, cell, assay, _ = samples(epoch_of(data, epoch))
+        np.add.at(counts, [PAIRS.index((CELLS[c], ASSAYS[a])) for c, a in zip(cell, assay, strict=True)], 1)
+    expected = counts.sum() / len(TRAIN)
+    chi_square = ((counts[TRAIN] - expected) ** 2 / expected).sum()
+    assert chi_square < 26.1  # 0.1 % of draws with 8 degrees of freedom exceed it; the seed is fixed
+    assert counts.sum() == counts[TRAIN].sum()
+
+
+def test_epochs_and_seeds_differ_and_repeat(tiny_store):
+    data = make_data(tiny_store)
+    first, second = epoch_of(data, 0), epoch_of(data, 1)
+    assert [b.blocks.tolist() for b in first] != [b.blocks.tolist() for b in second]
+    assert same(first, epoch_of(make_data(tiny_store), 0))
+    assert same(second, epoch_of(data, 1))
+    assert not same(first, epoch_of(make_data(tiny_store, seed=1), 0))
+    # along the genome the order stays, but every epoch draws other tracks
+    scans = make_data(tiny_store, sampling="sequential")
+    first, second = epoch_of(scans, 0), epoch_of(scans, 1)
+    assert [b.blocks.tolist() for b in first] == [b.blocks.tolist() for b in second]
+    assert not torch.equal(first[0].signal, second[0].signal)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("sampling", ["shuffled", "sequential"])
+def test_ranks_share_an_epoch(world, sampling):
+    samplers = [BlockSampler(23, 4, sampling, 5, rank, world) for rank in range(world)]
+    for sampler in samplers:
+        sampler.set_epoch(2)
+    draws = [list(sampler) for sampler in samplers]
+    assert len({len(batches) for batches in draws}) == 1
+    assert all(len(batches) == len(sampler) for batches, sampler in zip(draws, samplers, strict=True))
+    assert all(0 < len(draw.blocks) <= 4 for batches in draws for draw in batches)
+    blocks = np.concatenate([draw.blocks for batches in draws for draw in batches])
+    assert sorted(blocks) == list(range(23))
+    seeds = [tuple(draw.seed) for batches in draws for draw in batches]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_ranks_draw_different_tracks_for_the_same_data(tiny_store):
+    data = make_data(tiny_store, batch_size=100_000)
+    (first,), (second,) = epoch_of(data, 0, rank=0, world=2), epoch_of(data, 0, rank=1, world=2)
+    assert not set(first.blocks.tolist()) & set(second.blocks.tolist())
+    assert not torch.equal(first.cell, second.cell)
+
+
+def test_streaming_draws_the_same_batches(tiny_store):
+    kept = epoch_of(make_data(tiny_store, "chr20"), 4)
+    assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0), 4))
+
+
+def test_streaming_by_another_process_draws_the_same_batches(tiny_store):
+    data = make_data(tiny_store, "chr20", memory_limit=0, workers=1)
+    loader = data.train_dataloader()
+    assert loader.num_workers == 1
+    loader.sampler.set_epoch(4)
+    streamed = [type(batch)(*(part.clone() for part in batch)) for batch in loader]
+    assert same(epoch_of(make_data(tiny_store, "chr20"), 4), streamed)
+
+
+def test_a_loader_in_this_process_yields_the_batches(tiny_store):
+    data = make_data(tiny_store)
+    assert data.train_dataloader().num_workers == 0
+    assert same(list(data.train_dataloader()), epoch_of(data, 0))
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
+@pytest.mark.parametrize("poison", [777.0, np.nan])
+def test_held_out_tracks_cannot_be_reached(tmp_path, memory_limit, poison):
+    held = [column for column in range(len(PAIRS)) if column not in TRAIN]
+    store = make_store(tmp_path / "poisoned", **{f"t{column}": poison for column in held})
+    clean = make_store(tmp_path / "clean")
+    batches, expected = ([b for e in range(5) for b in epoch_of(make_data(s, val=False, memory_limit=memory_limit), e)]
+                         for s in (store, clean))  # fmt: skip
+    assert same(batches, expected)
+    position, cell, assay, signal = samples(batches)
+    assert len(position) >= 5 * store.region("pilot").n_bins
+    assert signal.max() < 10
+    assert {(CELLS[c], ASSAYS[a]) for c, a in zip(cell, assay, strict=True)} == {PAIRS[column] for column in TRAIN}
+
+
+def test_validation_holds_validation_tracks_only(tmp_path, tiny_store):
+    others = [column for column in range(len(PAIRS)) if column not in VAL]
+    store = make_store(tmp_path, **{f"t{column}": 777.0 for column in others})
+    region = store.region("pilot")
+    data = make_data(store)
+    batches = list(data.val_dataloader())
+    blocks = torch.cat([batch.blocks for batch in batches]).numpy()
+    assert blocks.tolist() == list(range(region.n_blocks))
+    np.testing.assert_array_equal(torch.cat([batch.real for batch in batches]).numpy(), region.mask)
+    signal = torch.cat([batch.signal for batch in batches]).numpy()
+    np.testing.assert_array_equal(signal, tiny_store.signal("pilot")[:, :, VAL])
+
+
+def test_validation_looks_at_a_spread_of_bins(tiny_store):
+    blocks = torch.cat([batch.blocks for batch in make_data(tiny_store, "chr20", val_bins=800).val_dataloader()])
+    assert blocks.tolist() == [0, 3, 6, 9]
+    assert make_data(tiny_store, val=False).val_dataloader() == []
+
+
+@pytest.mark.parametrize("columns", [[], VAL])
+def test_what_cannot_be_trained_on(tiny_store, columns):
+    with pytest.raises(InputError, match="no training tracks" if not columns else "no region 'chr7'"):
+        SignalDataModule(tiny_store, "chr7" if columns else "pilot", tracks(tiny_store, columns))
+
+
+def test_other_mistakes_are_named(tiny_store):
+    with pytest.raises(InputError, match=r"batch_size=199: at least one block of 200"):
+        make_data(tiny_store, batch_size=199)
+    with pytest.raises(InputError, match=r"unknown sampling 'random'; there is: shuffled, sequential"):
+        make_data(tiny_store, sampling="random").sampler()
+    with pytest.raises(InputError, match=r"2 blocks cannot be split over 3 processes"):
+        BlockSampler(2, 1, world=3)

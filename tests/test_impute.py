@@ -1,0 +1,181 @@
+from dataclasses import replace
+
+import numpy as np
+import pyBigWig
+import pytest
+import torch
+from test_modeldir import save
+from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY
+
+from avocado import impute as impute_module
+from avocado.errors import InputError
+from avocado.impute import impute, impute_chunks, regions_to_impute, write_tracks
+from avocado.model import reference
+from avocado.modeldir import load_model
+
+TWO = [("NA", "RNA"), ("B cell", "DNase")]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    # large factors, so that some of the imputed signal is below 0
+    save(path, replace(TINY, factor_init=1.0))
+    return load_model(path)
+
+
+def by_reference(model, pair, region):
+    position = torch.from_numpy(np.flatnonzero(region.mask))
+    cell, assay = (torch.full_like(position, index) for index in model.pair(*pair))
+    averages = model.averages(region.name)
+    average = None if averages is None else averages.flatten(0, 1)[position, assay].float()
+    return reference(model.network, model.genome(region.name), position, cell, assay, average).numpy()
+
+
+def read(path, segment):
+    with pyBigWig.open(str(path)) as file:
+        values = file.values(segment.chrom, segment.start * 25, segment.end * 25, numpy=True)
+    bins = values.reshape(-1, 25)
+    assert (bins == bins[:, :1]).all()
+    return bins[:, 0]
+
+
+@pytest.mark.parametrize("region", [PILOT, CHR20], ids=lambda region: region.name)
+def test_imputes_what_the_paper_computes(model, region):
+    found = impute(model, PAIRS, region.name)
+    assert found.shape == (region.n_bins, len(PAIRS))
+    assert found.dtype == np.float32
+    for column, pair in enumerate(PAIRS):
+        np.testing.assert_allclose(found[:, column], by_reference(model, pair, region), rtol=1e-4, atol=1e-5)
+
+
+def test_average_activity_is_used(tmp_path):
+    save(tmp_path, replace(TINY, average_input=True))
+    model = load_model(tmp_path)
+    found = impute(model, TWO, "pilot")
+    for column, pair in enumerate(TWO):
+        np.testing.assert_allclose(found[:, column], by_reference(model, pair, PILOT), rtol=1e-4, atol=1e-5)
+    assert found.std() > 0.1  # factors of ±0.05 alone give next to nothing
+
+
+@pytest.mark.parametrize("activations", [0, 30_000, 1 << 30])
+def test_pieces_cover_a_region_once(model, monkeypatch, activations):
+    whole = impute(model, TWO, "pilot")
+    monkeypatch.setattr(impute_module, "ACTIVATIONS", activations)
+    pieces = list(impute_chunks(model, TWO, "pilot"))
+    assert len(pieces) == {0: PILOT.n_blocks, 30_000: 3, 1 << 30: 1}[activations]
+    addresses = [(s.chrom, i) for segments, _ in pieces for s in segments for i in range(s.start, s.end)]
+    assert addresses == [(s.chrom, i) for s in PILOT.segments for i in range(s.start, s.end)]
+    for segments, values in pieces:
+        assert values.shape == (sum(s.n_bins for s in segments), 2)
+    np.testing.assert_allclose(np.concatenate([values for _, values in pieces]), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("region", [PILOT, CHR20], ids=lambda region: region.name)
+@pytest.mark.parametrize("ending", ["bigWig", "bw"])
+def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending):
+    monkeypatch.setattr(impute_module, "ACTIVATIONS", 30_000)
+    files = {pair: tmp_path / "new" / f"{number}.{ending}" for number, pair in enumerate(TWO)}
+    done = []
+    write_tracks(model, files, [region.name], progress=done.append)
+    assert sum(done) == region.n_blocks * 2
+    imputed = impute(model, TWO, region.name)
+    assert imputed.min() < -0.01
+    for column, path in enumerate(files.values()):
+        with pyBigWig.open(str(path)) as file:
+            assert file.chroms() == ASSEMBLY.sizes
+            assert file.header()["nLevels"] > 0
+            assert file.header()["minVal"] == 0
+        found = np.concatenate([read(path, segment) for segment in region.segments])
+        np.testing.assert_allclose(found, np.sinh(np.maximum(0, imputed[:, column])), rtol=1e-5, atol=1e-6)
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [f"0.{ending}", f"1.{ending}"]
+
+
+def test_the_last_bin_has_its_place(model, tmp_path):
+    path = tmp_path / "track.bigWig"
+    write_tracks(model, {TWO[0]: path}, ["chr20"], scale="arcsinh")
+    with pyBigWig.open(str(path)) as file:
+        # 1,892 whole bins end at 47,300; the 20 bp of the partial bin stay empty
+        assert np.isfinite(file.values("chr20", 47_275, 47_300)).all()
+        assert np.isnan(file.values("chr20", 47_300, 47_320)).all()
+        last = file.values("chr20", 47_299, 47_300)[0]
+        assert file.intervals("chr1") is None
+    assert last == pytest.approx(by_reference(model, TWO[0], CHR20)[-1], rel=1e-4)
+
+
+def test_arcsinh_is_the_output_as_it_is(model, tmp_path):
+    files = {TWO[0]: tmp_path / "a.bigWig", TWO[1]: tmp_path / "b.npz"}
+    write_tracks(model, files, ["chr20"], scale="arcsinh")
+    imputed = impute(model, TWO, "chr20")
+    np.testing.assert_array_equal(read(files[TWO[0]], CHR20.segments[0]), imputed[:, 0])
+    np.testing.assert_array_equal(np.load(files[TWO[1]])["chr20"], imputed[:, 1])
+
+
+def test_npz_files_hold_an_array_per_region(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(impute_module, "ACTIVATIONS", 30_000)
+    path = tmp_path / "track.npz"
+    write_tracks(model, {TWO[0]: path}, ["chr20", "pilot"])
+    with np.load(path, allow_pickle=False) as arrays:
+        assert set(arrays) == {"pilot", "chr20"}
+        for region in (PILOT, CHR20):
+            expected = np.sinh(np.maximum(0, by_reference(model, TWO[0], region)))
+            assert arrays[region.name].shape == (region.n_bins,)
+            assert arrays[region.name].dtype == np.float32
+            np.testing.assert_allclose(arrays[region.name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_many_tracks_are_written_group_by_group(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(impute_module, "GROUP", 3)
+    pairs = [(cell, assay) for cell in CELLS for assay in ASSAYS]
+    files = {pair: tmp_path / f"{pair[0]}.{pair[1]}.npz" for pair in pairs}
+    write_tracks(model, files, ["pilot"], scale="arcsinh")
+    imputed = impute(model, pairs, "pilot")
+    for column, path in enumerate(files.values()):
+        np.testing.assert_allclose(np.load(path)["pilot"], imputed[:, column], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["bigWig", "npz"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("stopped")])
+def test_nothing_is_left_of_a_failure(model, tmp_path, monkeypatch, ending, error):
+    monkeypatch.setattr(impute_module, "ACTIVATIONS", 0)
+    calls = []
+
+    def stop(blocks):
+        calls.append(blocks)
+        if len(calls) == 3:
+            raise error
+
+    files = {pair: tmp_path / f"{number}.{ending}" for number, pair in enumerate(TWO)}
+    with pytest.raises(type(error)):
+        write_tracks(model, files, ["pilot"], progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chromosome_without_factors_leaves_nothing(model, tmp_path):
+    with pytest.raises(InputError, match=r"no factors of 'chr1'; it has: pilot, chr20"):
+        write_tracks(model, {TWO[0]: tmp_path / "track.bigWig"}, ["chr20", "chr1"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        ({TWO[0]: "a.bigWig", TWO[1]: "a.bigWig"}, {}, r"several pairs would be written to one file"),
+        ({TWO[0]: "a.wig"}, {}, r"a\.wig: unknown kind of file; name it \.bigWig or \.npz"),
+        ({("NA", "ATAC"): "a.npz"}, {}, r"knows no assay 'ATAC'"),
+        ({TWO[0]: "a.npz"}, {"scale": "log"}, r"unknown scale 'log'; there is: pval, arcsinh"),
+    ],
+)
+def test_mistakes_leave_nothing(model, tmp_path, files, options, message):
+    with pytest.raises(InputError, match=message):
+        write_tracks(model, {pair: tmp_path / name for pair, name in files.items()}, ["pilot"], **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_chromosomes_are_imputed_before_pilot_regions(model, tmp_path):
+    assert regions_to_impute(model) == ["chr20"]
+    save(tmp_path / "pilot", regions=[PILOT])
+    assert regions_to_impute(load_model(tmp_path / "pilot")) == ["pilot"]
+    save(tmp_path / "none", regions=[])
+    with pytest.raises(InputError, match=r"has no genome factors yet"):
+        regions_to_impute(load_model(tmp_path / "none"))

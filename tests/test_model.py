@@ -1,0 +1,225 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avocado.errors import InputError
+from avocado.genome import load_assembly
+from avocado.model import ModelConfig, Network, genome_factors, reference
+
+SIZES = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=5, nodes=6)
+SHAPES = {
+    "linear": replace(SIZES, layers=0),
+    "one layer": replace(SIZES, layers=1),
+    "two layers": replace(SIZES, layers=2),
+    "no 25 bp": replace(SIZES, layers=1, factors_25bp=0),
+    "no 250 bp": replace(SIZES, layers=2, factors_250bp=0),
+    "no 5 kbp": replace(SIZES, layers=0, factors_5kbp=0),
+    "5 kbp only": replace(SIZES, layers=1, factors_25bp=0, factors_250bp=0),
+    "linear, average": replace(SIZES, layers=0, average_input=True),
+    "two layers, average": replace(SIZES, layers=2, average_input=True),
+}
+N_CELLS, N_ASSAYS, N_BLOCKS = 3, 2, 3
+BLOCKS = torch.tensor([2, 0])  # not all of them, not in order
+POSITION = (BLOCKS[:, None] * 200 + torch.arange(200)).flatten()
+
+
+def build(config):
+    """Network, genome factors, cell types, assays, and average activity where the network takes it, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    # factors of the order of 1, so that every hidden unit is on for some samples and off for others
+    network = Network(replace(config, factor_init=1.0), N_CELLS, N_ASSAYS).initialise(generator, 0.3).double()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.dim() == 1:  # biases, which are 0, and the weights of average activity, 0 and 1
+                parameter.uniform_(-0.5, 0.5, generator=generator)
+                assert not name.endswith("factors")
+    genome = genome_factors(network.config, N_BLOCKS, generator).double().requires_grad_()
+    cell = torch.randint(N_CELLS, (2, 200), generator=generator)
+    assay = torch.randint(N_ASSAYS, (2, 200), generator=generator)
+    average = torch.rand(2, 200, N_ASSAYS, generator=generator, dtype=torch.float64)
+    return network.eval(), genome, cell, assay, average if config.average_input else None
+
+
+def gradients(network, genome, values, weights):
+    parameters = dict(network.named_parameters()) | {"genome": genome}
+    found = torch.autograd.grad((values * weights).sum(), list(parameters.values()))
+    return dict(zip(parameters, found, strict=True))
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_blocks_compute_what_the_paper_computes(config):
+    network, genome, cell, assay, averages = build(config)
+    average = None if averages is None else averages.gather(2, assay[..., None])[..., 0]
+    plain = reference(
+        network, genome, POSITION, cell.flatten(), assay.flatten(), None if average is None else average.flatten()
+    ).view(2, 200)
+    fast = network(genome[BLOCKS], cell, assay, average)
+    assert plain.std() > 0.01
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+    weights = torch.randn(2, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    expected, found = gradients(network, genome, plain, weights), gradients(network, genome, fast, weights)
+    assert expected["genome"][1].abs().max() == 0  # the block that was not asked for
+    for name, gradient in expected.items():
+        assert gradient.abs().max() > 0, name
+        torch.testing.assert_close(found[name], gradient, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_predict_computes_what_the_paper_computes(config):
+    network, genome, _, _, averages = build(config)
+    cells, assays = torch.tensor([0, 2, 2, 1]), torch.tensor([1, 0, 1, 1])
+    fast = network.predict(genome[BLOCKS], cells, assays, averages)
+    assert fast.shape == (2, 200, 4)
+    weights = torch.randn(2, 200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    plain = []
+    for cell, assay in zip(cells, assays, strict=True):
+        average = None if averages is None else averages[..., assay].flatten()
+        plain.append(reference(network, genome, POSITION, cell.expand(400), assay.expand(400), average).view(2, 200))
+    plain = torch.stack(plain, dim=-1)
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+    expected, found = gradients(network, genome, plain, weights), gradients(network, genome, fast, weights)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-11, atol=1e-11)
+
+
+def test_average_activity_by_hand():
+    """A fresh network adds its departure to average activity; the weights into the first layer start at 0."""
+    config = replace(SIZES, layers=1, average_input=True)
+    network, plain = (
+        Network(c, N_CELLS, N_ASSAYS).initialise(torch.Generator().manual_seed(0), 0.3)
+        for c in (config, replace(config, average_input=False))
+    )
+    rows = genome_factors(config, 2, torch.Generator().manual_seed(0))
+    cell, assay = torch.zeros(2, 200, dtype=torch.int64), torch.ones(2, 200, dtype=torch.int64)
+    average = torch.arange(400.0).view(2, 200) / 100
+    torch.testing.assert_close(network(rows, cell, assay, average), plain(rows, cell, assay) + average)
+    with torch.no_grad():
+        network.average_out[:] = torch.tensor([0.0, 0.5])
+    torch.testing.assert_close(network(rows, cell, assay, average), plain(rows, cell, assay) + average / 2)
+    # a network without that input takes no notice
+    assert torch.equal(plain(rows, cell, assay, average), plain(rows, cell, assay))
+
+
+def test_a_prediction_by_hand():
+    config = ModelConfig(1, 1, 1, 1, 1, layers=1, nodes=2)
+    network = Network(config, 2, 2)
+    with torch.no_grad():
+        network.cell_factors[:] = torch.tensor([[1.0], [2.0]])
+        network.assay_factors[:] = torch.tensor([[10.0], [20.0]])
+        network.hidden[0].weight[:] = torch.tensor([[1.0, 1, 1, 1, 1], [-1, -1, -1, -1, -1]])
+        network.hidden[0].bias[:] = torch.tensor([0.5, -0.5])
+        network.output.weight[:] = torch.tensor([[2.0, 1.0]])
+        network.output.bias[:] = 7.0
+    # one block: f25 = 0..199, f250 = 1000, 2000, ... of 20 stretches, f5k = 50,000
+    row = torch.cat([torch.arange(200.0), torch.arange(1, 21) * 1000.0, torch.tensor([50_000.0])])[None]
+    imputed = network(row, torch.ones(1, 200, dtype=torch.int64), torch.zeros(1, 200, dtype=torch.int64))
+    # bin 37 lies in the 4th stretch: 2 + 10 + 37 + 4,000 + 50,000 + 0.5 = 54,049.5, and the other unit is off
+    assert imputed[0, 37].item() == 2 * 54_049.5 + 7
+    assert reference(network, row, torch.tensor([37]), torch.tensor([1]), torch.tensor([0])).item() == 2 * 54_049.5 + 7
+
+
+def test_size_of_the_papers_model():
+    paper = ModelConfig()
+    assert (paper.inputs, paper.genome_factors) == (398, 110)
+    network = Network(paper, 127, 24)
+    assert sum(p.numel() for layer in network.dense for p in layer.parameters()) == 5_015_553
+    assert network.cell_factors.shape == (127, 32)
+    assert network.assay_factors.shape == (24, 256)
+    assert paper.block_width == 200 * 25 + 20 * 40 + 45
+    hg19 = load_assembly("hg19")
+    bins = sum(hg19.n_bins(f"chr{number}") for number in range(1, 23))
+    assert bins == 115_241_319
+    # of whole 250-bp and 5-kbp stretches, without the padding of last blocks
+    assert bins * 25 + bins // 10 * 40 + bins // 200 * 45 == 3_367_927_485
+
+
+def test_initial_values():
+    config = ModelConfig(50, 60, 4, 5, 6, layers=2, nodes=100, factor_init=0.2)
+    network = Network(config, 30, 20).initialise(torch.Generator().manual_seed(0), mean_signal=0.7)
+    genome = genome_factors(config, 5, torch.Generator().manual_seed(0))
+    assert genome.shape == (5, 200 * 4 + 20 * 5 + 6)
+    bounds = [(network.cell_factors, 0.2), (network.assay_factors, 0.2), (genome, 0.2)]
+    bounds += [(layer.weight, (6 / sum(layer.weight.shape)) ** 0.5) for layer in network.dense]  # Glorot
+    for values, bound in bounds:
+        assert 0.9 * bound < values.abs().max() <= bound
+        assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.15)
+    assert all(layer.bias.abs().max() == 0 for layer in network.hidden)
+    assert network.output.bias.item() == pytest.approx(0.7)
+    again = Network(config, 30, 20).initialise(torch.Generator().manual_seed(0), mean_signal=0.7)
+    other = Network(config, 30, 20).initialise(torch.Generator().manual_seed(1), mean_signal=0.7)
+    assert torch.equal(again.cell_factors, network.cell_factors)
+    assert not torch.equal(other.cell_factors, network.cell_factors)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nodes": 0}, r"model\.nodes=0: expected at least 1"),
+        ({"layers": -1}, r"model\.layers=-1: expected at least 0"),
+        ({"layers": 1.5}, r"model\.layers=1\.5: expected a whole number"),
+        ({"layers": True}, r"model\.layers=True: expected a whole number"),
+        ({"cell_factors": "32"}, r"model\.cell_factors='32': expected a whole number"),
+        ({"cell_factors": 0}, r"model\.cell_factors=0"),
+        ({"dropout": 1.0}, r"model\.dropout=1\.0: expected at least 0 and below 1"),
+        ({"dropout": -0.1}, r"model\.dropout=-0\.1: expected at least 0 and below 1"),
+        ({"average_input": 1}, r"model\.average_input=1: expected true or false"),
+        ({"factor_init": None}, r"model\.factor_init=None: expected a number"),
+        ({"factors_25bp": 0, "factors_250bp": 0, "factors_5kbp": 0}, r"one of model\.factors_25bp"),
+    ],
+)
+def test_impossible_models_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        ModelConfig(**changes)
+
+
+def count_kept(rate, layers=1, n_blocks=4000):
+    """Hidden nodes that a training network keeps, times their scale: (blocks, 200). Every node gives 1 to the sum."""
+    config = ModelConfig(1, 1, 0, 0, 1, layers=layers, nodes=8, dropout=rate)
+    network = Network(config, 1, 1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.hidden[0].bias.fill_(1.0)
+        network.output.weight.fill_(1.0)
+    index = torch.zeros(n_blocks, 200, dtype=torch.int64)
+    torch.manual_seed(0)
+    return network.train()(torch.zeros(n_blocks, 1), index, index).detach()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+    kept = count_kept(rate)
+    # 8 nodes, each kept with 1 − rate and scaled by 1 / (1 − rate): a binomial
+    counts = kept * (1 - rate)
+    torch.testing.assert_close(counts, counts.round(), atol=1e-5, rtol=0)
+    each = counts[:, 0] / 8
+    assert each.mean().item() == pytest.approx(1 - rate, abs=0.01)
+    assert each.var().item() == pytest.approx(rate * (1 - rate) / 8, rel=0.1)
+    assert kept.mean().item() == pytest.approx(8, rel=0.02)
+    assert torch.equal(kept, count_kept(rate))  # the same seed drops the same nodes
+
+
+def test_dropout_is_shared_by_a_block():
+    kept = count_kept(0.5)
+    assert (kept == kept[:, :1]).all()
+    assert len(kept.unique()) > 5
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_dropout_is_for_training_only(layers):
+    network, genome, cell, assay, _ = build(replace(SIZES, layers=layers, nodes=40, dropout=0.5))
+    rows = genome[BLOCKS].detach()
+    plain = reference(network, genome, POSITION, cell.flatten(), assay.flatten()).view(2, 200)
+    torch.testing.assert_close(network(rows, cell, assay), plain, rtol=1e-12, atol=1e-12)
+    network.train()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        noisy = torch.stack([network(rows, cell, assay) for _ in range(300)])
+    if layers == 0:  # there is no hidden layer to drop from
+        assert noisy.std(dim=0).max() < 1e-12
+    else:
+        assert noisy.std(dim=0).min() > 0
+    if layers == 1:  # linear behind what is dropped, so that the mean survives
+        error = (noisy.mean(dim=0) - plain).abs() / noisy.std(dim=0)
+        assert error.max() < 5 / 300**0.5

@@ -1,0 +1,243 @@
+import logging
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy import FAST, PAIRS, TINY, TRAIN, VAL, make_data, make_module, make_network, make_store
+
+from avocado.errors import InputError
+from avocado.model import reference
+from avocado.training import FitConfig, OptimizerConfig, fit
+
+FOUR = FitConfig(epochs=4, batch_size=400)
+
+
+def run(store, how=FOUR, region="pilot", checkpoint=None, val=True, data=None, **options):
+    data = data or make_data(store, region, val=val, batch_size=how.batch_size)
+    module = make_module(store, region, **options)
+    return fit(module, data, how, checkpoint, accelerator="cpu", progress=False)
+
+
+def weights(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(mine, theirs):
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def validation_mse(module, store, region="pilot"):
+    """Mean over tracks of the MSE over the real bins, by the plain formulation."""
+    layout, network, val = store.region(region), module.network.eval(), module.val
+    position = torch.from_numpy(np.flatnonzero(layout.mask))
+    index = torch.ones_like(position)
+    scores = []
+    for cell, assay, column in zip(val.cell, val.assay, val.columns, strict=True):
+        others = [other for other in TRAIN if PAIRS[other][1] == PAIRS[column][1]]
+        average = torch.from_numpy(store.read_tracks(others, region).mean(axis=1))
+        with torch.no_grad():
+            imputed = reference(
+                network,
+                module.genome,
+                position,
+                index * int(cell),
+                index * int(assay),
+                average if network.config.average_input else None,
+            )
+        scores.append(np.square(imputed.numpy() - store.read_track(*PAIRS[column], region)).mean(dtype=np.float64))
+    return float(np.mean(scores))
+
+
+def test_training_learns(tiny_store):
+    module = run(tiny_store, replace(FOUR, epochs=40))
+    curve = module.history
+    variance = tiny_store.signal("pilot")[tiny_store.region("pilot").mask][:, TRAIN].var()
+    assert len(curve.train_mse) == len(curve.val_mse) == 40
+    assert curve.val_epoch == list(range(40))
+    assert curve.train_mse[-1] < 0.5 * variance < 0.6 * curve.train_mse[0]
+    assert curve.val_mse[-1] < 0.5 * curve.val_mse[0]
+
+
+@pytest.mark.parametrize("stage", ["pilot", "joint", "genome"])
+def test_what_a_stage_trains(tiny_store, stage):
+    region = "pilot" if stage == "pilot" else "chr20"
+    before = weights(make_module(tiny_store, region, stage))
+    after = weights(run(tiny_store, region=region, stage=stage))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == ({"genome"} if stage == "genome" else set(before))
+    assert (before["genome"] != after["genome"]).any(dim=1).all()  # every block was visited
+
+
+def test_genome_stage_leaves_a_given_network_alone(tiny_store):
+    network = make_network(replace(TINY, dropout=0.5), seed=5)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = replace(FAST, weight_decay=0.1, genome_weight_decay=0.1)
+    module = run(tiny_store, region="chr20", stage="genome", network=network, optimizer=optimizer)
+    assert same(before, module.network.state_dict())
+
+
+def test_first_step_by_hand(tiny_store):
+    """One batch, one epoch: Adam's first step moves every weight by its rate, against the gradient."""
+    data = make_data(tiny_store, batch_size=100_000, val=False)
+    optimizer = OptimizerConfig(0.001, 0.02, schedule="constant", warmup=0)
+    module = make_module(tiny_store, optimizer=optimizer)
+    before = weights(module)
+    batch = data.training[next(iter(data.sampler()))]
+    network, genome = make_module(tiny_store).network, before["genome"].clone().requires_grad_()
+    dims = [1] * (batch.signal.dim() - 2)
+    position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(-1, 200, *dims).expand_as(batch.signal)
+    real = batch.real.view(-1, 200, *dims).expand_as(batch.signal).bool()
+    imputed = reference(network, genome, position[real], batch.cell[real], batch.assay[real])
+    loss = (imputed - batch.signal[real]).square().mean()
+    loss.backward()
+    fit(module, data, FitConfig(1, 100_000), accelerator="cpu", progress=False)
+    assert module.history.train_mse[0] == pytest.approx(loss.item(), rel=1e-5)
+    after = module.state_dict()
+    gradients = {f"network.{name}": tensor.grad for name, tensor in network.named_parameters()} | {
+        "genome": genome.grad
+    }
+    for name, gradient in gradients.items():
+        step, rate = after[name] - before[name], 0.02 if name == "genome" else 0.001
+        clear = gradient.abs() > 1e-5  # beyond Adam's eps of 1e-8 and beyond rounding
+        assert clear.any(), name
+        torch.testing.assert_close(step[clear], -rate * gradient[clear].sign(), rtol=0.01, atol=1e-6)
+
+
+def test_dense_and_lazy_adam_agree_where_all_blocks_are_in_every_batch(tiny_store):
+    config = FitConfig(5, 100_000)
+    lazy, dense = (
+        run(tiny_store, config, optimizer=replace(FAST, genome_optimizer=kind)) for kind in ("lazy", "dense")
+    )
+    torch.testing.assert_close(lazy.genome.detach(), dense.genome.detach(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 2, "dropout": 0.3}, {"average_input": True}])
+def test_validation_curve_is_the_mse(tiny_store, changes):
+    module = run(tiny_store, config=replace(TINY, **changes))
+    precision = 1e-3 if "average_input" in changes else 1e-5  # average activity is kept as float16
+    assert module.history.val_mse[-1] == pytest.approx(validation_mse(module, tiny_store), rel=precision)
+
+
+def test_validation_may_be_rare(tiny_store):
+    module = run(tiny_store, replace(FOUR, epochs=5, validate_every=2))
+    assert module.history.val_epoch == [1, 3]
+    assert len(module.history.train_mse) == 5
+
+
+def test_without_validation_there_is_no_curve(tiny_store):
+    assert run(tiny_store, val=False).history.val_mse == []
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
+def test_no_weight_depends_on_held_out_signal(tmp_path, memory_limit):
+    """Bit for bit the same weights, whatever the held-out tracks hold."""
+    held = [column for column in range(len(PAIRS)) if column not in TRAIN]
+    found = []
+    for name, poison in {"a": {}, "b": {f"t{c}": 777.0 for c in held}, "c": {f"t{c}": math.nan for c in held}}.items():
+        store = make_store(tmp_path / name, **poison)
+        data = make_data(store, val=False, memory_limit=memory_limit, workers=0)
+        module = run(store, data=data, config=replace(TINY, dropout=0.2, average_input=True))
+        found.append((weights(module), module.history.train_mse))
+    for others in found[1:]:
+        assert same(found[0][0], others[0])
+        assert found[0][1] == others[1]
+
+
+def test_validation_tracks_change_the_curve_and_no_weight(tmp_path, tiny_store):
+    config = replace(TINY, average_input=True)
+    poisoned = run(make_store(tmp_path, **{f"t{column}": 777.0 for column in VAL}), config=config)
+    clean = run(tiny_store, config=config)
+    assert same(weights(clean), weights(poisoned))
+    assert min(poisoned.history.val_mse) > 500_000 > max(clean.history.val_mse)
+
+
+def test_streamed_training_is_the_same(tiny_store):
+    kept = run(tiny_store, region="chr20")
+    streamed = run(tiny_store, data=make_data(tiny_store, "chr20", memory_limit=0, workers=1), region="chr20")
+    assert same(weights(kept), weights(streamed))
+
+
+def test_seeds(tiny_store):
+    config = replace(TINY, dropout=0.2)
+    first, again = run(tiny_store, config=config), run(tiny_store, config=config)
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(run(tiny_store, config=config, seed=1)))
+
+
+@pytest.mark.parametrize("rate", ["learning_rate", "genome_learning_rate"])
+def test_divergence_is_an_error(tiny_store, rate):
+    optimizer = replace(FAST, schedule="constant", warmup=0, **{rate: 1e30})
+    with pytest.raises(InputError, match=r"training diverged in epoch \d+.*lower optimizer\.learning_rate"):
+        run(tiny_store, optimizer=optimizer)
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path):
+    # validation tracks far from all others: the better the fit to the training tracks, the worse it does on them
+    store = make_store(tmp_path, **{f"t{column}": -1.0 for column in VAL})
+    module = run(store, replace(FOUR, epochs=50, patience=3))
+    curve = module.history.val_mse
+    best = curve.index(min(curve))
+    assert len(curve) == best + 1 + 3 < 50
+    assert validation_mse(module, store) == pytest.approx(min(curve), rel=1e-5)
+    assert curve[-1] > 1.01 * curve[best]
+
+
+def test_patience_needs_validation(tiny_store):
+    with pytest.raises(InputError, match=r"patience needs validation tracks: set split\.validation"):
+        run(tiny_store, replace(FOUR, patience=2), val=False)
+
+
+@pytest.mark.parametrize("optimizer", ["lazy", "dense"])
+def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer):
+    """Stopped by Ctrl-C in the fifth epoch, from memory."""
+    options = {"config": replace(TINY, dropout=0.2), "optimizer": replace(FAST, genome_optimizer=optimizer)}
+    config = FitConfig(8, 400, checkpoint_every=0)
+    whole = run(tiny_store, config, **options)
+
+    data, checkpoint = make_data(tiny_store), tmp_path / "checkpoint.ckpt"
+    module, starts = make_module(tiny_store, **options), []
+    start = module.on_train_epoch_start
+
+    def interrupted():
+        starts.append(module.current_epoch)
+        if len(starts) == 5:
+            raise KeyboardInterrupt
+        start()
+
+    module.on_train_epoch_start = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fit(module, data, config, checkpoint, accelerator="cpu", progress=False)
+    assert starts == [0, 1, 2, 3, 4]
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.ckpt"]
+
+    resumed = make_module(tiny_store, **options)
+    fit(resumed, data, config, checkpoint, accelerator="cpu", progress=False)
+    assert same(weights(whole), weights(resumed))
+    assert resumed.history == whole.history
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, tiny_store):
+    config, checkpoint = replace(FOUR, checkpoint_every=0), tmp_path / "checkpoint.ckpt"
+    run(tiny_store, config, checkpoint=checkpoint)
+    whole = checkpoint.read_bytes()
+    for damaged in (b"", b"nonsense", whole[: len(whole) // 2], whole[:-10]):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"checkpoint\.ckpt is damaged.*start again with resume=false") as caught:
+            run(tiny_store, config, checkpoint=checkpoint)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_fitted(tiny_store):
+    with pytest.raises(InputError, match=r"unknown stage 'chr20'; there is: pilot, genome, joint"):
+        make_module(tiny_store, stage="chr20")
+    for name, value in {"epochs": 0, "batch_size": 1.5, "validate_every": -1}.items():
+        with pytest.raises(InputError, match=rf"{name}={value}: expected a whole number of at least 1"):
+            FitConfig(**{"epochs": 1, name: value})
+
+
+def test_lightning_is_quiet(tiny_store, capfd):
+    run(tiny_store, replace(FOUR, epochs=1))
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("pytorch_lightning").level == logging.WARNING

@@ -1,0 +1,106 @@
+"""Toy data and models that several test files share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from avocado.data import SignalDataModule, Tracks, tracks_of
+from avocado.genome import Assembly, Region, Segment
+from avocado.model import ModelConfig, Network, genome_factors
+from avocado.runs import Run, SplitConfig, train
+from avocado.store import SignalStore, open_store, write_metadata, write_region
+from avocado.training import FactorizationModule, FitConfig, OptimizerConfig
+
+CELLS = ["B cell", "E003", "NA", "liver"]  # a space, and a name that a table would read as missing
+ASSAYS = ["DNase", "H3K27ac", "H3K4me3", "RNA"]
+MISSING = [("B cell", "RNA"), ("NA", "H3K27ac"), ("liver", "DNase")]
+PAIRS = [(cell, assay) for cell in CELLS for assay in ASSAYS if (cell, assay) not in MISSING]
+
+ASSEMBLY = Assembly("toy", {"chr1": 60_013, "chr20": 47_320})  # 2,400 and 1,892 bins, and a part of one
+PILOT = Region("pilot", (Segment("chr1", 0, 450), Segment("chr1", 1000, 1201), Segment("chr20", 100, 300)))
+CHR20 = Region("chr20", (Segment("chr20", 0, 1892),))
+
+TINY = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=2, layers=1, nodes=8)
+
+
+def make_signal(n_bins: int, seed: int) -> np.ndarray:
+    """Positive signal of rank 3, with some noise: float32 (n_bins, 13)."""
+    random = np.random.default_rng(seed)
+    cell, assay = random.gamma(1.0, 1.0, (4, 3)), random.gamma(1.0, 1.0, (4, 3))
+    place = random.gamma(0.5, 1.0, (n_bins // 10 + 1, 3)).repeat(10, axis=0)[:n_bins]
+    loads = np.stack([cell[CELLS.index(c)] * assay[ASSAYS.index(a)] for c, a in PAIRS], axis=1)
+    return np.arcsinh(place @ loads + random.random((n_bins, len(PAIRS))) * 0.1).astype(np.float32)
+
+
+def make_store(path: Path, **columns: float) -> SignalStore:
+    """A store of both regions; `columns`, such as t3=777, replace the signal of a track everywhere."""
+    signals = {PILOT: make_signal(PILOT.n_bins, 1), CHR20: make_signal(CHR20.n_bins, 2)}
+    for region, signal in signals.items():
+        for name, value in columns.items():
+            signal[:, int(name[1:])] = value
+        write_region(path, region, len(PAIRS), "float32", [region.to_blocks(signal)])
+    table = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"]))
+    table["sha256"] = [f"{number:064x}" for number in range(len(PAIRS))]
+    write_metadata(path, ASSEMBLY, signals, table, "float32")
+    return open_store(path)
+
+
+def tracks(store: SignalStore, columns: list[int]) -> Tracks:
+    return tracks_of(store, columns, CELLS, ASSAYS)
+
+
+TRAIN, VAL, TEST = [0, 1, 2, 4, 5, 7, 8, 9, 12], [3, 11], [6, 10]  # columns
+
+
+def make_data(store: SignalStore, region: str = "pilot", val: bool = True, **options) -> SignalDataModule:
+    options = {"batch_size": 400, **options}
+    return SignalDataModule(store, region, tracks(store, TRAIN), tracks(store, VAL) if val else None, **options)
+
+
+def make_network(config: ModelConfig = TINY, seed: int = 0, mean: float = 0.0) -> Network:
+    return Network(config, len(CELLS), len(ASSAYS)).initialise(torch.Generator().manual_seed(seed), mean)
+
+
+def make_module(
+    store: SignalStore,
+    region: str = "pilot",
+    stage: str = "pilot",
+    config: ModelConfig = TINY,
+    optimizer: OptimizerConfig | None = None,
+    seed: int = 0,
+    network: Network | None = None,
+) -> FactorizationModule:
+    network = network or make_network(config, seed)
+    genome = genome_factors(network.config, store.region(region).n_blocks, torch.Generator().manual_seed(seed + 1))
+    return FactorizationModule(network, genome, stage, optimizer or FAST, seed, tracks(store, VAL))
+
+
+FAST = OptimizerConfig(learning_rate=0.01, genome_learning_rate=0.05)
+
+RUN = Run(
+    stage="pilot",
+    region="pilot",
+    split=SplitConfig(fold=0, n_folds=4),
+    seed=0,
+    model=TINY,
+    optimizer=FAST,
+    fit=FitConfig(epochs=2, batch_size=400, checkpoint_every=0),
+)
+
+
+def with_fit(run: Run, **changes) -> Run:
+    return replace(run, fit=replace(run.fit, **changes))
+
+
+def genome_run(run: Run = RUN) -> Run:
+    return replace(run, stage="genome", region="chr20")
+
+
+def train_elsewhere(run: Run, store: Path, runs: Path) -> None:
+    """What another process carries out; started by multiprocessing, so it must be importable."""
+    train(run, open_store(store), runs, accelerator="cpu", progress=False)
