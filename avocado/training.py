@@ -158,9 +158,13 @@ class FactorizationModule(pl.LightningModule):
             genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
         if self.stage == "genome":
             return [genome]
-        shared = torch.optim.AdamW(
-            self.network.parameters(), c.learning_rate, betas, c.eps, weight_decay=c.weight_decay, fused=True
-        )
+        # average activity is a measurement, not a parameter to be shrunk: its weights do not decay
+        named = list(self.network.named_parameters())
+        groups = [
+            {"params": [p for name, p in named if not name.startswith("average")], "weight_decay": c.weight_decay},
+            {"params": [p for name, p in named if name.startswith("average")], "weight_decay": 0.0},
+        ]
+        shared = torch.optim.AdamW([g for g in groups if g["params"]], c.learning_rate, betas, c.eps, fused=True)
         return [genome, shared]
 
     def on_train_epoch_start(self) -> None:
@@ -188,7 +192,8 @@ class FactorizationModule(pl.LightningModule):
             loss = loss + self.hidden_weight * hidden / (count * split)
         loss.backward()
         for optimizer, rate in zip(optimizers, self._rates(), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * scale
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
             if isinstance(optimizer, BlockAdam):
                 assert rows.grad is not None
                 optimizer.step_rows(batch.blocks, rows, rows.grad)

@@ -16,7 +16,7 @@ def epoch_of(data, epoch=0, rank=0, world=1):
 
 def same(batches, others):
     return len(batches) == len(others) and all(
-        torch.equal(mine, theirs)
+        torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
         for batch, other in zip(batches, others, strict=True)
         for mine, theirs in zip(batch, other, strict=True)
     )
@@ -26,20 +26,25 @@ def samples(batches):
     """Padded bin, cell, assay and signal of all real samples: numpy (n,) each."""
     parts = []
     for batch in batches:
-        n = batch.blocks.shape[0]
-        position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(n, 200, *[1] * (batch.signal.dim() - 2))
-        real = batch.real.view(position.shape).expand_as(batch.signal).bool()
+        position = (batch.blocks[:, None] * 200 + torch.arange(200))[..., None]
+        real = batch.real[..., None].expand_as(batch.signal).bool()
         parts.append(
             [part.expand_as(batch.signal)[real].numpy() for part in (position, batch.cell, batch.assay, batch.signal)]
         )
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
+def columns_of(batch):
+    """Columns of the store that a batch's samples come from, (blocks, 200, tracks)."""
+    cell, assay = (index.expand_as(batch.signal) for index in (batch.cell, batch.assay))
+    return np.vectorize(lambda c, a: PAIRS.index((CELLS[c], ASSAYS[a])))(cell, assay)
+
+
 @pytest.mark.parametrize("sampling", ["shuffled", "sequential"])
 @pytest.mark.parametrize("batch_size", [200, 500, 100_000])
 def test_an_epoch_has_every_bin_once(tiny_store, sampling, batch_size):
     region = tiny_store.region("pilot")
-    batches = epoch_of(make_data(tiny_store, batch_size=batch_size, sampling=sampling), epoch=3)
+    batches = epoch_of(make_data(tiny_store, batch_size=batch_size, order=sampling), epoch=3)
     blocks = np.concatenate([batch.blocks.numpy() for batch in batches])
     assert np.bincount(blocks, minlength=region.n_blocks).tolist() == [1] * region.n_blocks
     sizes = [len(batch.blocks) for batch in batches]
@@ -59,9 +64,10 @@ def test_an_epoch_has_every_bin_once(tiny_store, sampling, batch_size):
 
 @pytest.mark.parametrize("region", ["pilot", "chr20"])
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit):
+@pytest.mark.parametrize("draws", [{}, {"tracks_per_bin": 3}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 1}])
+def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit, draws):
     signal = tiny_store.signal(region).reshape(-1, len(PAIRS))
-    data = make_data(tiny_store, region, memory_limit=memory_limit)
+    data = make_data(tiny_store, region, memory_limit=memory_limit, **draws)
     assert data.streams == (memory_limit == 0)
     position, cell, assay, found = samples(epoch_of(data))
     column = [PAIRS.index((CELLS[c], ASSAYS[a])) for c, a in zip(cell, assay, strict=True)]
@@ -73,15 +79,16 @@ def others_of(column):
     return [c for c in TRAIN if PAIRS[c][1] == PAIRS[column][1] and c != column]
 
 
+@pytest.mark.parametrize("tracks_per_bin", [1, 4, 9])
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-def test_average_activity_leaves_the_drawn_track_out(tiny_store, memory_limit):
+def test_average_activity_leaves_the_drawn_track_out(tiny_store, memory_limit, tracks_per_bin):
     signal = tiny_store.signal("pilot")
-    for batch in epoch_of(make_data(tiny_store, memory_limit=memory_limit)):
-        column = np.vectorize(lambda c, a: PAIRS.index((CELLS[c], ASSAYS[a])))(batch.cell, batch.assay)
+    for batch in epoch_of(make_data(tiny_store, memory_limit=memory_limit, tracks_per_bin=tracks_per_bin)):
+        column = columns_of(batch)
         expected = np.empty(column.shape)
         for one in np.unique(column):
-            rows = signal[batch.blocks.numpy()][..., others_of(one)].mean(axis=-1, dtype=np.float64)
-            expected[column == one] = rows[column == one]
+            rows = signal[batch.blocks.numpy()][..., others_of(one)].mean(axis=-1, keepdims=True, dtype=np.float64)
+            expected[column == one] = np.broadcast_to(rows, column.shape)[column == one]
         np.testing.assert_allclose(batch.average, expected, atol=3e-3)  # kept as float16
 
 
@@ -92,7 +99,7 @@ def test_average_activity_of_an_assay_with_one_track(tiny_store):
         alone = batch.assay == ASSAYS.index("RNA")
         assert alone.any()
         assert (batch.average[alone] == 0).all()
-        assert (batch.average[~alone & batch.real.bool()] != 0).any()
+        assert (batch.average[~alone & batch.real[..., None].bool()] != 0).any()
 
 
 def test_validation_comes_with_the_averages_of_the_training_tracks(tiny_store):
@@ -104,8 +111,9 @@ def test_validation_comes_with_the_averages_of_the_training_tracks(tiny_store):
         np.testing.assert_allclose(averages[..., number], expected, atol=3e-3)
 
 
-def test_tracks_are_drawn_alike(tiny_store):
-    data = make_data(tiny_store)
+@pytest.mark.parametrize("tracks_per_bin", [1, 3])
+def test_tracks_are_drawn_alike(tiny_store, tracks_per_bin):
+    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin)
     counts = np.zeros(len(PAIRS))
     for epoch in range(30):
         _, cell, assay, _ = samples(epoch_of(data, epoch))
@@ -113,7 +121,37 @@ def test_tracks_are_drawn_alike(tiny_store):
     expected = counts.sum() / len(TRAIN)
     chi_square = ((counts[TRAIN] - expected) ** 2 / expected).sum()
     assert chi_square < 26.1  # 0.1 % of draws with 8 degrees of freedom exceed it; the seed is fixed
-    assert counts.sum() == counts[TRAIN].sum()
+    assert counts.sum() == counts[TRAIN].sum() == 30 * 851 * tracks_per_bin
+
+
+def test_all_tracks_of_every_bin(tiny_store):
+    for tracks_per_bin in (9, 50):
+        for batch in epoch_of(make_data(tiny_store, tracks_per_bin=tracks_per_bin)):
+            assert batch.signal.shape[2] == len(TRAIN)
+            np.testing.assert_array_equal(
+                np.sort(columns_of(batch), axis=2), np.broadcast_to(TRAIN, batch.signal.shape)
+            )
+
+
+@pytest.mark.parametrize("tracks_per_bin", [4, 9])
+def test_every_block_hides_its_own_tracks(tiny_store, tracks_per_bin):
+    """A third of 9 tracks: the same ones in every epoch, never among the others, until they are revealed."""
+    data = make_data(tiny_store, "chr20", tracks_per_bin=tracks_per_bin, hidden=1 / 3, reveal_at=30)
+    hidden, shown = ([set() for _ in range(10)] for _ in range(2))
+    for epoch in range(30):
+        for batch in epoch_of(data, epoch):
+            assert batch.n_hidden == (3 if tracks_per_bin == 9 else 1)  # of 4 drawn, a third
+            for block, columns in zip(batch.blocks, columns_of(batch), strict=True):
+                hidden[block] |= set(columns[:, : batch.n_hidden].ravel())
+                shown[block] |= set(columns[:, batch.n_hidden :].ravel())
+    assert all(len(h) == 3 and h | s == set(TRAIN) and not h & s for h, s in zip(hidden, shown, strict=True))
+    assert len({frozenset(h) for h in hidden}) > 3
+    assert set.union(*hidden) == set(TRAIN)
+    for batch in epoch_of(data, 30):
+        assert batch.n_hidden == 0
+
+
+DRAWS = [{}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 9}, {"tracks_per_bin": 9, "hidden": 0.3, "reveal_at": 9}]
 
 
 def test_epochs_and_seeds_differ_and_repeat(tiny_store):
@@ -124,7 +162,7 @@ def test_epochs_and_seeds_differ_and_repeat(tiny_store):
     assert same(second, epoch_of(data, 1))
     assert not same(first, epoch_of(make_data(tiny_store, seed=1), 0))
     # along the genome the order stays, but every epoch draws other tracks
-    scans = make_data(tiny_store, sampling="sequential")
+    scans = make_data(tiny_store, order="sequential")
     first, second = epoch_of(scans, 0), epoch_of(scans, 1)
     assert [b.blocks.tolist() for b in first] == [b.blocks.tolist() for b in second]
     assert not torch.equal(first[0].signal, second[0].signal)
@@ -153,9 +191,10 @@ def test_ranks_draw_different_tracks_for_the_same_data(tiny_store):
     assert not torch.equal(first.cell, second.cell)
 
 
-def test_streaming_draws_the_same_batches(tiny_store):
-    kept = epoch_of(make_data(tiny_store, "chr20"), 4)
-    assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0), 4))
+@pytest.mark.parametrize("draws", DRAWS)
+def test_streaming_draws_the_same_batches(tiny_store, draws):
+    kept = epoch_of(make_data(tiny_store, "chr20", **draws), 4)
+    assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0, **draws), 4))
 
 
 def test_streaming_by_another_process_draws_the_same_batches(tiny_store):
@@ -163,7 +202,7 @@ def test_streaming_by_another_process_draws_the_same_batches(tiny_store):
     loader = data.train_dataloader()
     assert loader.num_workers == 1
     loader.sampler.set_epoch(4)
-    streamed = [type(batch)(*(part.clone() for part in batch)) for batch in loader]
+    streamed = [type(batch)(*(part.clone() if torch.is_tensor(part) else part for part in batch)) for batch in loader]
     assert same(epoch_of(make_data(tiny_store, "chr20"), 4), streamed)
 
 
@@ -175,12 +214,20 @@ def test_a_loader_in_this_process_yields_the_batches(tiny_store):
 
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
 @pytest.mark.parametrize("poison", [777.0, np.nan])
-def test_held_out_tracks_cannot_be_reached(tmp_path, memory_limit, poison):
+@pytest.mark.parametrize("draws", DRAWS)
+def test_held_out_tracks_cannot_be_reached(tmp_path, memory_limit, poison, draws):
     held = [column for column in range(len(PAIRS)) if column not in TRAIN]
     store = make_store(tmp_path / "poisoned", **{f"t{column}": poison for column in held})
     clean = make_store(tmp_path / "clean")
-    batches, expected = ([b for e in range(5) for b in epoch_of(make_data(s, val=False, memory_limit=memory_limit), e)]
-                         for s in (store, clean))  # fmt: skip
+    batches, expected = (
+        [
+            batch
+            for data in [make_data(each, val=False, memory_limit=memory_limit, **draws)]
+            for epoch in range(5)
+            for batch in epoch_of(data, epoch)
+        ]
+        for each in (store, clean)
+    )
     assert same(batches, expected)
     position, cell, assay, signal = samples(batches)
     assert len(position) >= 5 * store.region("pilot").n_bins
@@ -217,6 +264,10 @@ def test_other_mistakes_are_named(tiny_store):
     with pytest.raises(InputError, match=r"batch_size=199: at least one block of 200"):
         make_data(tiny_store, batch_size=199)
     with pytest.raises(InputError, match=r"unknown sampling 'random'; there is: shuffled, sequential"):
-        make_data(tiny_store, sampling="random").sampler()
+        make_data(tiny_store, order="random")
+    with pytest.raises(InputError, match=r"tracks_per_bin=0: expected at least 1"):
+        make_data(tiny_store, tracks_per_bin=0)
+    with pytest.raises(InputError, match=r"hidden=1: expected a share from 0 to below 1"):
+        make_data(tiny_store, hidden=1)
     with pytest.raises(InputError, match=r"2 blocks cannot be split over 3 processes"):
         BlockSampler(2, 1, world=3)

@@ -21,7 +21,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
 def test_a_failure_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "scores.csv"
     path.write_text("old")
-    with pytest.raises(type(error)), replacing(path) as temporary:
+    with pytest.raises(type(error)), replacing(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old"
@@ -31,7 +31,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, error):
 @pytest.mark.parametrize("name", [None, "temporary"])
 def test_a_full_disk_is_one_line(tmp_path, name):
     path = tmp_path / "scores.csv"
-    with pytest.raises(InputError) as caught, replacing(path) as temporary:
+    with pytest.raises(InputError) as caught, replacing(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([str(temporary)] if name else []))
     assert str(caught.value) == f"cannot write {path}: No space left on device; nothing was left behind"

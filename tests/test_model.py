@@ -19,9 +19,10 @@ SHAPES = {
     "linear, average": replace(SIZES, layers=0, average_input=True),
     "two layers, average": replace(SIZES, layers=2, average_input=True),
 }
-N_CELLS, N_ASSAYS, N_BLOCKS = 3, 2, 3
+N_CELLS, N_ASSAYS, N_BLOCKS, N_TRACKS = 3, 2, 3, 2
 BLOCKS = torch.tensor([2, 0])  # not all of them, not in order
 POSITION = (BLOCKS[:, None] * 200 + torch.arange(200)).flatten()
+EACH = POSITION.repeat_interleave(N_TRACKS)
 
 
 def build(config):
@@ -35,8 +36,8 @@ def build(config):
                 parameter.uniform_(-0.5, 0.5, generator=generator)
                 assert not name.endswith("factors")
     genome = genome_factors(network.config, N_BLOCKS, generator).double().requires_grad_()
-    cell = torch.randint(N_CELLS, (2, 200), generator=generator)
-    assay = torch.randint(N_ASSAYS, (2, 200), generator=generator)
+    cell = torch.randint(N_CELLS, (2, 200, N_TRACKS), generator=generator)
+    assay = torch.randint(N_ASSAYS, (2, 200, N_TRACKS), generator=generator)
     average = torch.rand(2, 200, N_ASSAYS, generator=generator, dtype=torch.float64)
     return network.eval(), genome, cell, assay, average if config.average_input else None
 
@@ -50,14 +51,14 @@ def gradients(network, genome, values, weights):
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_blocks_compute_what_the_paper_computes(config):
     network, genome, cell, assay, averages = build(config)
-    average = None if averages is None else averages.gather(2, assay[..., None])[..., 0]
+    average = None if averages is None else averages.gather(2, assay)
     plain = reference(
-        network, genome, POSITION, cell.flatten(), assay.flatten(), None if average is None else average.flatten()
-    ).view(2, 200)
+        network, genome, EACH, cell.flatten(), assay.flatten(), None if average is None else average.flatten()
+    ).view(2, 200, N_TRACKS)
     fast = network(genome[BLOCKS], cell, assay, average)
     assert plain.std() > 0.01
     torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
-    weights = torch.randn(2, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    weights = torch.randn(2, 200, N_TRACKS, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     expected, found = gradients(network, genome, plain, weights), gradients(network, genome, fast, weights)
     assert expected["genome"][1].abs().max() == 0  # the block that was not asked for
     for name, gradient in expected.items():
@@ -83,6 +84,18 @@ def test_predict_computes_what_the_paper_computes(config):
         torch.testing.assert_close(found[name], gradient, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_tracks_that_a_block_shares(config):
+    """(blocks, 1, tracks) means the same tracks at all 200 bins."""
+    network, genome, cell, assay, averages = build(config)
+    cell, assay = cell[:, :1], assay[:, :1]
+    everywhere = [index.expand(-1, 200, -1) for index in (cell, assay)]
+    average = None if averages is None else averages.gather(2, everywhere[1])
+    shared, repeated = (network(genome[BLOCKS], *index, average) for index in ((cell, assay), everywhere))
+    assert shared.shape == (2, 200, N_TRACKS)
+    torch.testing.assert_close(shared, repeated, rtol=1e-12, atol=1e-12)
+
+
 def test_average_activity_by_hand():
     """A fresh network adds its departure to average activity; the weights into the first layer start at 0."""
     config = replace(SIZES, layers=1, average_input=True)
@@ -91,8 +104,8 @@ def test_average_activity_by_hand():
         for c in (config, replace(config, average_input=False))
     )
     rows = genome_factors(config, 2, torch.Generator().manual_seed(0))
-    cell, assay = torch.zeros(2, 200, dtype=torch.int64), torch.ones(2, 200, dtype=torch.int64)
-    average = torch.arange(400.0).view(2, 200) / 100
+    cell, assay = torch.zeros(2, 200, 1, dtype=torch.int64), torch.ones(2, 200, 1, dtype=torch.int64)
+    average = torch.arange(400.0).view(2, 200, 1) / 100
     torch.testing.assert_close(network(rows, cell, assay, average), plain(rows, cell, assay) + average)
     with torch.no_grad():
         network.average_out[:] = torch.tensor([0.0, 0.5])
@@ -113,9 +126,9 @@ def test_a_prediction_by_hand():
         network.output.bias[:] = 7.0
     # one block: f25 = 0..199, f250 = 1000, 2000, ... of 20 stretches, f5k = 50,000
     row = torch.cat([torch.arange(200.0), torch.arange(1, 21) * 1000.0, torch.tensor([50_000.0])])[None]
-    imputed = network(row, torch.ones(1, 200, dtype=torch.int64), torch.zeros(1, 200, dtype=torch.int64))
+    imputed = network(row, torch.ones(1, 200, 1, dtype=torch.int64), torch.zeros(1, 200, 1, dtype=torch.int64))
     # bin 37 lies in the 4th stretch: 2 + 10 + 37 + 4,000 + 50,000 + 0.5 = 54,049.5, and the other unit is off
-    assert imputed[0, 37].item() == 2 * 54_049.5 + 7
+    assert imputed[0, 37, 0].item() == 2 * 54_049.5 + 7
     assert reference(network, row, torch.tensor([37]), torch.tensor([1]), torch.tensor([0])).item() == 2 * 54_049.5 + 7
 
 
@@ -174,7 +187,7 @@ def test_impossible_models_are_refused(changes, message):
 
 
 def count_kept(rate, layers=1, n_blocks=4000):
-    """Hidden nodes that a training network keeps, times their scale: (blocks, 200). Every node gives 1 to the sum."""
+    """Hidden nodes that a training network keeps, times their scale: (blocks, 600). Every node gives 1 to the sum."""
     config = ModelConfig(1, 1, 0, 0, 1, layers=layers, nodes=8, dropout=rate)
     network = Network(config, 1, 1)
     with torch.no_grad():
@@ -182,9 +195,9 @@ def count_kept(rate, layers=1, n_blocks=4000):
             parameter.zero_()
         network.hidden[0].bias.fill_(1.0)
         network.output.weight.fill_(1.0)
-    index = torch.zeros(n_blocks, 200, dtype=torch.int64)
+    index = torch.zeros(n_blocks, 200, 3, dtype=torch.int64)
     torch.manual_seed(0)
-    return network.train()(torch.zeros(n_blocks, 1), index, index).detach()
+    return network.train()(torch.zeros(n_blocks, 1), index, index).detach().flatten(1)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
@@ -210,7 +223,7 @@ def test_dropout_is_shared_by_a_block():
 def test_dropout_is_for_training_only(layers):
     network, genome, cell, assay, _ = build(replace(SIZES, layers=layers, nodes=40, dropout=0.5))
     rows = genome[BLOCKS].detach()
-    plain = reference(network, genome, POSITION, cell.flatten(), assay.flatten()).view(2, 200)
+    plain = reference(network, genome, EACH, cell.flatten(), assay.flatten()).view(2, 200, N_TRACKS)
     torch.testing.assert_close(network(rows, cell, assay), plain, rtol=1e-12, atol=1e-12)
     network.train()
     torch.manual_seed(0)

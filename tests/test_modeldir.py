@@ -92,7 +92,7 @@ def test_a_model_is_small_until_its_factors_are_asked_for(tmp_path):
 
 def refused(path):
     """The error of loading a model and all its factors."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as caught:  # noqa: PT012
         model = load_model(path)
         for region in model.regions:
             model.genome(region)

@@ -19,7 +19,8 @@ from avocado.impute import impute
 from avocado.modeldir import load_model
 from avocado.runs import Run, SplitConfig, train
 
-NOISY = replace(RUN, model=replace(TINY, dropout=0.3), fit=replace(RUN.fit, epochs=30))
+# everything that draws random numbers
+NOISY = with_fit(replace(RUN, model=replace(TINY, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
 PATIENT = replace(
     with_fit(NOISY, epochs=60, patience=8),
     split=SplitConfig(fold=0, n_folds=4, validation=0.2),

@@ -14,9 +14,20 @@ from avocado.training import FitConfig, OptimizerConfig, fit
 FOUR = FitConfig(epochs=4, batch_size=400)
 
 
-def run(store, how=FOUR, region="pilot", checkpoint=None, val=True, data=None, **options):
-    data = data or make_data(store, region, val=val, batch_size=how.batch_size)
-    module = make_module(store, region, **options)
+def run(store, how=FOUR, region="pilot", stage="pilot", checkpoint=None, val=True, data=None, **options):
+    draws = how.draws(stage)
+    data = data or make_data(
+        store,
+        region,
+        val,
+        draws.order,
+        draws.tracks_per_bin,
+        draws.hidden,
+        draws.reveal_at,
+        batch_size=how.batch_size,
+    )
+    hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
+    module = make_module(store, region, stage, **options, **hiding)
     return fit(module, data, how, checkpoint, accelerator="cpu", progress=False)
 
 
@@ -105,6 +116,26 @@ def test_first_step_by_hand(tiny_store):
         torch.testing.assert_close(step[clear], -rate * gradient[clear].sign(), rtol=0.01, atol=1e-6)
 
 
+def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
+    """Whatever the weight of the hidden tracks in the first step, it moves the network alone."""
+    how = FitConfig(1, 100_000, tracks_per_bin=9, hidden=0.4)
+    light, heavy = (weights(run(tiny_store, replace(how, hidden_weight=weight))) for weight in (0, 50))
+    assert torch.equal(light["genome"], heavy["genome"])
+    assert not torch.equal(light["network.cell_factors"], heavy["network.cell_factors"])
+    nothing_hidden = weights(run(tiny_store, replace(how, hidden=0)))
+    assert not torch.equal(light["genome"], nothing_hidden["genome"])
+
+
+def test_the_network_rests_when_tracks_are_revealed(tiny_store):
+    optimizer = replace(FAST, schedule="constant", warmup=0, weight_decay=0.1)
+    how = FitConfig(4, 400, tracks_per_bin=4, hidden=0.4, refit=0.5)
+    assert [how.reveal_at(stage) for stage in ("pilot", "joint", "genome")] == [2, 2, 0]
+    before = weights(run(tiny_store, replace(how, epochs=2, refit=0), optimizer=optimizer))
+    after = weights(run(tiny_store, how, optimizer=optimizer))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"genome"}
+    assert (before["genome"] != after["genome"]).any(dim=1).all()
+
+
 def test_dense_and_lazy_adam_agree_where_all_blocks_are_in_every_batch(tiny_store):
     config = FitConfig(5, 100_000)
     lazy, dense = (
@@ -191,7 +222,7 @@ def test_patience_needs_validation(tiny_store):
 
 @pytest.mark.parametrize("optimizer", ["lazy", "dense"])
 def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer):
-    """Stopped by Ctrl-C in the fifth epoch, from memory."""
+    """Stopped by Ctrl-C in the fifth epoch."""
     options = {"config": replace(TINY, dropout=0.2), "optimizer": replace(FAST, genome_optimizer=optimizer)}
     config = FitConfig(8, 400, checkpoint_every=0)
     whole = run(tiny_store, config, **options)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avocado.data import SignalDataModule, Tracks, tracks_of
+from avocado.data import Sampling, SignalDataModule, Tracks, tracks_of
 from avocado.genome import Assembly, Region, Segment
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.runs import Run, SplitConfig, train
@@ -57,9 +57,26 @@ def tracks(store: SignalStore, columns: list[int]) -> Tracks:
 TRAIN, VAL, TEST = [0, 1, 2, 4, 5, 7, 8, 9, 12], [3, 11], [6, 10]  # columns
 
 
-def make_data(store: SignalStore, region: str = "pilot", val: bool = True, **options) -> SignalDataModule:
-    options = {"batch_size": 400, **options}
-    return SignalDataModule(store, region, tracks(store, TRAIN), tracks(store, VAL) if val else None, **options)
+def make_data(
+    store: SignalStore,
+    region: str = "pilot",
+    val: bool = True,
+    order: str = "shuffled",
+    tracks_per_bin: int = 1,
+    hidden: float = 0.0,
+    reveal_at: int = 0,
+    batch_size: int = 400,
+    **options,
+) -> SignalDataModule:
+    return SignalDataModule(
+        store,
+        region,
+        tracks(store, TRAIN),
+        tracks(store, VAL) if val else None,
+        batch_size=batch_size,
+        sampling=Sampling(order, tracks_per_bin, hidden, reveal_at),
+        **options,
+    )
 
 
 def make_network(config: ModelConfig = TINY, seed: int = 0, mean: float = 0.0) -> Network:
@@ -74,10 +91,11 @@ def make_module(
     optimizer: OptimizerConfig | None = None,
     seed: int = 0,
     network: Network | None = None,
+    **options,
 ) -> FactorizationModule:
     network = network or make_network(config, seed)
     genome = genome_factors(network.config, store.region(region).n_blocks, torch.Generator().manual_seed(seed + 1))
-    return FactorizationModule(network, genome, stage, optimizer or FAST, seed, tracks(store, VAL))
+    return FactorizationModule(network, genome, stage, optimizer or FAST, seed, tracks(store, VAL), **options)
 
 
 FAST = OptimizerConfig(learning_rate=0.01, genome_learning_rate=0.05)

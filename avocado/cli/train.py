@@ -29,17 +29,17 @@ def train(config: DictConfig) -> None:
 
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    store = _store(config)
+    store = prepare_store(config)
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(config.epochs):
         raise InputError(f"stage.steps={steps}: give some of {', '.join(config.epochs)}")
     if steps[0] == "genome":
-        pilot = _run(config, store, "pilot")
+        pilot = plan(config, store, "pilot")
         if not (pilot.model_directory(Path(config.runs)) / "model.yaml").is_file():
             print(f"no pilot model for fold {config.fold} and seed {config.seed} yet: training it first")
             steps.insert(0, "pilot")
     outcome = None
-    for run in [_run(config, store, step) for step in steps]:  # all of them checked before the first one starts
+    for run in [plan(config, store, step) for step in steps]:  # all of them checked before the first one starts
         outcome = _carry_out(config, run, store)
         print(f"{run.stage} {run.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
         if outcome.scores is None:
@@ -51,7 +51,8 @@ def train(config: DictConfig) -> None:
     _say_what_is_next(outcome, store, imputed)
 
 
-def _store(config: DictConfig) -> SignalStore:
+def prepare_store(config: DictConfig) -> SignalStore:
+    """The store of a training config: the user's own, or that of data=, made on first use."""
     from avocado.cli.ingest import make_store
     from avocado.store import open_store
 
@@ -67,7 +68,7 @@ def _store(config: DictConfig) -> SignalStore:
     return make_store(config.data, config.store, None, config.trainer.progress)
 
 
-def _run(config: DictConfig, store: SignalStore, step: str) -> Run:
+def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
     from avocado.model import ModelConfig
     from avocado.modeldir import device_of
