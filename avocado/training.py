@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -73,6 +73,7 @@ class FitConfig:
     """How long, on what batches, and with which checks a stage is trained."""
 
     epochs: int  # one epoch sees every bin once
+    min_steps: int = 0  # more epochs where a small region would get fewer steps than this
     batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
     sampling: str = "shuffled"  # order of the blocks; see data.Sampling
     tracks_per_bin: int = 1
@@ -89,12 +90,17 @@ class FitConfig:
         for name in ("epochs", "batch_size", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
-        for name in ("patience", "memory_limit", "workers", "checkpoint_every", "hidden_weight"):
+        for name in ("min_steps", "patience", "memory_limit", "workers", "checkpoint_every", "hidden_weight"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
         Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
         if not 0 <= self.refit < 1:
             raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
+
+    def for_region(self, n_bins: int) -> FitConfig:
+        """The same with as many epochs as a region of that size needs."""
+        steps = -(-n_bins // self.batch_size)
+        return replace(self, epochs=max(self.epochs, -(-self.min_steps // steps)))
 
     def reveal_at(self, stage: str) -> int:
         """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 WIDTH = 30  # column of --help in which the meanings start
 # keys that take several names: a,b is a list for them, where for other keys it asks for several runs
 LISTS = ("regions", "region", "cell", "assay", "tracks", "average", "data.regions", "split.hold_out")
-WHOLE_OR_NULL = ("workers", "trainer.threads")
+WHOLE_OR_NULL = ("workers", "trainer.threads", "threads")
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 

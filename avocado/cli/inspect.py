@@ -109,7 +109,13 @@ def _describe_run(path: Path) -> str:
 
         from avocado.evaluation.scores import format_scores
 
-        lines.append(format_scores(pd.read_csv(path / "scores.csv", dtype={"cell": str, "assay": str})))
+        lines.append(
+            format_scores(
+                pd.read_csv(
+                    path / "scores.csv", dtype={"cell": str, "assay": str}, keep_default_na=False, na_values=[""]
+                )
+            )
+        )
     return "\n".join(lines)
 
 

@@ -102,7 +102,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         config.seed,
         app.build(ModelConfig, config.model, "model"),
         app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]),
+        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(store.region(region).n_bins),
     )
 
 
