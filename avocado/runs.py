@@ -28,7 +28,7 @@ from avocado.compendium import split
 from avocado.data import SignalDataModule, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
-from avocado.evaluation.scores import write_scores
+from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.modeldir import Model, device_of, load_model, save_region, save_shared
@@ -125,9 +125,7 @@ def train(
                 (directory / name).unlink(missing_ok=True)
         _require_same_settings(directory, settings)
         if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
-            scores = directory / "scores.csv"
-            # a cell type may be called NA
-            table = pd.read_csv(scores, keep_default_na=False, na_values=[""]) if scores.is_file() else None
+            table = read_scores(directory) if (directory / "scores.csv").is_file() else None
             return Outcome(directory, model_dir, table, was_done=True)
         if not resume:
             (directory / CHECKPOINT).unlink(missing_ok=True)

@@ -105,17 +105,9 @@ def _describe_run(path: Path) -> str:
     state = "done" if (path / "done.json").is_file() else "not finished: the same command goes on"
     lines = [f"run {path}: {state}", (path / "settings.yaml").read_text().rstrip()]
     if (path / "scores.csv").is_file():
-        import pandas as pd
+        from avocado.evaluation.scores import format_scores, read_scores
 
-        from avocado.evaluation.scores import format_scores
-
-        lines.append(
-            format_scores(
-                pd.read_csv(
-                    path / "scores.csv", dtype={"cell": str, "assay": str}, keep_default_na=False, na_values=[""]
-                )
-            )
-        )
+        lines.append(format_scores(read_scores(path)))
     return "\n".join(lines)
 
 

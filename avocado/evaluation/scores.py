@@ -140,6 +140,13 @@ def write_scores(table: pd.DataFrame, directory: Path) -> None:
         temporary.write_text(json.dumps(rows, indent=1))
 
 
+def read_scores(directory: Path) -> pd.DataFrame:
+    """The table that `write_scores` wrote; a cell type may be called NA or 01."""
+    names = {"cell": str, "assay": str, "method": str}
+    empty = {measure: [""] for measure in (*METRICS, "skill")}
+    return pd.read_csv(directory / "scores.csv", dtype=names, keep_default_na=False, na_values=empty)
+
+
 def require_average(table: pd.DataFrame) -> None:
     """Raise ValueError for a table in which some track, or the mean, lacks average activity."""
     beside = set(_pairs(_of(table, AVERAGE)))
