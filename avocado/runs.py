@@ -39,8 +39,8 @@ from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerCo
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.ckpt"
-# settings that change how a run is carried out and not what comes out of it
-INCIDENTAL = ("memory_limit", "workers", "checkpoint_every")
+# settings that change how a run is carried out and not what comes out of it (min_steps is in the epochs already)
+INCIDENTAL = ("min_steps", "memory_limit", "workers", "checkpoint_every")
 
 
 @dataclass(frozen=True)
