@@ -73,13 +73,13 @@ class FitConfig:
     """How long, on what batches, and with which checks a stage is trained."""
 
     epochs: int  # one epoch sees every bin once
-    min_steps: int = 0  # more epochs where a small region would get fewer steps than this
     batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
     sampling: str = "shuffled"  # order of the blocks; see data.Sampling
     tracks_per_bin: int = 1
     hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
     hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
     refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
+    min_steps: int = 0  # more epochs where a small region would get fewer steps than this
     validate_every: int = 1  # epochs
     patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
     memory_limit: int = 8 << 30  # bytes of signal kept in memory or on the accelerator; more is streamed

@@ -19,7 +19,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONSOLE = "from avocado.cli import main; main()"  # what the installed `avocado` script does
 # one epoch of the smallest model, quietly, on one CPU thread
-QUICK = ("model=tiny", "epochs.pilot=1", "epochs.genome=1", "epochs.joint=1", "trainer=cpu", "trainer.progress=false")
+EPOCHS = ("epochs.pilot=1", "epochs.genome=1", "epochs.joint=1", "fit.min_steps=0")
+QUICK = ("model=tiny", *EPOCHS, "trainer=cpu", "trainer.progress=false")
 
 
 @dataclass(frozen=True)
