@@ -6,7 +6,8 @@ A store is a directory:
     <region>.npy    (n_blocks, 200, n_tracks), so that a 5-kbp block of all tracks is one contiguous read
 
 The signal is arcsinh(mean −log10 p over the 25 bp of a bin). In float16, the default, rounding moves a value by at
-most 2^-11 of itself: by 2e-3 for the highest peaks (arcsinh 4 to 8) and by far less than the noise elsewhere.
+most 2^-11 of itself; on the twenty Roadmap tracks of the original program (values up to 6.7) that is 0.002 at most and
+0.00012 root mean square, a thousandth of the error of the best imputation.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def train(config: DictConfig) -> None:
             print(format_scores(outcome.scores, color=sys.stdout.isatty()))
     assert outcome is not None
     imputed = _impute_held_out(config, outcome) if config.stage.impute and outcome.scores is not None else None
-    _say_what_is_next(outcome, store, imputed)
+    _say_what_is_next(config, outcome, store, imputed)
 
 
 def prepare_store(config: DictConfig) -> SignalStore:
@@ -174,7 +174,7 @@ def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
     return folder
 
 
-def _say_what_is_next(outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:
+def _say_what_is_next(config: DictConfig, outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:
     print(f"\nmodel    {outcome.model}")
     if outcome.scores is not None:
         print(f"picture  {outcome.directory / 'tracks.png'}")
@@ -184,11 +184,13 @@ def _say_what_is_next(outcome: Outcome, store: SignalStore, imputed: Path | None
     print("next:")
     print(f"  avocado impute model={outcome.model}    # every pair that was never measured")
     print(f"  avocado inspect path={outcome.model}")
-    others = [name for name in store.regions if name != "pilot" and name != outcome.directory.parent.parent.name]
+    done = outcome.directory.parent.parent.name
+    others = [name for name in store.regions if name not in ("pilot", done)]
+    same = {"store": (config.store, config.data.store), "runs": (config.runs, "runs"), "fold": (config.fold, 0)}
+    keys = "".join(f" {key}={value}" for key, (value, default) in same.items() if value != default)
     if others:
-        own = "" if str(store.path) == "data/demo/store" else f" store={store.path}"
-        print(f"  python train.py -m stage=genome chrom={','.join(others[:3])}{own}")
-    if str(store.path) == "data/demo/store":
+        print(f"  avocado train -m stage=genome chrom={','.join(others[:3])}{keys}")
+    if config.data.simulate is not None and config.store == config.data.store:
         print("  avocado ingest --help                # your own bigWig files")
 
 
