@@ -1,4 +1,4 @@
-"""Batches for training: every bin of a region once per epoch, each with a random training track.
+"""Batches for training: every bin of a region once per epoch, each with uniformly random training tracks (1 or more).
 
 Batches are made of whole 5-kbp blocks. What a batch may contain is fixed when the DataModule is built: it is given
 the training columns (and, apart, the validation columns) of a store, and copies or reads nothing else, so held-out

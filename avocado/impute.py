@@ -25,7 +25,11 @@ Pair = tuple[str, str]  # cell, assay
 
 
 def impute(model: Model, pairs: Sequence[Pair], region: str, device: torch.device | str = "cpu") -> np.ndarray:
-    """Imputed arcsinh signal of the pairs over a region, float32 (n_bins, n_pairs)."""
+    """Imputed arcsinh signal of the pairs over a region, float32 (n_bins, n_pairs).
+
+    A model that has average activity as an input has seen the training tracks in it, and its factors have seen them
+    anyway: what comes out for a training track is a smoothed copy, not an imputation to be scored.
+    """
     chunks = [values for _, values in impute_chunks(model, pairs, region, device)]
     return np.concatenate(chunks)
 
