@@ -1,4 +1,5 @@
 import os
+import signal
 
 # before torch is imported anywhere: small steps are fastest in one thread, and tests share their machine
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -10,6 +11,8 @@ import torch
 from toy import make_store
 
 torch.set_num_threads(1)
+# a test runner in the background of a shell ignores Ctrl-C, and so would the commands that are interrupted here
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
