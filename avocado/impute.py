@@ -133,9 +133,7 @@ def _write_group(
                 progress(sum(segment.n_blocks for segment in segments) * len(files))
         for pair, pieces in arrays.items():
             with replacing(files[pair]) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(
-                    file, allow_pickle=False, **{name: np.concatenate(parts) for name, parts in pieces.items()}
-                )
+                np.savez_compressed(file, **whole)  # pyright: ignore[reportArgumentType]
 
 
 def regions_to_impute(model: Model) -> list[str]:
