@@ -132,6 +132,7 @@ def _write_group(
                         done += segment.n_bins
                 progress(sum(segment.n_blocks for segment in segments) * len(files))
         for pair, pieces in arrays.items():
+            whole = {name: np.concatenate(parts) for name, parts in pieces.items()}
             with replacing(files[pair]) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **whole)  # pyright: ignore[reportArgumentType]
 
