@@ -48,16 +48,12 @@ class Model:
 
     def genome(self, region: str) -> Tensor:
         """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
-        if region not in self.regions:
-            raise InputError(
-                f"model {self.path} has no factors of '{region}'; it has: {', '.join(self.regions) or 'no region'}; "
-                f"train them: python train.py stage=genome chrom={region}"
-            )
-        factors = _read(self.path / f"{region}.safetensors")["genome"]
+        factors = self._tensor(region, "genome")
         shape = (self.regions[region].n_blocks, self.network.config.block_width)
-        if tuple(factors.shape) != shape:
+        if factors is None or tuple(factors.shape) != shape:
+            found = None if factors is None else tuple(factors.shape)
             raise InputError(
-                f"{self.path / region}.safetensors holds factors of shape {tuple(factors.shape)}, the model needs "
+                f"{self.path / region}.safetensors holds factors of shape {found}, the model needs "
                 f"{shape}: it belongs to another model; train this region again"
             )
         return factors
@@ -69,14 +65,22 @@ class Model:
         """
         if not self.network.config.average_input:
             return None
-        self.genome(region)  # says what is wrong with the file
-        averages = _read(self.path / f"{region}.safetensors").get("averages")
+        averages = self._tensor(region, "averages")
         shape = (self.regions[region].n_blocks, BLOCK_BINS, len(self.assays))
         if averages is None or tuple(averages.shape) != shape:
             raise InputError(
                 f"{self.path / region}.safetensors has no average activity of shape {shape}: train this region again"
             )
         return averages
+
+    def _tensor(self, region: str, name: str) -> Tensor | None:
+        """One tensor of a region's file, the others left on disk."""
+        if region not in self.regions:
+            raise InputError(
+                f"model {self.path} has no factors of '{region}'; it has: {', '.join(self.regions) or 'no region'}; "
+                f"train them: python train.py stage=genome chrom={region}"
+            )
+        return _read(self.path / f"{region}.safetensors", [name]).get(name)
 
     def pair(self, cell: str, assay: str) -> tuple[int, int]:
         """Indices of a cell type and an assay. Raises InputError that lists close or all names."""
@@ -206,10 +210,11 @@ def _regions(path: Path, checksum: str, assembly: Assembly) -> dict[str, Region]
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a file, or those of `names` that it has."""
     with _opened(path) as file:
         try:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            return {name: file.get_tensor(name) for name in file.keys() if names is None or name in names}  # noqa: SIM118
         except SafetensorError as error:
             raise _damaged(path, error) from None
 
