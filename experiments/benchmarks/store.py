@@ -8,11 +8,7 @@ cold disk wants: one contiguous read per block, where a track-major array needs 
 
 from __future__ import annotations
 
-import platform
-import shutil
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +17,7 @@ import numpy as np
 from avocado.cli import app
 from avocado.genome import BLOCK_BINS, Region, chromosome_region, load_assembly
 from avocado.store import chunk_blocks, open_store, write_metadata, write_region
+from experiments.benchmarks.timing import milliseconds, report, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +84,7 @@ def benchmark(config: DictConfig) -> None:
               for b in batches]),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=pd.Index(["what", "position-major", "time", "track-major / position-major"]))
-    print(f"{config.chrom} of hg19 × {config.tracks} tracks, float16: {gigabytes:.2f} GB; {machine()}")
-    print(table.to_string(index=False))
-    table.assign(machine=machine()).to_csv(folder / "store.csv", index=False)
+    report(f"{config.chrom} of hg19 × {config.tracks} tracks, float16: {gigabytes:.2f} GB", table, folder / "store.csv")
     if not config.keep:
         for array in folder.glob("*.npy"):
             array.unlink()
@@ -105,31 +100,10 @@ def chunks(region: Region, n_tracks: int) -> Iterator[np.ndarray]:
         yield bits.view(np.float16)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def milliseconds(times: list[float]) -> str:
-    """Median and range."""
-    low, middle, high = np.quantile(times, [0, 0.5, 1]) * 1e3
-    return f"{middle:.2f} ms ({low:.2f} to {high:.2f})"
-
-
 def ratio(what: str, pairs: list[tuple[float, float]]) -> tuple[str, str, str, str]:
     """Median times of the store, and how many times as long the other layout takes, pair by pair."""
     ours, theirs = np.asarray(pairs).T
     return what, "", milliseconds(list(ours)), f"{np.median(theirs / ours):.1f} ×"
-
-
-def machine() -> str:
-    """Processor and free disk, as far as the operating system tells."""
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else \
-        platform.processor()  # fmt: skip
-    return f"{cpu}, {shutil.disk_usage('.').free / 1e9:.0f} GB free"
 
 
 if __name__ == "__main__":
