@@ -42,6 +42,15 @@ class BlockBatch(NamedTuple):
     real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for the padding after a segment's last bin
     n_hidden: int  # the first tracks of each bin are hidden from the genome factors of the block
 
+    def parts(self, n_blocks: int) -> Iterator[BlockBatch]:
+        """The batch in pieces of at most `n_blocks` blocks."""
+        if n_blocks >= len(self.blocks):
+            yield self
+            return
+        *tensors, n_hidden = self
+        for pieces in zip(*(tensor.split(n_blocks) for tensor in tensors), strict=True):
+            yield BlockBatch(*pieces, n_hidden)
+
 
 class TrackBatch(NamedTuple):
     """All validation tracks of some blocks."""

@@ -14,9 +14,10 @@ the 250-bp and 5-kbp parts are computed once per 10 and 200 bins instead of once
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ from avocado.errors import InputError
 from avocado.genome import BINS_PER_250BP, BLOCK_BINS
 
 COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
+CACHED_ACTIVATIONS = 1 << 20  # numbers: 2 MB in 16 bit, about the second-level cache of two cores
+ACCELERATOR_ACTIVATIONS = 1 << 28
+LEAST_SAMPLES = 4000  # in a matrix product on a CPU
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Network(nn.Module):
         widths = [config.inputs] + [config.nodes] * config.layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
+        self.compute: torch.dtype | None = None  # type of activations and matrix products; None: of the parameters
         if config.average_input:
             self.average_in = nn.Parameter(torch.zeros(self.first.out_features))
             self.average_out = nn.Parameter(torch.ones(n_assays))
@@ -116,77 +121,237 @@ class Network(nn.Module):
         """The layer that meets the factors: the first hidden one, or the output of a linear model."""
         return self.dense[0]
 
-    def first_by_axis(self) -> tuple[Tensor, ...]:
-        """Columns of the first layer's weight for the cell type, assay, 25-bp, 250-bp and 5-kbp factors."""
-        c = self.config
-        sizes = [c.cell_factors, c.assay_factors, c.factors_25bp, c.factors_250bp, c.factors_5kbp]
-        return self.first.weight.split(sizes, dim=1)
+    def weights(self) -> Weights:
+        """The parameters as the block formulation takes them, in the type that is computed in.
 
-    def forward(self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None) -> Tensor:
+        Where they are frozen they are worth keeping; where they are trained every backward pass needs new ones.
+        """
+        c, dtype = self.config, self.compute or self.cell_factors.dtype
+        if not self.hidden:
+            dtype = self.cell_factors.dtype  # a linear model has no matrix products to speed up
+        sizes = [c.cell_factors, c.assay_factors, c.factors_25bp, c.factors_250bp, c.factors_5kbp]
+        w_cell, w_assay, w25, w250, w5k = self.first.weight.split(sizes, dim=1)
+        by_cell = functional.linear(self.cell_factors, w_cell)
+        by_assay = functional.linear(self.assay_factors, w_assay, self.first.bias)
+        # dropped nodes are made up for by the outgoing weights of the others
+        scale = 1 / (1 - c.dropout) if self.training else 1.0
+        return Weights(
+            by_cell.to(dtype),
+            by_assay.to(dtype),
+            w25.to(dtype),
+            w250.to(dtype),
+            w5k.to(dtype),
+            [((layer.weight * scale).to(dtype), layer.bias.to(dtype)) for layer in self.dense[1:-1]],
+            (self.output.weight * scale).to(dtype) if self.hidden else None,
+            self.average_in.to(dtype) if c.average_input else None,
+        )
+
+    def forward(
+        self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None, weights: Weights | None = None
+    ) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, tracks), some tracks per bin.
 
         rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200, tracks), or (blocks, 1, tracks)
         where all bins of a block have the same tracks; average: with `average_input`, average activity without the
-        predicted track itself, arcsinh (blocks, 200, tracks).
+        predicted track itself, arcsinh (blocks, 200, tracks); weights: kept ones, of a frozen network.
         """
         average = average if self.config.average_input else None
-        track = functional.embedding(cell * len(self.assay_factors) + assay, self.track_part())
-        return self._finish(self.genome_part(rows)[:, :, None] + track, assay, average)
+        weights = weights or self.weights()
+        genome = genome_part(rows, self.config, weights)
+        if weights.output is None:
+            track = functional.embedding(cell * len(self.assay_factors) + assay, track_part(weights))
+            out = (genome[:, :, None] + track).squeeze(-1)
+            if average is not None:
+                out = out + average * self.average_in
+        else:
+            off = self._dropped(len(rows), genome)
+            out = _HiddenLayers.apply(
+                genome if off is None else genome + off[0],
+                weights.by_cell,
+                weights.by_assay,
+                weights.average_in,
+                weights.output,
+                (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1)),
+                average,
+                off,
+                *(tensor for layer in weights.hidden for tensor in layer),
+            )
+            out = cast(Tensor, out) + self.output.bias
+        return out if average is None else out + self.average_out[assay] * average
 
-    def predict(self, rows: Tensor, cells: Tensor, assays: Tensor, averages: Tensor | None = None) -> Tensor:
-        """Predicted arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]) at every bin.
+    @torch.no_grad()
+    def predict(
+        self,
+        rows: Tensor,
+        cells: Tensor,
+        assays: Tensor,
+        averages: Tensor | None = None,
+        weights: Weights | None = None,
+    ) -> Tensor:
+        """Predicted arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]) at every bin, no gradients.
 
         averages: with `average_input`, average activity of every assay, (blocks, 200, n_assays). The genome part of
-        the first layer is computed once for all pairs.
+        the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
         """
-        averages = averages if self.config.average_input else None
-        genome = self.genome_part(rows)
-        tracks = self.track_part()[cells * len(self.assay_factors) + assays]
-        return torch.stack(
-            [
-                self._finish(genome + track, assay, None if averages is None else averages[..., assay])
-                for track, assay in zip(tracks, assays, strict=True)
-            ],
-            dim=-1,
-        )
+        weights = weights or self.weights()
+        tracks = track_part(weights)[cells * len(self.assay_factors) + assays]
+        predicted = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
+        step = self.blocks_at_once(1, rows.device)
+        columns = list(zip(assays.tolist(), tracks, strict=True))
+        for first in range(0, len(rows), step):
+            piece = slice(first, first + step)
+            genome = genome_part(rows[piece], self.config, weights)
+            for number, (assay, track) in enumerate(columns):
+                average = averages[piece, :, assay] if averages is not None and self.config.average_input else None
+                x = genome + track
+                if weights.output is None:
+                    out = x.squeeze(-1)
+                    if average is not None:
+                        out = out + average * self.average_in
+                else:
+                    if average is not None:
+                        _add_average(x, average, weights.average_in)
+                    out = _project(_activations(x, weights.hidden, None)[-1], weights.output) + self.output.bias
+                predicted[piece, :, number] = out if average is None else out + self.average_out[assay] * average
+        return predicted
 
-    def track_part(self) -> Tensor:
-        """First layer of every (cell type, assay) pair, bias included: (n_cells × n_assays, nodes)."""
-        w_cell, w_assay, *_ = self.first_by_axis()
-        by_cell = functional.linear(self.cell_factors, w_cell)
-        by_assay = functional.linear(self.assay_factors, w_assay, self.first.bias)
-        return (by_cell[:, None] + by_assay[None]).flatten(0, 1)
+    def blocks_at_once(self, tracks: int, device: torch.device) -> int:
+        """Blocks whose samples, `tracks` per bin, are best computed together.
 
-    def genome_part(self, rows: Tensor) -> Tensor:
-        """First layer of whole blocks: (blocks, block_width) -> (blocks, 200, nodes)."""
-        _, _, w25, w250, w5k = self.first_by_axis()
-        f25, f250, f5k = split_block(rows, self.config)
-        coarse = functional.linear(f250, w250) + functional.linear(f5k, w5k)
-        fine = functional.linear(f25, w25)
-        return (fine.unflatten(1, (COARSE, BINS_PER_250BP)) + coarse[:, :, None]).flatten(1, 2)
-
-    def _finish(self, first: Tensor, assay: Tensor, average: Tensor | None) -> Tensor:
-        """From the first layer's pre-activation (blocks, ..., nodes) to predictions (blocks, ...).
-
-        Average activity enters twice: into the first layer, where it can gate, and straight into the output, of which
-        the network then is the departure from it, in this cell type.
+        On a CPU so many that one layer's activations stay in the cache, but not so few that its matrix products
+        suffer; on an accelerator as many as fit well into its memory.
         """
-        if average is not None:
-            first = torch.addcmul(first, average[..., None], self.average_in)
+        samples = BLOCK_BINS * tracks
+        if device.type != "cpu":
+            return max(1, ACCELERATOR_ACTIVATIONS // (samples * self.config.nodes))
+        return max(1, CACHED_ACTIVATIONS // (samples * self.config.nodes), LEAST_SAMPLES // samples)
+
+    def _dropped(self, n_blocks: int, like: Tensor) -> Tensor | None:
+        """−inf at the nodes that are dropped in training, else 0: (hidden layers, blocks, 1, nodes).
+
+        Dropped are whole nodes of a block, the same ones for its bins and tracks: nodes that are missing at single
+        bins can be averaged away along the genome. A node whose input is −inf is off.
+        """
         rate = self.config.dropout if self.training else 0.0
-        for layer in self.dense[1:]:
-            hidden = functional.relu(first)
-            if not rate:
-                first = layer(hidden)
-                continue
-            # Dropped are whole nodes of a block, the same ones for its bins and tracks: nodes that are missing at
-            # single bins can be averaged away along the genome. Dropping a node is dropping its outgoing weights.
-            keep = functional.dropout(first.new_ones(len(first), 1, first.shape[-1]), rate)
-            first = torch.baddbmm(layer.bias, hidden.flatten(1, -2), (layer.weight * keep).mT).unflatten(
-                1, hidden.shape[1:-1]
-            )
-        out = first.squeeze(-1)
-        return out if average is None else out + self.average_out[assay] * average
+        if not rate:
+            return None
+        off = like.new_zeros(len(self.hidden), n_blocks, 1, like.shape[-1])
+        return off.masked_fill_(torch.rand(off.shape, device=off.device) < rate, -torch.inf)
+
+
+class Weights(NamedTuple):
+    """A network's parameters, split and cast for the block formulation."""
+
+    by_cell: Tensor  # first layer of every cell type (n_cells, nodes)
+    by_assay: Tensor  # first layer of every assay, bias included (n_assays, nodes)
+    w25: Tensor  # columns of the first layer for the 25-bp, 250-bp and 5-kbp factors
+    w250: Tensor
+    w5k: Tensor
+    hidden: list[tuple[Tensor, Tensor]]  # weight and bias of the hidden layers after the first
+    output: Tensor | None  # (1, nodes); None in a linear model, whose first layer is its output
+    average_in: Tensor | None  # (nodes,)
+
+
+def track_part(weights: Weights) -> Tensor:
+    """First layer of every (cell type, assay) pair, bias included: (n_cells × n_assays, nodes)."""
+    return (weights.by_cell[:, None] + weights.by_assay[None]).flatten(0, 1)
+
+
+def genome_part(rows: Tensor, config: ModelConfig, weights: Weights) -> Tensor:
+    """First layer of whole blocks: (blocks, block_width) -> (blocks, 200, nodes)."""
+    f25, f250, f5k = split_block(rows.to(weights.w25.dtype), config)
+    coarse = functional.linear(f250, weights.w250) + functional.linear(f5k, weights.w5k)
+    fine = functional.linear(f25.unflatten(1, (COARSE, BINS_PER_250BP)), weights.w25)
+    return fine.add_(coarse[:, :, None]).flatten(1, 2)
+
+
+def _add_average(x: Tensor, average: Tensor, weight: Tensor | None) -> None:
+    """Average activity into the first layer, in place: a matrix product is the fastest way to add an outer product."""
+    assert weight is not None
+    x.view(-1, x.shape[-1]).addmm_(average.reshape(-1, 1).to(x.dtype), weight[None])
+
+
+def _activations(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], off: Tensor | None) -> list[Tensor]:
+    """Activations of all hidden layers, each the shape of `x`, the first one's input, which is overwritten."""
+    found = [x.relu_()]
+    for number, (weight, bias) in enumerate(hidden, 1):
+        x = functional.linear(x, weight, bias)
+        if off is not None:
+            x.flatten(1, -2).add_(off[number])
+        found.append(x.relu_())
+    return found
+
+
+def _project(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Output layer without its bias: (..., nodes) -> (...), float32 or better.
+
+    The rounding error of a 16-bit product is itself a product, and added.
+    """
+    flat = hidden.view(-1, hidden.shape[-1])
+    out = flat @ weight.mT
+    if hidden.dtype == torch.bfloat16:
+        out = out.float() + torch.addmm(-out, flat, weight.mT)
+    return out.view(hidden.shape[:-1])
+
+
+class _HiddenLayers(torch.autograd.Function):
+    """Hidden layers and output of all samples of some blocks, with the backward pass written out.
+
+    Most time of small and medium networks goes into reading and writing activations. Automatic differentiation
+    does that three times as often as is needed: here every layer has one array forward and one backward, and both are
+    worked on in place. Gradients of the two small tables are matrix products with the samples' indicator rows.
+    """
+
+    @staticmethod
+    def forward(ctx, genome, by_cell, by_assay, average_in, output, track, average, off, *layers):
+        """genome: (blocks, 200, nodes); track: cell and assay indices (blocks, 200, tracks). -> (blocks, 200, tracks)"""
+        cell, assay = track
+        x = functional.embedding(cell * len(by_assay) + assay, (by_cell[:, None] + by_assay).flatten(0, 1))
+        x.add_(genome[:, :, None])
+        if average is not None:
+            _add_average(x, average, average_in)
+        hidden = list(zip(layers[::2], layers[1::2], strict=True))
+        activations = _activations(x, hidden, off)
+        ctx.sizes = (len(by_cell), len(by_assay))
+        ctx.save_for_backward(cell, assay, average, output, *layers, *activations)
+        return _project(activations[-1], output)
+
+    @staticmethod
+    def backward(ctx, grad):
+        cell, assay, average, output, *others = ctx.saved_tensors
+        n_layers = (len(others) - 1) // 3
+        layers, activations = others[: 2 * n_layers], [a.view(-1, a.shape[-1]) for a in others[2 * n_layers :]]
+        need_genome, *need_tables, need_output = ctx.needs_input_grad[:5]
+        need_layers = ctx.needs_input_grad[8:]
+        found: list[Tensor | None] = [None] * len(layers)
+        out = grad.reshape(-1, 1).to(output.dtype)
+        grad_output = out.mT @ activations[-1] if need_output else None
+        g = out @ output
+        for number in range(n_layers, 0, -1):
+            weight = 2 * (number - 1)
+            _mask(g, activations[number])
+            if need_layers[weight]:
+                found[weight], found[weight + 1] = g.mT @ activations[number - 1], g.sum(0)
+            g = g @ layers[weight]
+        _mask(g, activations[0])
+        grad_cell = grad_assay = grad_average = None
+        if any(need_tables):
+            n_cells, n_assays = ctx.sizes
+            rows = torch.zeros(n_cells + n_assays + (average is not None), len(g), dtype=g.dtype, device=g.device)
+            rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + n_cells]), 1)
+            if average is not None:
+                rows[-1] = average.reshape(-1)
+            sums = rows @ g
+            grad_cell, grad_assay = sums[:n_cells], sums[n_cells : n_cells + n_assays]
+            grad_average = sums[-1] if average is not None else None
+        g = g.view(*cell.shape, -1)
+        grad_genome = (g.squeeze(2) if g.shape[2] == 1 else g.sum(2)) if need_genome else None
+        return grad_genome, grad_cell, grad_assay, grad_average, grad_output, None, None, None, *found
+
+
+def _mask(grad: Tensor, activation: Tensor) -> None:
+    """Gradient through a ReLU, in place."""
+    torch.ops.aten.threshold_backward.grad_input(grad, activation, 0, grad_input=grad)
 
 
 def split_block(rows: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -235,15 +234,3 @@ def _opened(path: Path) -> Any:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is damaged ({error}): restore it, or train again")
-
-
-def device_of(name: str) -> torch.device:
-    """The device called `name`; 'auto' is the accelerator where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
-    return device

@@ -30,8 +30,9 @@ from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
+from avocado.hardware import device_of
 from avocado.model import ModelConfig, Network, genome_factors
-from avocado.modeldir import Model, device_of, load_model, save_region, save_shared
+from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
 from avocado.store import SignalStore
 from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerConfig, fit

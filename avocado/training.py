@@ -21,7 +21,7 @@ from torch import Tensor
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.files import replacing
-from avocado.model import Network
+from avocado.model import Network, Weights
 from avocado.optim import BlockAdam
 
 STAGES = ("pilot", "genome", "joint")
@@ -126,7 +126,10 @@ class FactorizationModule(pl.LightningModule):
     """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
-    Optimization is manual because the genome factors are updated by rows that were gathered before the step.
+    compute: type of activations and matrix products (`hardware.compute_type`).
+    Optimization is manual because the genome factors are updated by rows that were gathered before the step. A step
+    goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
+    add up, and the rows of the blocks are updated at once, as no other block depends on them.
     """
 
     def __init__(
@@ -139,27 +142,28 @@ class FactorizationModule(pl.LightningModule):
         val: Tracks | None,
         reveal_at: int = 0,
         hidden_weight: float = 1.0,
+        compute: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if stage not in STAGES:
             raise InputError(f"unknown stage '{stage}'; there is: {', '.join(STAGES)}")
         self.automatic_optimization = False
         self.network = network.train()
-        self.dense = optimizer.genome_optimizer == "dense"
-        self.genome = torch.nn.Parameter(genome, requires_grad=self.dense)
+        self.network.compute = compute
+        self.genome = torch.nn.Parameter(genome, requires_grad=False)
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
         self.reveal_at, self.hidden_weight = reveal_at, hidden_weight
         self.history = History()
         self._squares = torch.zeros(2)
-        if stage == "genome":
-            network.requires_grad_(False)
+        self._frozen: Weights | None = None
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The genome optimizer, and one for the shared parameters where they are trained."""
         c = self.config
         betas = (c.beta1, c.beta2)
-        if self.dense:
+        if c.genome_optimizer == "dense":
             genome = torch.optim.Adam([self.genome], c.genome_learning_rate, betas, c.eps, fused=True)
+            self._gradient = torch.zeros_like(self.genome)  # kept, as making it at every step would double its cost
         else:
             genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
         if self.stage == "genome":
@@ -178,6 +182,7 @@ class FactorizationModule(pl.LightningModule):
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
         frozen = self.stage == "genome" or (self.reveal_at and self.current_epoch >= self.reveal_at)
         self.network.requires_grad_(not frozen)
+        self._frozen = self.network.weights() if frozen else None
         self._squares = torch.zeros(2, device=self.device)
 
     def training_step(self, batch: BlockBatch, batch_idx: int) -> None:
@@ -185,33 +190,42 @@ class FactorizationModule(pl.LightningModule):
         optimizers = self._optimizers()
         step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         scale = self.config.factor(step, self._total_steps())
-        rows = self.genome[batch.blocks]
-        if not self.dense:
-            rows = rows.detach().requires_grad_()
-        split = batch.n_hidden
-        count = batch.real.sum()
-        visible = self._squares_of(rows, batch, slice(split, None)).sum()
-        loss = visible / (count * (batch.signal.shape[2] - split))
-        if split:
-            # genome factors do not learn from hidden tracks; what does learns to impute
-            hidden = self._squares_of(rows.detach(), batch, slice(split)).sum()
-            loss = loss + self.hidden_weight * hidden / (count * split)
-        loss.backward()
         for optimizer, rate in zip(optimizers, self._rates(), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
-            if isinstance(optimizer, BlockAdam):
-                assert rows.grad is not None
-                optimizer.step_rows(batch.blocks, rows, rows.grad)
-            elif optimizer.param_groups[0]["params"][0].grad is not None:  # not while the network is frozen
+        genome, *shared = optimizers
+        n_tracks, split = batch.signal.shape[2], batch.n_hidden
+        count = batch.real.sum()
+        squares = torch.zeros_like(count)
+        for part in batch.parts(self.network.blocks_at_once(n_tracks, self.device)):
+            rows = self.genome[part.blocks].requires_grad_()
+            visible = self._squares_of(rows, part, slice(split, None)).sum()
+            loss = visible / (count * (n_tracks - split))
+            if split:
+                # genome factors do not learn from hidden tracks; what does learns to impute
+                hidden = self._squares_of(rows.detach(), part, slice(split)).sum()
+                loss = loss + self.hidden_weight * hidden / (count * split)
+            loss.backward()
+            assert rows.grad is not None
+            if isinstance(genome, BlockAdam):
+                genome.step_rows(part.blocks, rows, rows.grad)
+            else:
+                self._gradient[part.blocks] = rows.grad
+            squares += visible.detach()
+        if not isinstance(genome, BlockAdam):
+            self.genome.grad = self._gradient
+            genome.step()
+            self._gradient[batch.blocks] = 0
+        if self._frozen is None:
+            for optimizer in shared:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        self._squares += torch.stack([visible.detach(), count * (batch.signal.shape[2] - split)])
+        self._squares += torch.stack([squares, count * (n_tracks - split)])
 
     def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:
         """Squared errors (blocks, 200, tracks), 0 at padding."""
         cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
-        imputed = self.network(rows, cell, assay, batch.average[..., tracks])
+        imputed = self.network(rows, cell, assay, batch.average[..., tracks], self._frozen)
         return (imputed - batch.signal[..., tracks]).square() * batch.real[..., None]
 
     def on_train_epoch_end(self) -> None:

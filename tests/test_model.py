@@ -72,16 +72,11 @@ def test_predict_computes_what_the_paper_computes(config):
     cells, assays = torch.tensor([0, 2, 2, 1]), torch.tensor([1, 0, 1, 1])
     fast = network.predict(genome[BLOCKS], cells, assays, averages)
     assert fast.shape == (2, 200, 4)
-    weights = torch.randn(2, 200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     plain = []
     for cell, assay in zip(cells, assays, strict=True):
         average = None if averages is None else averages[..., assay].flatten()
         plain.append(reference(network, genome, POSITION, cell.expand(400), assay.expand(400), average).view(2, 200))
-    plain = torch.stack(plain, dim=-1)
-    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
-    expected, found = gradients(network, genome, plain, weights), gradients(network, genome, fast, weights)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(fast, torch.stack(plain, dim=-1), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())

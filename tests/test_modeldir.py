@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, TRAIN, VAL, make_network
 
 from avocado.errors import InputError
+from avocado.hardware import device_of
 from avocado.model import genome_factors
-from avocado.modeldir import device_of, load_model, save_region, save_shared
+from avocado.modeldir import load_model, save_region, save_shared
 
 ROLES = ["train" if number in TRAIN else "val" if number in VAL else "test" for number in range(len(PAIRS))]
 TRACKS = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"])).assign(role=ROLES)

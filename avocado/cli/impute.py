@@ -51,8 +51,8 @@ def write(
     from rich.console import Console
     from rich.progress import Progress
 
+    from avocado.hardware import device_of
     from avocado.impute import write_tracks
-    from avocado.modeldir import device_of
 
     for region in regions:
         model.genome(region)  # a missing or damaged file is said before any work

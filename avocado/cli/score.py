@@ -39,7 +39,8 @@ def score(config: DictConfig) -> None:
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.evaluation.held_out import held_out, picture, score_model
     from avocado.files import replacing
-    from avocado.modeldir import device_of, load_model
+    from avocado.hardware import device_of
+    from avocado.modeldir import load_model
     from avocado.store import open_store
 
     model, store = load_model(config.model), open_store(config.store)

@@ -70,8 +70,8 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
+    from avocado.hardware import device_of
     from avocado.model import ModelConfig
-    from avocado.modeldir import device_of
     from avocado.runs import Run, SplitConfig
     from avocado.training import FitConfig, OptimizerConfig
 

@@ -1,0 +1,182 @@
+"""What the training benchmarks share: a synthetic signal store, a module and its data, and epochs timed one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from avocado.cli import app
+from avocado.data import SignalDataModule, tracks_of
+from avocado.errors import InputError
+from avocado.genome import BIN_SIZE, Assembly, chromosome_region
+from avocado.hardware import compute_type, device_of
+from avocado.model import ModelConfig, Network, genome_factors
+from avocado.store import SignalStore, open_store, write_metadata, write_region
+from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
+from experiments.benchmarks.store import chunks
+
+CELLS = [f"cell{number}" for number in range(127)]  # as many as Roadmap has,
+ASSAYS = [f"assay{number}" for number in range(24)]  # and 1,014 of these 3,048 pairs were measured
+REGION = "chr1"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, and on what hardware."""
+
+    model: ModelConfig
+    stage: str
+    fit: FitConfig
+    precision: str = "auto"  # auto, bf16, tf32, float32
+    accelerator: str = "auto"  # auto, cpu, gpu
+
+    @property
+    def device(self) -> torch.device:
+        """Where the training step runs."""
+        return device_of("cpu" if self.accelerator == "cpu" else "auto")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the matrix products of a step are computed in."""
+        return compute_type(self.precision, self.device)
+
+
+class TimedModule(FactorizationModule):
+    """Notes the wall time of each of its epochs; `between`, if set, is called after each, outside of its time."""
+
+    between: Callable[[], object] | None = None
+
+    def on_fit_start(self) -> None:
+        """Forget earlier epochs."""
+        super().on_fit_start()
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock."""
+        wait_for(self.device)
+        self._start = time.perf_counter()
+        super().on_train_epoch_start()
+
+    def on_train_epoch_end(self) -> None:
+        """Stop the clock when all of the epoch's work is done."""
+        super().on_train_epoch_end()
+        wait_for(self.device)
+        self.seconds.append(time.perf_counter() - self._start)
+        if self.between is not None:
+            self.between()
+
+
+Kind = TypeVar("Kind", bound=FactorizationModule)
+
+
+def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kind, SignalDataModule]:
+    """A fresh module of class `kind`, and the data of all tracks of a synthetic store: the one place that makes them."""
+    tracks = tracks_of(store, range(len(store.tracks)), CELLS, ASSAYS)
+    data = SignalDataModule(
+        store,
+        REGION,
+        tracks,
+        batch_size=setting.fit.batch_size,
+        sampling=setting.fit.draws(setting.stage),
+        memory_limit=setting.fit.memory_limit,
+        workers=setting.fit.workers,
+        device=setting.device,
+    )
+    generator = torch.Generator().manual_seed(0)
+    network = Network(setting.model, len(CELLS), len(ASSAYS)).initialise(generator, mean_signal=1.0)
+    network.compute = setting.dtype
+    genome = genome_factors(setting.model, store.region(REGION).n_blocks, generator)
+    return kind(network, genome, setting.stage, OptimizerConfig(), 0, None), data
+
+
+def train(module: FactorizationModule, data: SignalDataModule, setting: Setting) -> None:
+    """Train as a user does, through `avocado.training.fit`, without checkpoints."""
+    fit(module, data, setting.fit, accelerator=setting.accelerator, progress=False)
+
+
+def timed_epochs(
+    setting: Setting, store: SignalStore, epochs: int, between: Callable[[], object] | None = None
+) -> list[float]:
+    """Seconds of `epochs` training epochs; one more before them warms up and is not counted.
+
+    between: called after each epoch, the one that warms up included.
+    """
+    setting = replace(setting, fit=replace(setting.fit, epochs=epochs + 1))
+    module, data = prepare(TimedModule, setting, store)
+    module.between = between
+    train(module, data, setting)
+    return module.seconds[1:]
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def scratch(folder: str | Path) -> Iterator[Path]:
+    """A new folder inside `folder` for what a benchmark writes on its way; removed at the end."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir=folder) as inside:
+        yield Path(inside)
+
+
+def epoch_bins(setting: Setting, bins: int) -> int:
+    """`bins` in whole batches; where it is 0, few on a CPU, and as many as the pilot regions have on an accelerator."""
+    bins = bins or (80_000 if setting.device.type == "cpu" else 1_126_469)
+    return max(1, bins // setting.fit.batch_size) * setting.fit.batch_size
+
+
+def synthetic_store(folder: Path, n_bins: int, n_tracks: int) -> SignalStore:
+    """A store of random float16 signal over one region of `n_bins` bins, pairs drawn from 127 cell types × 24 assays."""
+    n_pairs = len(CELLS) * len(ASSAYS)
+    if not 1 <= n_tracks <= n_pairs or n_bins < 1:
+        raise InputError(f"{n_tracks} tracks × {n_bins} bins: expected 1 to {n_pairs} tracks and at least 1 bin")
+    assembly = Assembly("synthetic", {REGION: n_bins * BIN_SIZE})
+    region = chromosome_region(assembly, REGION)
+    pairs = np.sort(np.random.default_rng(0).choice(n_pairs, n_tracks, replace=False))
+    cell, assay = np.divmod(pairs, len(ASSAYS))
+    tracks = pd.DataFrame({"cell": np.take(CELLS, cell), "assay": np.take(ASSAYS, assay)})
+    write_region(folder, region, n_tracks, "float16", chunks(region, n_tracks))
+    write_metadata(folder, assembly, [region], tracks, "float16")
+    return open_store(folder)
+
+
+def model_of(name: str) -> ModelConfig:
+    """The shapes of `conf/model/<name>.yaml`; without dropout and average activity, which the paper's model has not."""
+    folder = app.config_directory() / "model"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"unknown model '{name}'; there is: {', '.join(known)}")
+    node = OmegaConf.load(folder / f"{name}.yaml")
+    assert isinstance(node, DictConfig)
+    return replace(app.build(ModelConfig, node, "model"), dropout=0.0, average_input=False)
+
+
+def multiply_adds(model: ModelConfig) -> int:
+    """Multiply-adds of the dense network for one sample: inputs × nodes, nodes² between hidden layers, the output.
+
+    This is the paper's formulation, in which the first layer meets all concatenated factors of every sample.
+    """
+    widths = [model.inputs] + [model.nodes] * model.layers + [1]
+    return sum(before * after for before, after in zip(widths, widths[1:], strict=False))
+
+
+def operations(model: ModelConfig, stage: str) -> int:
+    """Floating-point operations per sample of a training step, 2 to a multiply-add.
+
+    Forward, gradient of the inputs, gradient of the weights: 6 to each multiply-add of the dense network. The last of
+    them, a third, is not needed in stage=genome, where the network is frozen.
+    """
+    return (4 if stage == "genome" else 6) * multiply_adds(model)
