@@ -49,7 +49,7 @@ class BlockBatch(NamedTuple):
             return
         *tensors, n_hidden = self
         for pieces in zip(*(tensor.split(n_blocks) for tensor in tensors), strict=True):
-            yield BlockBatch(*pieces, n_hidden)
+            yield BlockBatch(*pieces, n_hidden=n_hidden)
 
 
 class TrackBatch(NamedTuple):

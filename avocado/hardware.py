@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from avocado.errors import InputError
 
 PRECISIONS = ("auto", "bf16", "tf32", "float32")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What to compute on. It changes how fast results come and, to rounding, nothing else.
+
+    device: auto (the GPU where there is one), cpu, cuda, cuda:1. precision: of activations and matrix products;
+    parameters, moments and sums of errors are always float32. bf16 rounds the products' factors to 8 bits, tf32 (on
+    CUDA) to 11, float32 not at all; auto is bf16 where the hardware multiplies it natively (CPUs with AVX512-BF16 or
+    AMX, CUDA cards from 8.0), else float32, on CUDA with TF32 products. processes: that share a pilot or joint run.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision '{self.precision}'; there is: {', '.join(PRECISIONS)}")
+        kind = device_of(self.device).type
+        if self.precision == "tf32" and kind != "cuda":
+            raise InputError("precision=tf32 is for CUDA devices: use auto, bf16 or float32")
+        if not isinstance(self.processes, int) or self.processes < 1:
+            raise InputError(f"processes={self.processes!r}: expected a whole number of at least 1")
+        if kind == "cuda" and self.processes > torch.cuda.device_count():
+            raise InputError(f"processes={self.processes}: this machine has {torch.cuda.device_count()} GPUs")
+
+    def compute_type(self) -> torch.dtype:
+        """The type of activations and matrix products; on CUDA also sets how float32 is multiplied from now on."""
+        device = device_of(self.device)
+        if self.precision == "bf16" or (self.precision == "auto" and _multiplies_bf16(device)):
+            return torch.bfloat16
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("highest" if self.precision == "float32" else "high")
+        return torch.float32
 
 
 def device_of(name: str) -> torch.device:
@@ -19,23 +56,6 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
     return device
-
-
-def compute_type(precision: str, device: torch.device) -> torch.dtype:
-    """The type of activations and matrix products; parameters, moments and sums of errors are always float32.
-
-    auto: bfloat16 where the hardware multiplies it natively (CPUs with AVX512-BF16 or AMX, CUDA cards from 8.0), else
-    float32, on CUDA with TF32 products. tf32 and float32 say how a CUDA card multiplies float32 from now on.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision '{precision}'; there is: {', '.join(PRECISIONS)}")
-    if precision == "bf16" or (precision == "auto" and _multiplies_bf16(device)):
-        return torch.bfloat16
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
-    elif precision == "tf32":
-        raise InputError("precision=tf32 is for CUDA devices: use auto, bf16 or float32")
-    return torch.float32
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

@@ -14,28 +14,29 @@ from avocado.bigwig import bigwig_writer
 from avocado.errors import InputError
 from avocado.files import replacing
 from avocado.genome import BLOCK_BINS, Region, Segment
+from avocado.hardware import Hardware, device_of
 from avocado.modeldir import Model
 
 SCALES = ("pval", "arcsinh")
 FORMATS = (".bigWig", ".bigwig", ".bw", ".npz")
 GROUP = 100  # tracks written at once: as many open files, and the genome part of the network is shared among them
-ACTIVATIONS = 64 << 20  # bytes of hidden activations at a time
+OUTPUT = 32 << 20  # bytes of imputed signal at a time
 
 Pair = tuple[str, str]  # cell, assay
 
 
-def impute(model: Model, pairs: Sequence[Pair], region: str, device: torch.device | str = "cpu") -> np.ndarray:
+def impute(model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware | None = None) -> np.ndarray:
     """Imputed arcsinh signal of the pairs over a region, float32 (n_bins, n_pairs).
 
     A model that has average activity as an input has seen the training tracks in it, and its factors have seen them
     anyway: what comes out for a training track is a smoothed copy, not an imputation to be scored.
     """
-    chunks = [values for _, values in impute_chunks(model, pairs, region, device)]
+    chunks = [values for _, values in impute_chunks(model, pairs, region, hardware)]
     return np.concatenate(chunks)
 
 
 def impute_chunks(
-    model: Model, pairs: Sequence[Pair], region: str, device: torch.device | str = "cpu"
+    model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware | None = None
 ) -> Iterator[tuple[list[Segment], np.ndarray]]:
     """Imputed arcsinh signal piece by piece, in bounded memory.
 
@@ -43,14 +44,18 @@ def impute_chunks(
     """
     factors, averages = model.genome(region), model.averages(region)
     layout = model.regions[region]
+    hardware = hardware or Hardware()
+    device = device_of(hardware.device)
     network = model.network.to(device)
+    network.compute = hardware.compute_type()
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))
-    step = max(1, ACTIVATIONS // (BLOCK_BINS * 4 * (2 * network.config.nodes + len(pairs))))
+    step = max(1, OUTPUT // (BLOCK_BINS * 4 * len(pairs)))
     with torch.inference_mode():
+        weights = network.weights()
         for first in range(0, layout.n_blocks, step):
             rows = factors[first : first + step].to(device)
             average = None if averages is None else averages[first : first + step].to(device).float()
-            imputed = network.predict(rows, cells, assays, average).cpu().numpy()
+            imputed = network.predict(rows, cells, assays, average, weights).cpu().numpy()
             yield _segments(layout, first, first + len(rows)), imputed[layout.mask[first : first + len(rows)]]
 
 
@@ -59,7 +64,7 @@ def write_tracks(
     files: dict[Pair, Path],
     regions: Sequence[str],
     scale: str = "pval",
-    device: torch.device | str = "cpu",
+    hardware: Hardware | None = None,
     progress: Callable[[int], None] = lambda blocks: None,
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
@@ -80,7 +85,12 @@ def write_tracks(
     chosen, regions = list(files), _in_order(model, regions, any(path.suffix != ".npz" for path in files.values()))
     for first in range(0, len(chosen), GROUP):
         _write_group(
-            model, {pair: files[pair] for pair in chosen[first : first + GROUP]}, regions, scale, device, progress
+            model,
+            {pair: files[pair] for pair in chosen[first : first + GROUP]},
+            regions,
+            scale,
+            hardware,
+            progress,
         )
 
 
@@ -106,7 +116,7 @@ def _write_group(
     files: dict[Pair, Path],
     regions: Sequence[str],
     scale: str,
-    device: torch.device | str,
+    hardware: Hardware | None,
     progress: Callable[[int], None],
 ) -> None:
     """Write some tracks side by side; on an error or interrupt none of them appears."""
@@ -119,7 +129,7 @@ def _write_group(
             else:
                 add[pair] = stack.enter_context(bigwig_writer(path, model.assembly))
         for region in regions:
-            for segments, values in impute_chunks(model, list(files), region, device):
+            for segments, values in impute_chunks(model, list(files), region, hardware):
                 if scale == "pval":
                     values = np.sinh(np.maximum(values, 0, out=values), out=values)
                 for column, pair in enumerate(files):

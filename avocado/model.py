@@ -304,7 +304,7 @@ class _HiddenLayers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, genome, by_cell, by_assay, average_in, output, track, average, off, *layers):
-        """genome: (blocks, 200, nodes); track: cell and assay indices (blocks, 200, tracks). -> (blocks, 200, tracks)"""
+        """From genome (blocks, 200, nodes) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks)."""
         cell, assay = track
         x = functional.embedding(cell * len(by_assay) + assay, (by_cell[:, None] + by_assay).flatten(0, 1))
         x.add_(genome[:, :, None])
@@ -317,14 +317,14 @@ class _HiddenLayers(torch.autograd.Function):
         return _project(activations[-1], output)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, *grad_outputs):
         cell, assay, average, output, *others = ctx.saved_tensors
         n_layers = (len(others) - 1) // 3
         layers, activations = others[: 2 * n_layers], [a.view(-1, a.shape[-1]) for a in others[2 * n_layers :]]
         need_genome, *need_tables, need_output = ctx.needs_input_grad[:5]
         need_layers = ctx.needs_input_grad[8:]
         found: list[Tensor | None] = [None] * len(layers)
-        out = grad.reshape(-1, 1).to(output.dtype)
+        out = grad_outputs[0].reshape(-1, 1).to(output.dtype)
         grad_output = out.mT @ activations[-1] if need_output else None
         g = out @ output
         for number in range(n_layers, 0, -1):

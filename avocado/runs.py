@@ -30,7 +30,7 @@ from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
-from avocado.hardware import device_of
+from avocado.hardware import Hardware, device_of
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
@@ -105,7 +105,7 @@ def train(
     *,
     resume: bool = True,
     overwrite: bool = False,
-    accelerator: str = "auto",
+    hardware: Hardware | None = None,
     progress: bool = True,
     logger: Logger | bool = False,
 ) -> Outcome:
@@ -115,6 +115,7 @@ def train(
     begun with other settings (unless `overwrite`), a missing pilot model, and everything a user can get wrong.
     """
     directory, model_dir = run.directory(runs), run.model_directory(runs)
+    hardware = hardware or Hardware()
     roles = split(store.tracks, run.split.fold, run.split.n_folds, run.split.seed, run.split.hold_out,
                   run.split.validation)  # fmt: skip
     tracks = store.tracks[["cell", "assay"]].assign(role=roles)
@@ -135,7 +136,7 @@ def train(
         with replacing(directory / "split.tsv") as temporary:
             tracks.to_csv(temporary, sep="\t", index=False)
         try:
-            module, data = _fit(run, store, tracks, pilot, directory, accelerator, progress, logger)
+            module, data = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
         except InputError:
             if not (directory / CHECKPOINT).is_file():  # nothing was begun that other settings could not go on with
                 (directory / "settings.yaml").unlink()
@@ -156,7 +157,7 @@ def train(
             save_shared(model_dir, module.network, cells, assays, store.assembly, tracks, training)
         averages = data.averages if module.network.config.average_input else None
         save_region(model_dir, data.region, module.genome, averages)
-        table = _report(run, module, load_model(model_dir), store, directory, accelerator)
+        table = _report(run, module, load_model(model_dir), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -169,7 +170,7 @@ def _fit(
     tracks: pd.DataFrame,
     pilot: Model | None,
     directory: Path,
-    accelerator: str,
+    hardware: Hardware,
     progress: bool,
     logger: Logger | bool,
 ) -> tuple[FactorizationModule, SignalDataModule]:
@@ -185,7 +186,7 @@ def _fit(
         seed=run.seed,
         memory_limit=run.fit.memory_limit,
         workers=run.fit.workers,
-        device=device_of("cpu" if accelerator == "cpu" else "auto"),
+        device=device_of(hardware.device),
     )
     generator = torch.Generator().manual_seed(run.seed)
     if pilot is not None:
@@ -196,17 +197,21 @@ def _fit(
     genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
     module = FactorizationModule(
         network, genome, run.stage, run.optimizer, run.seed, val_tracks,
-        run.fit.reveal_at(run.stage), run.fit.hidden_weight,
+        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(),
     )  # fmt: skip
-    fit(module, data, run.fit, directory / CHECKPOINT, accelerator=accelerator, progress=progress, logger=logger)
+    fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
     return module, data
 
 
 def _report(
-    run: Run, module: FactorizationModule, model: Model, store: SignalStore, directory: Path, accelerator: str
+    run: Run,
+    module: FactorizationModule,
+    model: Model,
+    store: SignalStore,
+    directory: Path,
+    hardware: Hardware,
 ) -> pd.DataFrame | None:
     """Curves, scores and pictures of the finished run. Returns the scores of the held-out tracks."""
-    device = device_of("cpu" if accelerator == "cpu" else "auto")
     history = module.history
     curve = pd.DataFrame({"epoch": range(1, len(history.train_mse) + 1), "train_mse": history.train_mse})
     validation = dict(zip(history.val_epoch, history.val_mse, strict=True))
@@ -217,10 +222,10 @@ def _report(
     figures = {"curve": plot_learning_curve(history.train_mse, measured)}
     tracks, table = held_out(model), None
     if tracks:
-        table = score_model(model, store, run.region, tracks, device)
+        table = score_model(model, store, run.region, tracks, hardware)
         write_scores(table, directory)
         figures["scores"] = plot_scores(table)
-        figures["tracks"] = picture(model, store, run.region, tracks, device)
+        figures["tracks"] = picture(model, store, run.region, tracks, hardware)
     for name, figure in figures.items():
         with replacing(directory / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=150)

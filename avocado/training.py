@@ -21,6 +21,7 @@ from torch import Tensor
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.files import replacing
+from avocado.hardware import Hardware, device_of
 from avocado.model import Network, Weights
 from avocado.optim import BlockAdam
 
@@ -126,7 +127,7 @@ class FactorizationModule(pl.LightningModule):
     """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
-    compute: type of activations and matrix products (`hardware.compute_type`).
+    compute: type of activations and matrix products (`Hardware.compute_type`).
     Optimization is manual because the genome factors are updated by rows that were gathered before the step. A step
     goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
     add up, and the rows of the blocks are updated at once, as no other block depends on them.
@@ -345,7 +346,7 @@ def fit(
     config: FitConfig,
     checkpoint: Path | None = None,
     *,
-    accelerator: str = "auto",
+    hardware: Hardware | None = None,
     progress: bool = True,
     logger: Logger | bool = False,
 ) -> FactorizationModule:
@@ -363,9 +364,11 @@ def fit(
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # hardware found, advertisements, advice
+    hardware = hardware or Hardware()
+    device = device_of(hardware.device)
     trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=config.epochs,
         check_val_every_n_epoch=config.validate_every,
         num_sanity_val_steps=0,

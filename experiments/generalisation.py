@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avocado.hardware import Hardware
 from avocado.cli import app
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
     train_config.data, train_config.store = config.data, config.data.store
     store = prepare_store(train_config)
     start = time.perf_counter()
-    outcome = train(plan(train_config, store, "pilot"), store, out / name, accelerator="cpu", progress=False)
+    outcome = train(plan(train_config, store, "pilot"), store, out / name, hardware=Hardware("cpu"), progress=False)
     seconds = time.perf_counter() - start
     note = outcome.directory / "seconds.txt"
     if not outcome.was_done:

@@ -15,6 +15,7 @@ from toy import CHR20, PAIRS, RUN, TINY, genome_run, make_store, train_elsewhere
 
 from avocado import runs as runs_module
 from avocado.errors import InputError
+from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.modeldir import load_model
 from avocado.runs import Run, SplitConfig, train
@@ -29,7 +30,7 @@ PATIENT = replace(
 
 
 def go(run, store, runs, **options):
-    return train(run, store, runs, accelerator="cpu", progress=False, **options)
+    return train(run, store, runs, hardware=Hardware("cpu"), progress=False, **options)
 
 
 def results(outcome):

@@ -8,6 +8,7 @@ import torch
 from toy import FAST, PAIRS, TINY, TRAIN, VAL, make_data, make_module, make_network, make_store
 
 from avocado.errors import InputError
+from avocado.hardware import Hardware
 from avocado.model import reference
 from avocado.training import FitConfig, OptimizerConfig, fit
 
@@ -28,7 +29,7 @@ def run(store, how=FOUR, region="pilot", stage="pilot", checkpoint=None, val=Tru
     )
     hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
     module = make_module(store, region, stage, **options, **hiding)
-    return fit(module, data, how, checkpoint, accelerator="cpu", progress=False)
+    return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
 
 
 def weights(module):
@@ -103,7 +104,7 @@ def test_first_step_by_hand(tiny_store):
     imputed = reference(network, genome, position[real], batch.cell[real], batch.assay[real])
     loss = (imputed - batch.signal[real]).square().mean()
     loss.backward()
-    fit(module, data, FitConfig(1, 100_000), accelerator="cpu", progress=False)
+    fit(module, data, FitConfig(1, 100_000), hardware=Hardware("cpu"), progress=False)
     assert module.history.train_mse[0] == pytest.approx(loss.item(), rel=1e-5)
     after = module.state_dict()
     gradients = {f"network.{name}": tensor.grad for name, tensor in network.named_parameters()} | {
@@ -239,12 +240,12 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer):
 
     module.on_train_epoch_start = interrupted
     with pytest.raises(KeyboardInterrupt):
-        fit(module, data, config, checkpoint, accelerator="cpu", progress=False)
+        fit(module, data, config, checkpoint, hardware=Hardware("cpu"), progress=False)
     assert starts == [0, 1, 2, 3, 4]
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.ckpt"]
 
     resumed = make_module(tiny_store, **options)
-    fit(resumed, data, config, checkpoint, accelerator="cpu", progress=False)
+    fit(resumed, data, config, checkpoint, hardware=Hardware("cpu"), progress=False)
     assert same(weights(whole), weights(resumed))
     assert resumed.history == whole.history
 

@@ -11,6 +11,7 @@ import torch
 
 from avocado.data import Sampling, SignalDataModule, Tracks, tracks_of
 from avocado.genome import Assembly, Region, Segment
+from avocado.hardware import Hardware
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.runs import Run, SplitConfig, train
 from avocado.store import SignalStore, open_store, write_metadata, write_region
@@ -121,4 +122,4 @@ def genome_run(run: Run = RUN) -> Run:
 
 def train_elsewhere(run: Run, store: Path, runs: Path) -> None:
     """What another process carries out; started by multiprocessing, so it must be importable."""
-    train(run, open_store(store), runs, accelerator="cpu", progress=False)
+    train(run, open_store(store), runs, hardware=Hardware("cpu"), progress=False)

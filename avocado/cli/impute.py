@@ -12,6 +12,7 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from avocado.hardware import Hardware
     from avocado.modeldir import Model
 
 SETS = ("unmeasured", "held_out", "all")
@@ -19,9 +20,11 @@ SETS = ("unmeasured", "held_out", "all")
 
 def impute(config: DictConfig) -> None:
     """Write the tracks that are asked for and not there yet."""
+    from avocado.hardware import Hardware
     from avocado.impute import regions_to_impute
     from avocado.modeldir import load_model
 
+    hardware = Hardware(config.device, config.precision)
     model = load_model(config.model)
     chosen = _pairs(model, app.as_list(config.cell), app.as_list(config.assay), config.pairs)
     if not chosen:
@@ -36,7 +39,7 @@ def impute(config: DictConfig) -> None:
     if len(missing) < len(files):
         print(f"{len(files) - len(missing)} of {len(files)} files are there already (overwrite=true writes them again)")
     if missing:
-        write(model, missing, regions, config.scale, config.device, config.progress)
+        write(model, missing, regions, config.scale, hardware, config.progress)
         first = next(iter(missing.values()))
         unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
         print(
@@ -45,13 +48,17 @@ def impute(config: DictConfig) -> None:
 
 
 def write(
-    model: Model, files: dict[tuple[str, str], Path], regions: Sequence[str], scale: str, device: str, progress: bool
+    model: Model,
+    files: dict[tuple[str, str], Path],
+    regions: Sequence[str],
+    scale: str,
+    hardware: Hardware,
+    progress: bool,
 ) -> None:
     """`impute.write_tracks` behind a progress bar."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from avocado.hardware import device_of
     from avocado.impute import write_tracks
 
     for region in regions:
@@ -59,7 +66,7 @@ def write(
     total = sum(model.regions[region].n_blocks for region in regions) * len(files)
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(f"imputing {len(files)} tracks", total=total)
-        write_tracks(model, files, regions, scale, device_of(device), lambda blocks: bar.advance(task, blocks))
+        write_tracks(model, files, regions, scale, hardware, lambda blocks: bar.advance(task, blocks))
 
 
 def _pairs(model: Model, cells: Sequence[str], assays: Sequence[str], named: str | None) -> list[tuple[str, str]]:

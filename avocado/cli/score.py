@@ -39,12 +39,12 @@ def score(config: DictConfig) -> None:
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.evaluation.held_out import held_out, picture, score_model
     from avocado.files import replacing
-    from avocado.hardware import device_of
+    from avocado.hardware import Hardware
     from avocado.modeldir import load_model
     from avocado.store import open_store
 
     model, store = load_model(config.model), open_store(config.store)
-    device = device_of(config.device)
+    hardware = Hardware(config.device, config.precision)
     asked = [_pair(model, name) for name in app.as_list(config.tracks)]
     for pair in asked:
         store.track_index(*pair)
@@ -54,10 +54,10 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
         raise InputError(f"model {model.path} and store {store.path} share no region")
     tables = {}
     for region in regions:
-        tables[region] = score_model(model, store, region, tracks, device)
+        tables[region] = score_model(model, store, region, tracks, hardware)
         if config.out is not None:
             with replacing(Path(config.out) / region / "tracks.png") as temporary:
-                picture(model, store, region, tracks, device).savefig(temporary, format="png", dpi=150)
+                picture(model, store, region, tracks, hardware).savefig(temporary, format="png", dpi=150)
     return tables
 
 

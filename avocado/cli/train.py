@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,9 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from avocado.hardware import Hardware
     from avocado.runs import Outcome, Run
     from avocado.store import SignalStore
-
-
-ACCELERATORS = ("auto", "cpu", "gpu")
 
 
 def train(config: DictConfig) -> None:
@@ -29,6 +28,7 @@ def train(config: DictConfig) -> None:
 
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    hardware_of(config)  # says what is wrong with it, before any work
     store = prepare_store(config)
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(config.epochs):
@@ -70,7 +70,6 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
-    from avocado.hardware import device_of
     from avocado.model import ModelConfig
     from avocado.runs import Run, SplitConfig
     from avocado.training import FitConfig, OptimizerConfig
@@ -88,10 +87,6 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
             f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
             "to add one, repeat avocado ingest with it in regions="
         )
-    if config.trainer.accelerator not in ACCELERATORS:
-        raise InputError(f"unknown accelerator '{config.trainer.accelerator}'; there is: {', '.join(ACCELERATORS)}")
-    if config.trainer.accelerator == "gpu":
-        device_of("cuda")  # says what is wrong with it
     split = SplitConfig(
         fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
     )
@@ -106,6 +101,15 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     )
 
 
+def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
+    """What trainer= asks for; only the stages that train the network run in several processes."""
+    from avocado.hardware import Hardware
+
+    trainer = config.trainer
+    asked = Hardware(trainer.device, trainer.precision, trainer.processes)
+    return asked if stage != "genome" else replace(asked, processes=1)
+
+
 def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     from avocado import runs
 
@@ -116,7 +120,7 @@ def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
             Path(config.runs),
             resume=config.resume,
             overwrite=config.overwrite,
-            accelerator=config.trainer.accelerator,
+            hardware=hardware_of(config, run.stage),
             progress=config.trainer.progress,
             logger=logger,
         )
@@ -169,8 +173,7 @@ def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
     model = load_model(outcome.model)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
     files = {(cell, assay): folder / f"{cell}-{assay}.bigWig" for cell, assay in held_out(model)}
-    device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
-    write(model, files, regions_to_impute(model), "pval", device, config.trainer.progress)
+    write(model, files, regions_to_impute(model), "pval", hardware_of(config), config.trainer.progress)
     return folder
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from avocado.errors import InputError
 from avocado.evaluation.scores import AVERAGE, Track, score_table
 from avocado.genome import BIN_SIZE, Region
+from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.imputers.average import AverageActivity
 from avocado.modeldir import Model
@@ -47,7 +47,11 @@ def held_out(model: Model, role: str = "test") -> list[Track]:
 
 
 def score_model(
-    model: Model, store: SignalStore, region: str, tracks: Sequence[Track], device: torch.device | str = "cpu"
+    model: Model,
+    store: SignalStore,
+    region: str,
+    tracks: Sequence[Track],
+    hardware: Hardware | None = None,
 ) -> pd.DataFrame:
     """`scores.score_table` of the model and of average activity over its training tracks, on one region.
 
@@ -68,7 +72,7 @@ def score_model(
         observed,
         {
             AVERAGE: _Lazy(tracks, lambda cell, assay: average.predict(cell, assay, region)),
-            MODEL: _Lazy(tracks, lambda cell, assay: impute(model, [(cell, assay)], region, device)[:, 0]),
+            MODEL: _Lazy(tracks, lambda cell, assay: impute(model, [(cell, assay)], region, hardware)[:, 0]),
         },
     )
 
@@ -78,7 +82,7 @@ def picture(
     store: SignalStore,
     region: str,
     tracks: Sequence[Track],
-    device: torch.device | str = "cpu",
+    hardware: Hardware | None = None,
     width: int = 100_000,
     place: tuple[str, int, int] | None = None,
 ) -> Figure:
@@ -92,7 +96,7 @@ def picture(
     layout = store.region(region)
     bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
     chrom, start = _address(layout, bins.start)
-    imputed = impute(model, chosen, region, device)
+    imputed = impute(model, chosen, region, hardware)
     average = _average(model, store, region)
     rows = {
         " ".join(track): {
