@@ -46,6 +46,7 @@ def benchmark(config: DictConfig) -> None:
     """Measure both stages, print the assumptions and the projection, and write it as CSV."""
     from avocado.errors import InputError
     from avocado.genome import load_assembly, parse_regions
+    from avocado.hardware import Hardware
     from avocado.training import FitConfig
     from experiments.benchmarks.synthetic_run import Setting, epoch_bins, model_of
     from experiments.benchmarks.timing import report
@@ -56,11 +57,12 @@ def benchmark(config: DictConfig) -> None:
     folder, hg19, stages = Path(config.folder), load_assembly("hg19"), []
     fit = FitConfig(epochs=1, batch_size=config.batch_size)
     for name, regions in (("pilot", ["pilot"]), ("genome", ["autosomes"])):
-        setting = Setting(model_of(config.model), name, fit, config.precision, config.accelerator)
+        setting = Setting(model_of(config.model), name, fit, Hardware(config.device, config.precision))
         n_bins = epoch_bins(setting, config.bins)
         times = measured(setting, n_bins, config.tracks, config.timed, folder)
         bins = sum(region.n_bins for region in parse_regions(hg19, regions))
         stages.append(Stage(name, bins, config.epochs[name], n_bins / statistics.median(times)))
+    # what follows is about the genome stage, measured last, where stages do not differ
     print(*assumptions(stages, setting, config.tracks, n_bins), sep="\n")
     report("the paper's job, projected", projected(stages), folder / "projection.csv")
     print(f"goal on one H200-class GPU: {GOAL_HOURS:g} h; this machine: {sum(stage.hours for stage in stages):.3g} h")

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from avocado.cli import app
 from avocado.data import SignalDataModule, tracks_of
 from avocado.errors import InputError
 from avocado.genome import BIN_SIZE, Assembly, chromosome_region
-from avocado.hardware import compute_type, device_of
+from avocado.hardware import Hardware, device_of
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.store import SignalStore, open_store, write_metadata, write_region
 from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
@@ -37,18 +38,17 @@ class Setting:
     model: ModelConfig
     stage: str
     fit: FitConfig
-    precision: str = "auto"  # auto, bf16, tf32, float32
-    accelerator: str = "auto"  # auto, cpu, gpu
+    hardware: Hardware
 
     @property
     def device(self) -> torch.device:
         """Where the training step runs."""
-        return device_of("cpu" if self.accelerator == "cpu" else "auto")
+        return device_of(self.hardware.device)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the matrix products of a step are computed in."""
-        return compute_type(self.precision, self.device)
+        return self.hardware.compute_type()
 
 
 class TimedModule(FactorizationModule):
@@ -80,7 +80,7 @@ Kind = TypeVar("Kind", bound=FactorizationModule)
 
 
 def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kind, SignalDataModule]:
-    """A fresh module of class `kind`, and the data of all tracks of a synthetic store: the one place that makes them."""
+    """A fresh module of class `kind`, and the data of all tracks of a synthetic store; nothing else makes them."""
     tracks = tracks_of(store, range(len(store.tracks)), CELLS, ASSAYS)
     data = SignalDataModule(
         store,
@@ -94,14 +94,13 @@ def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kin
     )
     generator = torch.Generator().manual_seed(0)
     network = Network(setting.model, len(CELLS), len(ASSAYS)).initialise(generator, mean_signal=1.0)
-    network.compute = setting.dtype
     genome = genome_factors(setting.model, store.region(REGION).n_blocks, generator)
-    return kind(network, genome, setting.stage, OptimizerConfig(), 0, None), data
+    return kind(network, genome, setting.stage, OptimizerConfig(), 0, None, compute=setting.dtype), data
 
 
 def train(module: FactorizationModule, data: SignalDataModule, setting: Setting) -> None:
     """Train as a user does, through `avocado.training.fit`, without checkpoints."""
-    fit(module, data, setting.fit, accelerator=setting.accelerator, progress=False)
+    fit(module, data, setting.fit, hardware=setting.hardware, progress=False)
 
 
 def timed_epochs(
@@ -139,7 +138,7 @@ def epoch_bins(setting: Setting, bins: int) -> int:
 
 
 def synthetic_store(folder: Path, n_bins: int, n_tracks: int) -> SignalStore:
-    """A store of random float16 signal over one region of `n_bins` bins, pairs drawn from 127 cell types × 24 assays."""
+    """A store of random float16 signal over one region; its pairs are drawn from 127 cell types × 24 assays."""
     n_pairs = len(CELLS) * len(ASSAYS)
     if not 1 <= n_tracks <= n_pairs or n_bins < 1:
         raise InputError(f"{n_tracks} tracks × {n_bins} bins: expected 1 to {n_pairs} tracks and at least 1 bin")
@@ -170,7 +169,7 @@ def multiply_adds(model: ModelConfig) -> int:
     This is the paper's formulation, in which the first layer meets all concatenated factors of every sample.
     """
     widths = [model.inputs] + [model.nodes] * model.layers + [1]
-    return sum(before * after for before, after in zip(widths, widths[1:], strict=False))
+    return sum(before * after for before, after in pairwise(widths))
 
 
 def operations(model: ModelConfig, stage: str) -> int:
