@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ class BlockBatch(NamedTuple):
     block have the same tracks.
     """
 
-    blocks: Tensor  # (blocks,) int64
+    blocks: Tensor  # (blocks,) int64: rows of this process's table of blocks, which is the whole one where it is alone
     cell: Tensor  # int64 index (blocks, bins, tracks)
     assay: Tensor  # int64 index (blocks, bins, tracks)
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
@@ -112,7 +113,10 @@ def tracks_of(store: SignalStore, columns: Sequence[int], cells: Sequence[str], 
 
 
 class BlockSampler(Sampler[Draw]):
-    """The order of an epoch: each block once, in batches of nearly equal size, the same number on every rank.
+    """The order of an epoch: each of a process's blocks once, in batches of nearly equal size.
+
+    Process `rank` of `world` has blocks rank, rank + world, ... of the region and yields their rank among its own; all
+    processes have the same number of batches.
 
     shuffled: whole blocks in a new random order every epoch; sequential: along the genome, as the paper scans.
     Everything follows from (seed, epoch, rank, batch), so a resumed epoch repeats exactly.
@@ -127,7 +131,7 @@ class BlockSampler(Sampler[Draw]):
             raise InputError(f"{n_blocks} blocks cannot be split over {world} processes")
         self.n_blocks, self.sampling, self.seed, self.rank, self.world = n_blocks, sampling, seed, rank, world
         self.epoch = 0
-        self.n_batches = -(-n_blocks // (batch_blocks * world))
+        self.n_batches = -(-(n_blocks // world) // batch_blocks)  # even the smallest share has a block for each
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -137,11 +141,10 @@ class BlockSampler(Sampler[Draw]):
         return self.n_batches
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.arange(self.n_blocks)
+        order = np.arange(len(range(self.rank, self.n_blocks, self.world)))
         if self.sampling == "shuffled":
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        mine = np.array_split(order, self.world)[self.rank]
-        for number, blocks in enumerate(np.array_split(mine, self.n_batches)):
+            np.random.default_rng((self.seed, self.epoch, self.rank)).shuffle(order)
+        for number, blocks in enumerate(np.array_split(order, self.n_batches)):
             yield Draw(blocks, (self.seed, self.epoch, self.rank, number), self.epoch)
 
 
@@ -149,27 +152,28 @@ class TrainingBlocks(Dataset[BlockBatch]):
     """Training signal of a region; indexed by a whole batch at a time.
 
     signal: the training tracks only, (n_blocks, 200, tracks) in memory or on an accelerator, where a batch is then
-    drawn and gathered; or the store's memory-mapped array of all tracks, of which blocks are read from disk.
+    drawn and gathered; or the store's file of the region, from which a batch's values are read. share: which blocks of
+    that file the process has, `BlockSampler`'s rank and world.
     """
 
     def __init__(
         self,
-        signal: Tensor | np.ndarray,
+        signal: Tensor | Path,
         tracks: Tracks,
         averages: Tensor,
         counts: np.ndarray,
         mask: np.ndarray,
         sampling: Sampling,
         seed: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.signal, self.averages, self.sampling = signal, averages, sampling
+        self.signal, self.averages, self.sampling, self.share = signal, averages, sampling, share
         device = averages.device
         self.columns, self.cell, self.assay = (
             torch.tensor(index, device=device) for index in (tracks.columns, tracks.cell, tracks.assay)
         )
         self.counts = torch.tensor(counts, dtype=torch.float32, device=device)
         self.mask = torch.tensor(mask, dtype=torch.float32, device=device)
-        self.random = torch.Generator(device)
         n_tracks = len(self.cell)
         self.n_hidden = min(round(sampling.hidden * n_tracks), n_tracks - 1)
         rng = np.random.default_rng((seed, 1))
@@ -186,8 +190,7 @@ class TrainingBlocks(Dataset[BlockBatch]):
         if isinstance(self.signal, Tensor):
             signal = self._at(self.signal, blocks, everywhere)
         else:
-            rows = torch.from_numpy(self.signal[draw.blocks])  # one contiguous read per block
-            signal = rows.gather(2, self.columns[everywhere]).float()
+            signal = self._read(self.signal, blocks, self.columns[everywhere])
         assay = self.assay[track]
         count = self.counts[assay]
         average = self._at(self.averages, blocks, assay.expand(-1, BLOCK_BINS, -1))
@@ -201,20 +204,32 @@ class TrainingBlocks(Dataset[BlockBatch]):
         orders = self.orders[self.order_of_block[blocks]]
         if m >= n_tracks:
             return orders[:, None], n_hidden
-        self.random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+        random = torch.Generator(blocks.device)
+        random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
         m_hidden = min(max(1, round(m * n_hidden / n_tracks)), m - 1) if n_hidden and m > 1 else 0
         draws = []
         for number, low, high in ((m_hidden, 0, n_hidden), (m - m_hidden, n_hidden, n_tracks)):
             if number:
                 shape = (len(blocks), BLOCK_BINS, number)
-                draws.append(torch.randint(low, high, shape, generator=self.random, device=blocks.device))
+                draws.append(torch.randint(low, high, shape, generator=random, device=blocks.device))
         drawn = torch.cat(draws, dim=2)
         return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
 
     def _at(self, values: Tensor, blocks: Tensor, column: Tensor) -> Tensor:
         """values[block, bin, column], float32 (blocks, 200, tracks), without copying whole blocks."""
-        bins = torch.arange(BLOCK_BINS, device=blocks.device) + blocks[:, None] * BLOCK_BINS
-        return values.view(-1)[bins[..., None] * values.shape[2] + column].float()
+        return values.view(-1)[_bins(blocks)[..., None] * values.shape[2] + column].float()
+
+    def _read(self, file: Path, blocks: Tensor, column: Tensor) -> Tensor:
+        """The same from a memory-mapped file of all blocks and tracks, opened anew, as another process may read it."""
+        signal = np.load(file, mmap_mode="r")
+        rank, world = self.share
+        address = _bins(blocks * world + rank)[..., None] * signal.shape[2] + column
+        return torch.from_numpy(np.asarray(signal).reshape(-1)[address.numpy()]).float()
+
+
+def _bins(blocks: Tensor) -> Tensor:
+    """Padded addresses (blocks, 200) of the bins of some blocks."""
+    return torch.arange(BLOCK_BINS, device=blocks.device) + blocks[:, None] * BLOCK_BINS
 
 
 class ValidationBlocks(Dataset[TrackBatch]):
@@ -248,7 +263,8 @@ class SignalDataModule(pl.LightningDataModule):
     train, val: the only tracks that can be reached from here. batch_size: bins per step, rounded down to whole
     blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
     disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the same ones,
-    spread evenly over the region. The same seed draws the same batches, streamed or in memory.
+    spread evenly over the region. processes: where several share the region, each loads its own blocks, in `setup`.
+    The same seed draws the same batches, streamed or in memory.
     """
 
     def __init__(
@@ -265,30 +281,59 @@ class SignalDataModule(pl.LightningDataModule):
         workers: int = 1,
         val_bins: int = 200_000,
         device: torch.device | str = "cpu",
+        processes: int = 1,
     ) -> None:
         super().__init__()
         if not len(train.columns):
             raise InputError("no training tracks")
         if batch_size < BLOCK_BINS:
             raise InputError(f"batch_size={batch_size}: at least one block of {BLOCK_BINS} bins is needed")
-        self.region = store.region(region)
+        self.store, self.region = store, store.region(region)
+        self.train, self.val = train, val
         self.batch_blocks = batch_size // BLOCK_BINS
-        self.sampling, self.seed = sampling or Sampling(), seed
+        self.sampling, self.seed, self.val_bins = sampling or Sampling(), seed, val_bins
+        self.memory_limit, self.processes = memory_limit, processes
         signal = store.signal(region)
-        size = self.region.n_blocks * BLOCK_BINS * len(train.columns) * signal.itemsize
+        size = self.region.n_blocks * BLOCK_BINS * len(train.columns) * signal.itemsize // processes
         self.streams = size > memory_limit
         self.workers = workers if self.streams else 0
-        kept = signal if self.streams else _load_columns(signal, train.columns, device)
-        n_assays = int(max(train.assay.max(), val.assay.max() if val is not None and len(val.assay) else 0)) + 1
-        counts = np.bincount(train.assay, minlength=n_assays)
-        self.averages = assay_averages(signal, train, counts).to(device)
-        self.training = TrainingBlocks(kept, train, self.averages, counts, self.region.mask, self.sampling, seed)
+        if processes == 1:
+            self.load(torch.device(device), 0)
+
+    def setup(self, stage: str) -> None:
+        """Called by Lightning in every process."""
+        if self.processes > 1 and self.trainer is not None:
+            self.load(self.trainer.strategy.root_device, self.trainer.global_rank)
+
+    def load(self, device: torch.device, rank: int) -> None:
+        """The signal of the blocks of process `rank`, and the averages made of it."""
+        share = slice(rank, None, self.processes)
+        signal, mask = self.store.signal(self.region.name)[share], self.region.mask[share]
+        # what streams is drawn by worker processes, which cannot reach an accelerator
+        device = torch.device("cpu") if self.streams else device
+        counts = self._counts()
+        self.averages = assay_averages(signal, self.train, counts).to(device)
+        kept = self.store.file(self.region.name) if self.streams else _load_columns(signal, self.train.columns, device)
+        self.training = TrainingBlocks(
+            kept, self.train, self.averages, counts, mask, self.sampling, self.seed, (rank, self.processes)
+        )
         self.validation = None
-        if val is not None and len(val.columns):
-            n_blocks = min(self.region.n_blocks, max(1, val_bins // BLOCK_BINS))
-            blocks = np.unique(np.linspace(0, self.region.n_blocks - 1, n_blocks).astype(np.int64))
-            held = signal[blocks][:, :, val.columns]
-            self.validation = ValidationBlocks(held, self.averages, blocks, self.region.mask, self.batch_blocks)
+        if self.val is not None and len(self.val.columns):
+            n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
+            blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
+            held = signal[blocks][:, :, self.val.columns]
+            self.validation = ValidationBlocks(held, self.averages, blocks, mask, self.batch_blocks)
+
+    def _counts(self) -> np.ndarray:
+        """Training tracks of each assay."""
+        n_assays = max(int(tracks.assay.max()) for tracks in (self.train, self.val) if tracks and len(tracks.assay)) + 1
+        return np.bincount(self.train.assay, minlength=n_assays)
+
+    def region_averages(self) -> Tensor:
+        """Average activity of the whole region, see `assay_averages`."""
+        if self.processes == 1:
+            return self.averages
+        return assay_averages(self.store.signal(self.region.name), self.train, self._counts())
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:
         """The order of one rank; all ranks together cover every block once per epoch."""
@@ -306,6 +351,7 @@ class SignalDataModule(pl.LightningDataModule):
             # of an epoch, and not in the same way when training is resumed
             generator=torch.Generator(),
             prefetch_factor=4 if self.workers else None,
+            pin_memory=self.streams and torch.cuda.is_available(),  # copied to the card while it computes
             persistent_workers=self.workers > 0,
         )
 

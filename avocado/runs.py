@@ -155,7 +155,7 @@ def train(
             for stale in model_dir.glob("*.safetensors"):
                 stale.unlink()
             save_shared(model_dir, module.network, cells, assays, store.assembly, tracks, training)
-        averages = data.averages if module.network.config.average_input else None
+        averages = data.region_averages() if module.network.config.average_input else None
         save_region(model_dir, data.region, module.genome, averages)
         table = _report(run, module, load_model(model_dir), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:
@@ -187,6 +187,7 @@ def _fit(
         memory_limit=run.fit.memory_limit,
         workers=run.fit.workers,
         device=device_of(hardware.device),
+        processes=hardware.processes,
     )
     generator = torch.Generator().manual_seed(run.seed)
     if pilot is not None:

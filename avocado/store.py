@@ -48,10 +48,14 @@ class SignalStore:
             raise InputError(f"store {self.path} has no region '{name}'; it has: {', '.join(self.regions)}")
         return self.regions[name]
 
+    def file(self, region: str) -> Path:
+        """The .npy file of a region's signal."""
+        return self.path / f"{region}.npy"
+
     def signal(self, region: str) -> np.memmap:
         """Memory-mapped arcsinh signal (n_blocks, 200, n_tracks), read-only; padding bins hold 0."""
         shape = (self.region(region).n_blocks, BLOCK_BINS, len(self.tracks))
-        path = self.path / f"{region}.npy"
+        path = self.file(region)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:

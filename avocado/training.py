@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,18 +13,22 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from avocado.callbacks import EarlyStop, EpochCheckpoint
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
-from avocado.files import replacing
-from avocado.hardware import Hardware, device_of
+from avocado.hardware import Hardware
 from avocado.model import Network, Weights
 from avocado.optim import BlockAdam
+from avocado.parallel import devices, gather, quiet, shard, sum_over_processes
 
+BLOCK_STATE = {"visits", "mean", "square", "exp_avg", "exp_avg_sq"}  # of BlockAdam and of Adam, one row per block
 STAGES = ("pilot", "genome", "joint")
+REFRESH = 20  # steps between updates of the progress bar
 SCHEDULES = ("cosine", "constant")
 
 
@@ -128,6 +131,7 @@ class FactorizationModule(pl.LightningModule):
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
     compute: type of activations and matrix products (`Hardware.compute_type`).
+    Where several processes share the run (see `parallel`), each has the rows of its own blocks until training ends.
     Optimization is manual because the genome factors are updated by rows that were gathered before the step. A step
     goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
     add up, and the rows of the blocks are updated at once, as no other block depends on them.
@@ -155,8 +159,12 @@ class FactorizationModule(pl.LightningModule):
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
         self.reveal_at, self.hidden_weight = reveal_at, hidden_weight
         self.history = History()
-        self._squares = torch.zeros(2)
+        self.n_blocks = len(genome)
         self._frozen: Weights | None = None
+
+    def setup(self, stage: str) -> None:
+        """Called by Lightning in every process: keep the blocks that are this process's."""
+        self.genome = torch.nn.Parameter(shard(self.genome.data), requires_grad=False)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The genome optimizer, and one for the shared parameters where they are trained."""
@@ -184,7 +192,8 @@ class FactorizationModule(pl.LightningModule):
         frozen = self.stage == "genome" or (self.reveal_at and self.current_epoch >= self.reveal_at)
         self.network.requires_grad_(not frozen)
         self._frozen = self.network.weights() if frozen else None
-        self._squares = torch.zeros(2, device=self.device)
+        self._squares = torch.zeros((), device=self.device)
+        self._count = torch.zeros((), device=self.device)
 
     def training_step(self, batch: BlockBatch, batch_idx: int) -> None:
         """One update of the batch's genome factors and, unless frozen, of the network."""
@@ -197,6 +206,7 @@ class FactorizationModule(pl.LightningModule):
         genome, *shared = optimizers
         n_tracks, split = batch.signal.shape[2], batch.n_hidden
         count = batch.real.sum()
+        sum_over_processes([count])
         squares = torch.zeros_like(count)
         for part in batch.parts(self.network.blocks_at_once(n_tracks, self.device)):
             rows = self.genome[part.blocks].requires_grad_()
@@ -218,10 +228,12 @@ class FactorizationModule(pl.LightningModule):
             genome.step()
             self._gradient[batch.blocks] = 0
         if self._frozen is None:
+            sum_over_processes(p.grad for p in self.network.parameters() if p.grad is not None)
             for optimizer in shared:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        self._squares += torch.stack([squares, count * (n_tracks - split)])
+        self._squares += squares
+        self._count += count * (n_tracks - split)
 
     def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:
         """Squared errors (blocks, 200, tracks), 0 at padding."""
@@ -231,8 +243,8 @@ class FactorizationModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean squared error (arcsinh)."""
-        total, count = self._squares.tolist()
-        mse = total / count
+        sum_over_processes([self._squares])
+        mse = float(self._squares / self._count)
         if not math.isfinite(mse):
             raise InputError(
                 f"training diverged in epoch {self.current_epoch}: the loss is {mse}; "
@@ -259,18 +271,37 @@ class FactorizationModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log MSE averaged over validation tracks (arcsinh)."""
         if not self.trainer.sanity_checking:
+            sum_over_processes([self._val_squares, self._val_count])
             mse = float((self._val_squares / self._val_count).mean())
             self.history.val_epoch.append(self.current_epoch)
             self.history.val_mse.append(mse)
             self.log("val/mse", mse, prog_bar=True)
 
+    def on_fit_end(self) -> None:
+        """The first process takes the genome factors of all."""
+        self.genome = torch.nn.Parameter(gather(self.genome.data, self.n_blocks), requires_grad=False)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The curves are a part of the state, in checkpoints and where another process hands over its module."""
+        return vars(self.history)
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the curves."""
+        self.history = History(**state)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves with the weights."""
-        checkpoint["history"] = vars(self.history)
+        """A checkpoint holds all blocks, of every process."""
+        self._exchange(checkpoint, lambda rows: gather(rows, self.n_blocks))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the curves."""
-        self.history = History(**checkpoint["history"])
+        """Of which each process takes its own."""
+        self._exchange(checkpoint, shard)
+
+    def _exchange(self, checkpoint: dict[str, Any], rows: Callable[[Tensor], Tensor]) -> None:
+        """Replace all tables of blocks in a checkpoint, and nothing in the running optimizer, which it refers to."""
+        weights, states = checkpoint["state_dict"], checkpoint["optimizer_states"][0]["state"]
+        weights["genome"] = rows(weights["genome"])
+        states[0] = {name: rows(value) if name in BLOCK_STATE else value for name, value in sorted(states[0].items())}
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         found = self.optimizers(use_pl_optimizer=False)
@@ -282,62 +313,6 @@ class FactorizationModule(pl.LightningModule):
 
     def _total_steps(self) -> int:
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
-
-
-class EpochCheckpoint(Checkpoint):
-    """Saves everything that an exact resume needs, at the end of an epoch, at most once per `every` seconds.
-
-    The file is written under a temporary name, so a kill at any moment leaves the last whole one.
-    """
-
-    def __init__(self, path: Path, every: float) -> None:
-        self.path, self.every = path, every
-        self.saved = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is time."""
-        if time.monotonic() - self.saved >= self.every:
-            with replacing(self.path) as temporary:
-                trainer.save_checkpoint(temporary)
-            self.saved = time.monotonic()
-
-
-class EarlyStop(pl.Callback):
-    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one.
-
-    `fit` returns to these weights, as Lightning calls no hook where a resumed run has no epoch left.
-    """
-
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.weights: dict[str, Tensor] = {}
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop at once where a resumed run had stopped already."""
-        trainer.should_stop = self._is_enough(pl_module)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the best weights; stop when the best is too long ago."""
-        if trainer.sanity_checking:
-            return
-        assert isinstance(pl_module, FactorizationModule)
-        curve = pl_module.history.val_mse
-        if curve[-1] == min(curve):
-            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
-        trainer.should_stop = self._is_enough(pl_module)
-
-    def _is_enough(self, module: pl.LightningModule) -> bool:
-        assert isinstance(module, FactorizationModule)
-        curve = module.history.val_mse
-        return bool(curve) and len(curve) - 1 - curve.index(min(curve)) >= self.patience
-
-    def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
-        return {"weights": self.weights}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        self.weights = state_dict["weights"]
 
 
 def fit(
@@ -354,37 +329,37 @@ def fit(
 
     Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
     """
-    callbacks: list[pl.Callback] = []
+    hardware = hardware or Hardware()
+    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=REFRESH)] if progress else []
     early_stop = EarlyStop(config.patience)
     if config.patience:
-        if data.validation is None:
+        if hardware.processes > 1:
+            raise InputError("patience needs a single process: set patience=0 or processes=1")
+        if data.val is None or not len(data.val.columns):
             raise InputError("patience needs validation tracks: set split.validation, for instance 0.1, or patience=0")
         callbacks.append(early_stop)
     if checkpoint is not None:
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # hardware found, advertisements, advice
-    hardware = hardware or Hardware()
-    device = device_of(hardware.device)
-    trainer = pl.Trainer(
-        accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=config.epochs,
-        check_val_every_n_epoch=config.validate_every,
-        num_sanity_val_steps=0,
-        limit_val_batches=None if data.validation is not None else 0,
-        logger=logger,
-        callbacks=callbacks,
-        enable_checkpointing=checkpoint is not None,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-    )
     resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
     try:
         with warnings.catch_warnings():
-            # Lightning's advice on loaders (ours gather whole batches and need no workers), and its own deprecations
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            quiet()
+            trainer = pl.Trainer(
+                **devices(hardware),
+                max_epochs=config.epochs,
+                check_val_every_n_epoch=config.validate_every,
+                num_sanity_val_steps=0,
+                limit_val_batches=None if data.val is not None and len(data.val.columns) else 0,
+                logger=logger,
+                callbacks=callbacks,
+                enable_checkpointing=checkpoint is not None,
+                enable_model_summary=False,
+                enable_progress_bar=progress,
+                use_distributed_sampler=False,  # ours divides the blocks itself
+            )
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except ProcessRaisedException as error:
+        raise _told_by_process(error) from None
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, OSError, RuntimeError):
@@ -392,8 +367,14 @@ def fit(
             raise
         raise InputError(f"{resume} is damaged: start again with resume=false") from None
     if early_stop.weights:
-        module.load_state_dict(early_stop.weights)
+        module.load_state_dict(early_stop.weights, strict=False)
     return module
+
+
+def _told_by_process(error: ProcessRaisedException) -> Exception:
+    """The user's error that ended one of several processes, which comes as a traceback; else `error` itself."""
+    _, found, message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")
+    return InputError(message.strip()) if found else error
 
 
 def _is_whole(checkpoint: Path) -> bool:

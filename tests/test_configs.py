@@ -147,7 +147,7 @@ def test_help_explains_every_key(verb):
     explained = dict(re.findall(r"^  ([\w.]+)=.*?(?:  |\n {30,})(\S.*)$", text, re.MULTILINE))
     keys = leaves(yaml.safe_load((CONF / f"{verb}.yaml").read_text()))
     keys = [key for key in keys if not key.startswith(("defaults", "hydra"))]
-    if verb in ("train", "generalisation"):  # with config groups
+    if verb in ("train", "generalisation", "benchmark_quality"):  # with config groups
         config = OmegaConf.to_container(composed(verb))
         assert isinstance(config, dict)
         keys = leaves(config)

@@ -177,18 +177,44 @@ def test_ranks_share_an_epoch(world, sampling):
     draws = [list(sampler) for sampler in samplers]
     assert len({len(batches) for batches in draws}) == 1
     assert all(len(batches) == len(sampler) for batches, sampler in zip(draws, samplers, strict=True))
-    assert all(0 < len(draw.blocks) <= 4 for batches in draws for draw in batches)
-    blocks = np.concatenate([draw.blocks for batches in draws for draw in batches])
-    assert sorted(blocks) == list(range(23))
+    assert all(0 < len(draw.blocks) <= 5 for batches in draws for draw in batches)
+    # process r has every n-th block from block r on
+    blocks = [draw.blocks * world + rank for rank, batches in enumerate(draws) for draw in batches]
+    assert sorted(np.concatenate(blocks)) == list(range(23))
     seeds = [tuple(draw.seed) for batches in draws for draw in batches]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_ranks_draw_different_tracks_for_the_same_data(tiny_store):
-    data = make_data(tiny_store, batch_size=100_000)
-    (first,), (second,) = epoch_of(data, 0, rank=0, world=2), epoch_of(data, 0, rank=1, world=2)
-    assert not set(first.blocks.tolist()) & set(second.blocks.tolist())
+    data, found = make_data(tiny_store, "chr20", batch_size=100_000, processes=2), []
+    for rank in range(2):
+        data.load(torch.device("cpu"), rank)
+        found += epoch_of(data, 0, rank, 2)
+    first, second = found
+    assert first.blocks.sort().values.tolist() == second.blocks.sort().values.tolist() == list(range(5))
     assert not torch.equal(first.cell, second.cell)
+
+
+@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
+def test_processes_load_their_own_blocks(tiny_store, memory_limit):
+    """Drawn alike, as there is nothing to draw, their batches are those of one process."""
+    options = {"order": "sequential", "tracks_per_bin": 99, "batch_size": 200, "memory_limit": memory_limit}
+    alone = make_data(tiny_store, "chr20", val=True, **options | {"batch_size": 400})
+    shared = make_data(tiny_store, "chr20", val=True, processes=2, **options)
+    whole = epoch_of(alone)
+    for rank in range(2):
+        shared.load(torch.device("cpu"), rank)
+        for batch, both in zip(epoch_of(shared, 0, rank, 2), whole, strict=True):
+            mine = both.blocks % 2 == rank
+            assert torch.equal(batch.blocks * 2 + rank, both.blocks[mine])
+            assert torch.equal(batch.signal, both.signal[mine])
+            assert torch.equal(batch.average, both.average[mine])
+            assert torch.equal(batch.real, both.real[mine])
+        assert len(shared.training.averages) == 5
+        for batch in shared.val_dataloader():
+            held = tiny_store.signal("chr20")[batch.blocks.numpy() * 2 + rank][..., VAL]
+            np.testing.assert_array_equal(batch.signal.numpy(), held)
+    assert torch.equal(shared.region_averages(), alone.averages)
 
 
 @pytest.mark.parametrize("draws", DRAWS)

@@ -33,7 +33,7 @@ def run(store, how=FOUR, region="pilot", stage="pilot", checkpoint=None, val=Tru
 
 
 def weights(module):
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in module.named_parameters()}
 
 
 def same(mine, theirs):
@@ -106,7 +106,7 @@ def test_first_step_by_hand(tiny_store):
     loss.backward()
     fit(module, data, FitConfig(1, 100_000), hardware=Hardware("cpu"), progress=False)
     assert module.history.train_mse[0] == pytest.approx(loss.item(), rel=1e-5)
-    after = module.state_dict()
+    after = weights(module)
     gradients = {f"network.{name}": tensor.grad for name, tensor in network.named_parameters()} | {
         "genome": genome.grad
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ def train(config: DictConfig) -> None:
 
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+        os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # of further processes
     hardware_of(config)  # says what is wrong with it, before any work
     store = prepare_store(config)
     steps = list(config.stage.steps)

@@ -1,0 +1,77 @@
+"""What happens between epochs: checkpoints, and stopping early."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+
+from avocado.files import replacing
+
+
+class EpochCheckpoint(Checkpoint):
+    """Saves everything that an exact resume needs, at the end of an epoch, at most once per `every` seconds.
+
+    The file is written under a temporary name, so a kill at any moment leaves the last whole one.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every = path, every
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time."""
+        # several processes save together what each has, so they must agree on when
+        if not trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every):
+            return
+        if trainer.is_global_zero:
+            with replacing(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
+        self.saved = time.monotonic()
+
+
+class EarlyStop(pl.Callback):
+    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one.
+
+    `fit` returns to these weights, as Lightning calls no hook where a resumed run has no epoch left.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where a resumed run had stopped already."""
+        trainer.should_stop = _is_enough(pl_module, self.patience)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the best weights; stop when the best is too long ago."""
+        if trainer.sanity_checking:
+            return
+        curve = _validation_curve(pl_module)
+        if curve[-1] == min(curve):
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.named_parameters()}
+        trainer.should_stop = _is_enough(pl_module, self.patience)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.weights = state_dict["weights"]
+
+
+def _validation_curve(module: pl.LightningModule) -> list[float]:
+    return module.history.val_mse  # type: ignore[return-value]
+
+
+def _is_enough(module: pl.LightningModule, patience: int) -> bool:
+    curve = _validation_curve(module)
+    return bool(curve) and len(curve) - 1 - curve.index(min(curve)) >= patience
