@@ -179,6 +179,22 @@ class Network(nn.Module):
             out = cast(Tensor, out) + self.output.bias
         return out if average is None else out + self.average_out[assay] * average
 
+    def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None) -> Tensor:
+        """`forward` by the paper's formulation: to rounding the same, dropout included, and slow."""
+        shape = (*rows.shape[:1], BLOCK_BINS, cell.shape[2])
+        position = torch.arange(len(rows) * BLOCK_BINS, device=rows.device).view(len(rows), BLOCK_BINS, 1)
+        off = self._dropped(len(rows), rows)
+        out = reference(
+            self,
+            rows,
+            position.expand(shape).flatten(),
+            cell.expand(shape).flatten(),
+            assay.expand(shape).flatten(),
+            average.flatten() if average is not None and self.config.average_input else None,
+            None if off is None else (off == 0).squeeze(2).to(rows.dtype) / (1 - self.config.dropout),
+        )
+        return out.view(shape)
+
     @torch.no_grad()
     def predict(
         self,
@@ -235,7 +251,7 @@ class Network(nn.Module):
         rate = self.config.dropout if self.training else 0.0
         if not rate:
             return None
-        off = like.new_zeros(len(self.hidden), n_blocks, 1, like.shape[-1])
+        off = like.new_zeros(len(self.hidden), n_blocks, 1, self.config.nodes)
         return off.masked_fill_(torch.rand(off.shape, device=off.device) < rate, -torch.inf)
 
 
@@ -373,13 +389,19 @@ def genome_factors(config: ModelConfig, n_blocks: int, generator: torch.Generato
 
 
 def reference(
-    network: Network, genome: Tensor, position: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None
+    network: Network,
+    genome: Tensor,
+    position: Tensor,
+    cell: Tensor,
+    assay: Tensor,
+    average: Tensor | None = None,
+    keep: Tensor | None = None,
 ) -> Tensor:
     """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
 
     position: padded bin addresses (block × 200 + offset), shape (n,), like cell, assay and (with `average_input`)
-    average. Returns (n,) arcsinh.
-    Slow and simple: what the block formulation is tested against. Without dropout.
+    average. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
+    Returns (n,) arcsinh. Slow and simple: what the block formulation is tested against.
     """
     f25, f250, f5k = split_block(genome, network.config)
     x = torch.cat(
@@ -395,6 +417,9 @@ def reference(
     x = network.first(x)
     if average is not None:
         x = x + average[:, None] * network.average_in
-    for layer in network.dense[1:]:
-        x = layer(functional.relu(x))
+    for number, layer in enumerate(network.dense[1:]):
+        x = functional.relu(x)
+        if keep is not None:
+            x = x * keep[number, position // BLOCK_BINS]
+        x = layer(x)
     return x.squeeze(-1) if average is None else x.squeeze(-1) + network.average_out[assay] * average

@@ -198,7 +198,7 @@ def _fit(
     genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
     module = FactorizationModule(
         network, genome, run.stage, run.optimizer, run.seed, val_tracks,
-        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(),
+        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(), hardware.formulation,
     )  # fmt: skip
     fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
     return module, data

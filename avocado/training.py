@@ -130,7 +130,8 @@ class FactorizationModule(pl.LightningModule):
     """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
-    compute: type of activations and matrix products (`Hardware.compute_type`).
+    compute: type of activations and matrix products (`Hardware.compute_type`). formulation: 'blocks', or 'reference',
+    which is the paper's, in float32, and slow.
     Where several processes share the run (see `parallel`), each has the rows of its own blocks until training ends.
     Optimization is manual because the genome factors are updated by rows that were gathered before the step. A step
     goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
@@ -148,6 +149,7 @@ class FactorizationModule(pl.LightningModule):
         reveal_at: int = 0,
         hidden_weight: float = 1.0,
         compute: torch.dtype | None = None,
+        formulation: str = "blocks",
     ) -> None:
         super().__init__()
         if stage not in STAGES:
@@ -155,6 +157,7 @@ class FactorizationModule(pl.LightningModule):
         self.automatic_optimization = False
         self.network = network.train()
         self.network.compute = compute
+        self.formulation = formulation
         self.genome = torch.nn.Parameter(genome, requires_grad=False)
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
         self.reveal_at, self.hidden_weight = reveal_at, hidden_weight
@@ -237,8 +240,11 @@ class FactorizationModule(pl.LightningModule):
 
     def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:
         """Squared errors (blocks, 200, tracks), 0 at padding."""
-        cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
-        imputed = self.network(rows, cell, assay, batch.average[..., tracks], self._frozen)
+        cell, assay, average = batch.cell[..., tracks], batch.assay[..., tracks], batch.average[..., tracks]
+        if self.formulation == "blocks":
+            imputed = self.network(rows, cell, assay, average, self._frozen)
+        else:
+            imputed = self.network.forward_reference(rows, cell, assay, average)
         return (imputed - batch.signal[..., tracks]).square() * batch.real[..., None]
 
     def on_train_epoch_end(self) -> None:

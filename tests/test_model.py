@@ -231,3 +231,73 @@ def test_dropout_is_for_training_only(layers):
     if layers == 1:  # linear behind what is dropped, so that the mean survives
         error = (noisy.mean(dim=0) - plain).abs() / noisy.std(dim=0)
         assert error.max() < 5 / 300**0.5
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_both_formulations_train_alike(config, rate):
+    """The same seed drops the same nodes; then predictions and gradients are those of the paper's formulation."""
+    network, genome, cell, assay, averages = build(replace(config, dropout=rate, nodes=20))
+    network.train()
+    average = None if averages is None else averages.gather(2, assay)
+    weights = torch.randn(2, 200, N_TRACKS, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    found = []
+    for forward in (network.forward_reference, network):
+        torch.manual_seed(1)
+        values = forward(genome[BLOCKS], cell, assay, average)
+        found.append((values, gradients(network, genome, values, weights)))
+    (plain, expected), (fast, gradient) = found
+    torch.testing.assert_close(fast, plain, rtol=1e-11, atol=1e-11)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(gradient[name], tensor, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_bf16_rounds_activations_and_nothing_else(layers):
+    """Errors are those of 8-bit factors: 1 % of the spread of predictions, and some more where gradients cancel."""
+    network, genome, cell, assay, averages = build(replace(SIZES, layers=layers, nodes=64, average_input=True))
+    network, genome, average = (
+        network.float(),
+        genome.detach().float().requires_grad_(),
+        averages.gather(2, assay).float(),
+    )
+    weights = torch.randn(2, 200, N_TRACKS, generator=torch.Generator().manual_seed(4))
+    found = []
+    for network.compute in (None, torch.bfloat16):
+        values = network(genome[BLOCKS], cell, assay, average)
+        assert values.dtype == torch.float32
+        found.append((values, gradients(network, genome, values, weights)))
+    (plain, expected), (rounded, gradient) = found
+    if layers == 0:
+        assert torch.equal(plain, rounded)
+        return
+    assert 0 < (rounded - plain).std() < 0.01 * plain.std()
+    for name, tensor in expected.items():
+        assert gradient[name].dtype == torch.float32
+        error = (gradient[name] - tensor).norm() / tensor.norm()
+        assert error < 0.1, name
+    # parameters stay as they are: a copy is rounded
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_kept_weights_of_a_frozen_network(config):
+    """No gradient is formed for what is frozen, and that of the genome factors stays the same."""
+    network, genome, cell, assay, averages = build(config)
+    average = None if averages is None else averages.gather(2, assay)
+    (expected,) = torch.autograd.grad(network(genome[BLOCKS], cell, assay, average).sum(), genome)
+    network.requires_grad_(False)
+    weights = network.weights()
+    values = network(genome[BLOCKS], cell, assay, average, weights)
+    values.sum().backward()
+    assert torch.equal(genome.grad, expected)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_batch_is_computed_in_pieces_of_bounded_size():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for nodes, tracks in ((64, 1), (64, 16), (2048, 1), (2048, 16)):
+        network = Network(replace(SIZES, layers=2, nodes=nodes), N_CELLS, N_ASSAYS)
+        samples = network.blocks_at_once(tracks, cpu) * 200 * tracks
+        assert samples <= max(4000, 200 * tracks) or samples * nodes <= 1 << 20
+        assert network.blocks_at_once(tracks, cuda) * 200 * tracks * nodes <= 1 << 28

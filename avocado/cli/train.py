@@ -92,6 +92,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     split = SplitConfig(
         fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
     )
+    n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
     return Run(
         step,
         region,
@@ -99,7 +100,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         config.seed,
         app.build(ModelConfig, config.model, "model"),
         app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(store.region(region).n_bins),
+        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins),
     )
 
 
@@ -108,7 +109,7 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
     from avocado.hardware import Hardware
 
     trainer = config.trainer
-    asked = Hardware(trainer.device, trainer.precision, trainer.processes)
+    asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
     return asked if stage != "genome" else replace(asked, processes=1)
 
 
