@@ -7,10 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from avocado.files import replacing
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes and reads checkpoints without a second copy of everything in memory, which Lightning's own way takes."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write to a name that nobody reads yet."""
+        torch.save(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Tensors are read when they are copied to where they belong."""
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
 class EpochCheckpoint(Checkpoint):

@@ -23,6 +23,7 @@ from avocado.genome import BLOCK_BINS
 from avocado.store import SignalStore, chunk_blocks
 
 ORDERS = ("shuffled", "sequential")
+READ_AHEAD = 4  # batches that each worker process prepares where signal streams
 HIDINGS = 256  # different choices of hidden tracks; each block has one of them
 
 
@@ -321,7 +322,7 @@ class SignalDataModule(pl.LightningDataModule):
         if self.val is not None and len(self.val.columns):
             n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
             blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
-            held = signal[blocks][:, :, self.val.columns]
+            held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
             self.validation = ValidationBlocks(held, self.averages, blocks, mask, self.batch_blocks)
 
     def _counts(self) -> np.ndarray:
@@ -350,7 +351,7 @@ class SignalDataModule(pl.LightningDataModule):
             # a loader draws a number whenever it starts; from torch's own generator this would shift the dropout masks
             # of an epoch, and not in the same way when training is resumed
             generator=torch.Generator(),
-            prefetch_factor=4 if self.workers else None,
+            prefetch_factor=READ_AHEAD if self.workers else None,
             pin_memory=self.streams and torch.cuda.is_available(),  # copied to the card while it computes
             persistent_workers=self.workers > 0,
         )

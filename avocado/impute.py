@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avocado.bigwig import bigwig_writer
 from avocado.errors import InputError
-from avocado.files import replacing
 from avocado.genome import BLOCK_BINS, Region, Segment
 from avocado.hardware import Hardware, device_of
 from avocado.modeldir import Model
+from avocado.track_files import track_files
 
 SCALES = ("pval", "arcsinh")
 FORMATS = (".bigWig", ".bigwig", ".bw", ".npz")
@@ -31,8 +29,13 @@ def impute(model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware 
     A model that has average activity as an input has seen the training tracks in it, and its factors have seen them
     anyway: what comes out for a training track is a smoothed copy, not an imputation to be scored.
     """
-    chunks = [values for _, values in impute_chunks(model, pairs, region, hardware)]
-    return np.concatenate(chunks)
+    model.genome(region)  # raises, and says which regions there are
+    signal = np.empty((model.regions[region].n_bins, len(pairs)), dtype=np.float32)
+    done = 0
+    for _, values in impute_chunks(model, pairs, region, hardware):
+        signal[done : done + len(values)] = values
+        done += len(values)
+    return signal
 
 
 def impute_chunks(
@@ -56,7 +59,10 @@ def impute_chunks(
             rows = factors[first : first + step].to(device)
             average = None if averages is None else averages[first : first + step].to(device).float()
             imputed = network.predict(rows, cells, assays, average, weights).cpu().numpy()
-            yield _segments(layout, first, first + len(rows)), imputed[layout.mask[first : first + len(rows)]]
+            real = layout.mask[first : first + len(rows)]
+            # choosing bins copies them all
+            values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]
+            yield _segments(layout, first, first + len(rows)), values
 
 
 def write_tracks(
@@ -66,12 +72,14 @@ def write_tracks(
     scale: str = "pval",
     hardware: Hardware | None = None,
     progress: Callable[[int], None] = lambda blocks: None,
+    workers: int = 1,
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
 
     scale: 'pval' is −log10 p, sinh of the model's output floored at 0; 'arcsinh' is the output as it is. A bigWig has
     the full chromosome sizes of the model's assembly; an .npz has one float32 array (n_bins,) per region. A file
     appears under its name when it is complete. `progress` is called with (blocks × tracks) done so far in each piece.
+    workers: processes that write while this one computes; see `track_files`.
     """
     if scale not in SCALES:
         raise InputError(f"unknown scale '{scale}'; there is: {', '.join(SCALES)}")
@@ -84,14 +92,14 @@ def write_tracks(
         model.pair(*pair)
     chosen, regions = list(files), _in_order(model, regions, any(path.suffix != ".npz" for path in files.values()))
     for first in range(0, len(chosen), GROUP):
-        _write_group(
-            model,
-            {pair: files[pair] for pair in chosen[first : first + GROUP]},
-            regions,
-            scale,
-            hardware,
-            progress,
-        )
+        group = chosen[first : first + GROUP]
+        with track_files([files[pair] for pair in group], model.assembly, workers) as add:
+            for region in regions:
+                for segments, values in impute_chunks(model, group, region, hardware):
+                    if scale == "pval":
+                        values = np.sinh(np.maximum(values, 0, out=values), out=values)
+                    add(region, segments, values)
+                    progress(sum(segment.n_blocks for segment in segments) * len(group))
 
 
 def _in_order(model: Model, regions: Sequence[str], disjoint: bool) -> list[str]:
@@ -109,42 +117,6 @@ def _in_order(model: Model, regions: Sequence[str], disjoint: bool) -> list[str]
         if disjoint and span(after)[0] < span(before)[1]:
             raise InputError(f"regions {before} and {after} overlap: write them to different files, or as .npz")
     return ordered
-
-
-def _write_group(
-    model: Model,
-    files: dict[Pair, Path],
-    regions: Sequence[str],
-    scale: str,
-    hardware: Hardware | None,
-    progress: Callable[[int], None],
-) -> None:
-    """Write some tracks side by side; on an error or interrupt none of them appears."""
-    with contextlib.ExitStack() as stack:
-        add: dict[Pair, Callable[[Segment, np.ndarray], None]] = {}
-        arrays: dict[Pair, dict[str, list[np.ndarray]]] = {}
-        for pair, path in files.items():
-            if path.suffix == ".npz":
-                arrays[pair] = {region: [] for region in regions}
-            else:
-                add[pair] = stack.enter_context(bigwig_writer(path, model.assembly))
-        for region in regions:
-            for segments, values in impute_chunks(model, list(files), region, hardware):
-                if scale == "pval":
-                    values = np.sinh(np.maximum(values, 0, out=values), out=values)
-                for column, pair in enumerate(files):
-                    if pair in arrays:
-                        arrays[pair][region].append(values[:, column].copy())
-                        continue
-                    done = 0
-                    for segment in segments:
-                        add[pair](segment, values[done : done + segment.n_bins, column])
-                        done += segment.n_bins
-                progress(sum(segment.n_blocks for segment in segments) * len(files))
-        for pair, pieces in arrays.items():
-            whole = {name: np.concatenate(parts) for name, parts in pieces.items()}
-            with replacing(files[pair]) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **whole)  # pyright: ignore[reportArgumentType]
 
 
 def regions_to_impute(model: Model) -> list[str]:

@@ -275,10 +275,12 @@ def track_part(weights: Weights) -> Tensor:
 
 def genome_part(rows: Tensor, config: ModelConfig, weights: Weights) -> Tensor:
     """First layer of whole blocks: (blocks, block_width) -> (blocks, 200, nodes)."""
-    f25, f250, f5k = split_block(rows.to(weights.w25.dtype), config)
-    coarse = functional.linear(f250, weights.w250) + functional.linear(f5k, weights.w5k)
-    fine = functional.linear(f25.unflatten(1, (COARSE, BINS_PER_250BP)), weights.w25)
-    return fine.add_(coarse[:, :, None]).flatten(1, 2)
+    # as plain matrices: factors that lie apart from block to block would be multiplied bin by bin
+    f25, f250, f5k = (part.flatten(0, 1) for part in split_block(rows.to(weights.w25.dtype), config))
+    coarse = functional.linear(f250, weights.w250).unflatten(0, (-1, COARSE))
+    coarse = coarse + functional.linear(f5k, weights.w5k)[:, None]
+    fine = functional.linear(f25, weights.w25).unflatten(0, (-1, BINS_PER_250BP))
+    return (fine + coarse.view(-1, 1, fine.shape[-1])).view(len(rows), BLOCK_BINS, -1)
 
 
 def _add_average(x: Tensor, average: Tensor, weight: Tensor | None) -> None:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -31,6 +32,7 @@ from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
 from avocado.hardware import Hardware, device_of
+from avocado.memory import describe_memory, predict_memory, require_memory
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
@@ -176,6 +178,20 @@ def _fit(
 ) -> tuple[FactorizationModule, SignalDataModule]:
     cells, assays = (pilot.cells, pilot.assays) if pilot else _names(store)
     train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
+    generator = torch.Generator().manual_seed(run.seed)
+    if pilot is not None:
+        network = pilot.network
+    else:
+        mean = float(store.tracks["mean"].iloc[train_tracks.columns].mean()) if "mean" in store.tracks else 0.0
+        network = Network(run.model, len(cells), len(assays)).initialise(generator, mean)
+    memory = predict_memory(
+        network, run.stage, run.fit, run.optimizer, hardware,
+        n_blocks=store.region(run.region).n_blocks, n_tracks=len(train_tracks.columns),
+        n_validation=len(val_tracks.columns), signal_bytes=np.dtype(store.dtype).itemsize,
+        scored="test" in set(tracks["role"]),
+    )  # fmt: skip
+    log.info(describe_memory(memory))
+    require_memory(memory, device_of(hardware.device))
     data = SignalDataModule(
         store,
         run.region,
@@ -189,12 +205,6 @@ def _fit(
         device=device_of(hardware.device),
         processes=hardware.processes,
     )
-    generator = torch.Generator().manual_seed(run.seed)
-    if pilot is not None:
-        network = pilot.network
-    else:
-        mean = float(store.tracks["mean"].iloc[train_tracks.columns].mean()) if "mean" in store.tracks else 0.0
-        network = Network(run.model, len(cells), len(assays)).initialise(generator, mean)
     genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
     module = FactorizationModule(
         network, genome, run.stage, run.optimizer, run.seed, val_tracks,

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from avocado.callbacks import EarlyStop, EpochCheckpoint
+from avocado.callbacks import CheckpointFile, EarlyStop, EpochCheckpoint
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.hardware import Hardware
@@ -358,6 +358,7 @@ def fit(
                 limit_val_batches=None if data.val is not None and len(data.val.columns) else 0,
                 logger=logger,
                 callbacks=callbacks,
+                plugins=[CheckpointFile()],
                 enable_checkpointing=checkpoint is not None,
                 enable_model_summary=False,
                 enable_progress_bar=progress,

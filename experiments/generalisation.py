@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.hardware import Hardware
 from avocado.cli import app
+from avocado.hardware import Hardware
 
 if TYPE_CHECKING:
     import pandas as pd

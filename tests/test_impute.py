@@ -9,11 +9,14 @@ from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY
 
 from avocado import impute as impute_module
 from avocado.errors import InputError
+from avocado.hardware import Hardware
 from avocado.impute import impute, impute_chunks, regions_to_impute, write_tracks
 from avocado.model import reference
 from avocado.modeldir import load_model
 
 TWO = [("NA", "RNA"), ("B cell", "DNase")]
+EXACT = Hardware("cpu", "float32")
+TWO_BLOCKS = 2 * 200 * len(TWO) * 4  # bytes
 
 
 @pytest.fixture(scope="module")
@@ -42,28 +45,45 @@ def read(path, segment):
 
 @pytest.mark.parametrize("region", [PILOT, CHR20], ids=lambda region: region.name)
 def test_imputes_what_the_paper_computes(model, region):
-    found = impute(model, PAIRS, region.name)
+    found = impute(model, PAIRS, region.name, EXACT)
     assert found.shape == (region.n_bins, len(PAIRS))
     assert found.dtype == np.float32
     for column, pair in enumerate(PAIRS):
         np.testing.assert_allclose(found[:, column], by_reference(model, pair, region), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("average_input", [False, True])
+def test_bf16_is_close(tmp_path, layers, average_input):
+    save(tmp_path, replace(TINY, factor_init=1.0, layers=layers, average_input=average_input))
+    model = load_model(tmp_path)
+    found = impute(model, TWO, "pilot", Hardware("cpu", "bf16"))
+    assert found.dtype == np.float32
+    expected = np.stack([by_reference(model, pair, PILOT) for pair in TWO], axis=1)
+    # a number of 8 bits is off by at most 1/256 of itself; of sums over these few nodes remain 2 % at most, 1 % rms
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+    assert np.square(found - expected).mean() < 0.01**2 * np.square(expected).mean()
+    if layers:
+        assert (found != expected).any()
+    else:  # a linear model has no matrix products that 16 bits would speed up
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_average_activity_is_used(tmp_path):
     save(tmp_path, replace(TINY, average_input=True))
     model = load_model(tmp_path)
-    found = impute(model, TWO, "pilot")
+    found = impute(model, TWO, "pilot", EXACT)
     for column, pair in enumerate(TWO):
         np.testing.assert_allclose(found[:, column], by_reference(model, pair, PILOT), rtol=1e-4, atol=1e-5)
     assert found.std() > 0.1  # factors of ±0.05 alone give next to nothing
 
 
-@pytest.mark.parametrize("activations", [0, 30_000, 1 << 30])
-def test_pieces_cover_a_region_once(model, monkeypatch, activations):
-    whole = impute(model, TWO, "pilot")
-    monkeypatch.setattr(impute_module, "ACTIVATIONS", activations)
-    pieces = list(impute_chunks(model, TWO, "pilot"))
-    assert len(pieces) == {0: PILOT.n_blocks, 30_000: 3, 1 << 30: 1}[activations]
+@pytest.mark.parametrize(("output", "n_pieces"), [(0, PILOT.n_blocks), (TWO_BLOCKS, PILOT.n_blocks // 2), (1 << 30, 1)])
+def test_pieces_cover_a_region_once(model, monkeypatch, output, n_pieces):
+    whole = impute(model, TWO, "pilot", EXACT)
+    monkeypatch.setattr(impute_module, "OUTPUT", output)
+    pieces = list(impute_chunks(model, TWO, "pilot", EXACT))
+    assert len(pieces) == n_pieces
     addresses = [(s.chrom, i) for segments, _ in pieces for s in segments for i in range(s.start, s.end)]
     assert addresses == [(s.chrom, i) for s in PILOT.segments for i in range(s.start, s.end)]
     for segments, values in pieces:
@@ -72,14 +92,14 @@ def test_pieces_cover_a_region_once(model, monkeypatch, activations):
 
 
 @pytest.mark.parametrize("region", [PILOT, CHR20], ids=lambda region: region.name)
-@pytest.mark.parametrize("ending", ["bigWig", "bw"])
-def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending):
-    monkeypatch.setattr(impute_module, "ACTIVATIONS", 30_000)
+@pytest.mark.parametrize(("ending", "workers"), [("bigWig", 1), ("bw", 2)])
+def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending, workers):
+    monkeypatch.setattr(impute_module, "OUTPUT", TWO_BLOCKS)
     files = {pair: tmp_path / "new" / f"{number}.{ending}" for number, pair in enumerate(TWO)}
     done = []
-    write_tracks(model, files, [region.name], progress=done.append)
+    write_tracks(model, files, [region.name], hardware=EXACT, progress=done.append, workers=workers)
     assert sum(done) == region.n_blocks * 2
-    imputed = impute(model, TWO, region.name)
+    imputed = impute(model, TWO, region.name, EXACT)
     assert imputed.min() < -0.01
     for column, path in enumerate(files.values()):
         with pyBigWig.open(str(path)) as file:
@@ -93,7 +113,7 @@ def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending
 
 def test_the_last_bin_has_its_place(model, tmp_path):
     path = tmp_path / "track.bigWig"
-    write_tracks(model, {TWO[0]: path}, ["chr20"], scale="arcsinh")
+    write_tracks(model, {TWO[0]: path}, ["chr20"], scale="arcsinh", hardware=EXACT)
     with pyBigWig.open(str(path)) as file:
         # 1,892 whole bins end at 47,300; the 20 bp of the partial bin stay empty
         assert np.isfinite(file.values("chr20", 47_275, 47_300)).all()
@@ -112,9 +132,9 @@ def test_arcsinh_is_the_output_as_it_is(model, tmp_path):
 
 
 def test_npz_files_hold_an_array_per_region(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(impute_module, "ACTIVATIONS", 30_000)
+    monkeypatch.setattr(impute_module, "OUTPUT", TWO_BLOCKS)
     path = tmp_path / "track.npz"
-    write_tracks(model, {TWO[0]: path}, ["chr20", "pilot"])
+    write_tracks(model, {TWO[0]: path}, ["chr20", "pilot"], hardware=EXACT)
     with np.load(path, allow_pickle=False) as arrays:
         assert set(arrays) == {"pilot", "chr20"}
         for region in (PILOT, CHR20):
@@ -124,11 +144,13 @@ def test_npz_files_hold_an_array_per_region(model, tmp_path, monkeypatch):
             np.testing.assert_allclose(arrays[region.name], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_many_tracks_are_written_group_by_group(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(impute_module, "GROUP", 3)
+@pytest.mark.parametrize(("group", "workers"), [(3, 1), (7, 2), (100, 3)])
+def test_many_tracks_are_written_group_by_group(model, tmp_path, monkeypatch, group, workers):
+    monkeypatch.setattr(impute_module, "GROUP", group)
+    monkeypatch.setattr(impute_module, "OUTPUT", 0)
     pairs = [(cell, assay) for cell in CELLS for assay in ASSAYS]
     files = {pair: tmp_path / f"{pair[0]}.{pair[1]}.npz" for pair in pairs}
-    write_tracks(model, files, ["pilot"], scale="arcsinh")
+    write_tracks(model, files, ["pilot"], scale="arcsinh", workers=workers)
     imputed = impute(model, pairs, "pilot")
     for column, path in enumerate(files.values()):
         np.testing.assert_allclose(np.load(path)["pilot"], imputed[:, column], rtol=1e-5, atol=1e-6)
@@ -136,8 +158,9 @@ def test_many_tracks_are_written_group_by_group(model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ending", ["bigWig", "npz"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("stopped")])
-def test_nothing_is_left_of_a_failure(model, tmp_path, monkeypatch, ending, error):
-    monkeypatch.setattr(impute_module, "ACTIVATIONS", 0)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_left_of_a_failure(model, tmp_path, monkeypatch, ending, error, workers):
+    monkeypatch.setattr(impute_module, "OUTPUT", 0)
     calls = []
 
     def stop(blocks):
@@ -147,7 +170,7 @@ def test_nothing_is_left_of_a_failure(model, tmp_path, monkeypatch, ending, erro
 
     files = {pair: tmp_path / f"{number}.{ending}" for number, pair in enumerate(TWO)}
     with pytest.raises(type(error)):
-        write_tracks(model, files, ["pilot"], progress=stop)
+        write_tracks(model, files, ["pilot"], progress=stop, workers=workers)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -221,9 +221,10 @@ def test_loading_needs_neither_lightning_nor_hydra(tmp_path):
     program = f"""
 import sys
 from avocado.modeldir import load_model
+from avocado.hardware import Hardware
 from avocado.impute import impute
 model = load_model({str(tmp_path)!r})
-print(impute(model, [("NA", "RNA")], "pilot")[:3, 0].tolist())
+print(impute(model, [("NA", "RNA")], "pilot", Hardware("cpu", "float32"))[:3, 0].tolist())
 heavy = "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "optuna", "wandb", "matplotlib"
 print([name for name in heavy if name in sys.modules])
 """

@@ -116,3 +116,16 @@ def test_constant_schedule_by_hand():
 def test_impossible_optimizers_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         OptimizerConfig(**changes)
+
+
+def test_sparse_adam_makes_the_same_updates_after_equal_visits():
+    """Where every block is in every batch; else SparseAdam's bias correction counts steps that a row did not see."""
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = torch.zeros(3, 4), torch.zeros(3, 4)
+    lazy, sparse = BlockAdam(ours, lr=0.1), torch.optim.SparseAdam([theirs], lr=0.1)
+    for _ in range(5):
+        gradient, blocks = torch.randn(3, 4, generator=generator), torch.tensor([2, 0, 1])
+        lazy.step_rows(blocks, ours[blocks], gradient)
+        theirs.grad = torch.sparse_coo_tensor(blocks[None], gradient, (3, 4), check_invariants=True)
+        sparse.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -153,3 +153,28 @@ def test_roadmap_pilot(avocado, roadmap_pilot, quick, tmp_path):
     assert "average activity" in answer.out
     table = check_run(tmp_path / "runs/pilot/pilot/fold0/seed0", epochs=1)
     assert (table["method"] == "average activity").sum() == (table["method"] == "Avocado").sum() >= 4
+
+
+def test_fast_and_reference_paths_agree_on_held_out_tracks(avocado, store):
+    """Blocks in bf16 with lazy Adam, and each of them exchanged for the plain way, score alike on the demo."""
+    scores = {}
+    fast = ["stage=joint", "chrom=chr20", "fit.min_steps=200", "model.nodes=32", "trainer=cpu", f"store={store}"]
+    for name, changes in {
+        "fast": ["trainer.precision=bf16"],
+        "another seed": ["trainer.precision=bf16", "seed=1"],
+        "float32": ["trainer.precision=float32"],
+        "reference": ["trainer.precision=float32", "trainer.formulation=reference"],
+        "dense Adam": ["trainer.precision=float32", "optimizer.genome_optimizer=dense",
+                       "optimizer.genome_learning_rate=0.01"],
+    }.items():  # fmt: skip
+        answer = avocado("train", *fast, "trainer.progress=false", f"runs={name}", *changes)
+        assert answer.status == 0, answer
+        (file,) = Path(name).glob("joint/chr20/fold0/seed*/scores.csv")
+        table = pd.read_csv(file)
+        scores[name] = table.groupby("method")[["mse", "pearson"]].mean()
+    average = scores["fast"].loc["average activity"]
+    noise = (scores["another seed"] - scores["fast"]).loc["Avocado"].abs()
+    for name in ("float32", "reference", "dense Adam"):
+        difference = (scores[name] - scores["fast"]).loc["Avocado"].abs()
+        assert (difference < 3 * noise + 0.002).all(), (name, scores)
+        assert scores[name].loc["Avocado", "mse"] < average["mse"]
