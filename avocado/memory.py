@@ -1,8 +1,8 @@
 """How much memory a training run will need, said before it starts.
 
 What is kept from the first step to the last is counted tensor by tensor: genome factors, moments, signal. Beside it
-comes what a step takes, and afterwards what scoring takes; the larger of the two counts. Signal that streams from disk lies in the page cache, which the system takes
-back when it needs memory, and is not counted.
+comes what a step takes, and afterwards what scoring takes; the larger of the two counts. Signal that streams from disk
+lies in the page cache, which the system takes back when it needs memory, and is not counted.
 """
 
 from __future__ import annotations

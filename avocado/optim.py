@@ -43,5 +43,8 @@ class BlockAdam(Optimizer):
         square = state["square"][blocks].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         state["visits"][blocks], state["mean"][blocks], state["square"][blocks] = visits, mean, square
         correct1, correct2 = (1 - beta ** visits.to(grad.dtype)[:, None] for beta in (beta1, beta2))
-        step = mean.div_(square.div_(correct2).sqrt_().add_(group["eps"])).mul_(group["lr"] / correct1)
-        self.table[blocks] = rows.detach() * (1 - group["lr"] * group["weight_decay"]) - step
+        # the corrections as factors of a row: mean / correct1 / (sqrt(square / correct2) + eps) in fewer passes
+        root = correct2.sqrt_()
+        step = mean.div_(square.sqrt_().add_(group["eps"] * root))
+        decayed = rows.detach() * (1 - group["lr"] * group["weight_decay"])
+        self.table[blocks] = decayed.addcmul_(step, root * (-group["lr"] / correct1))

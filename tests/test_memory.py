@@ -58,14 +58,12 @@ def test_what_is_kept_is_counted_tensor_by_tensor():
     assert memory.gradients == memory.best == 0
     weights = 127 * 32 + 24 * 256 + (32 + 256 + 110 + 1) * 2048 + 2049 * 2048 + 2049
     assert memory.network == 2 * weights * 4  # as they are, and as they are computed with
-    assert memory.checkpoint == memory.factors + memory.moments + weights * 4
 
 
 def test_total_is_what_is_kept_and_the_largest_of_what_passes():
     kept = dict(factors=10, moments=20, gradients=1, best=2, signal=30, averages=3, network=4, libraries=5)
-    assert made_of(**kept, batch=6, activations=7, checkpoint=12, scores=11).total == 75 + 13
-    assert made_of(**kept, batch=6, activations=7, checkpoint=14, scores=11).total == 75 + 14
-    memory = made_of(**kept, batch=6, activations=7, checkpoint=14, scores=15)
+    assert made_of(**kept, batch=6, activations=7, scores=11).total == 75 + 13
+    memory = made_of(**kept, batch=6, activations=7, scores=15)
     assert memory.total == sum(memory.terms.values()) == 75 + 15
     assert memory.terms.keys() == {*kept, "scores"}
 
@@ -74,7 +72,6 @@ def test_dense_optimizer_keeps_gradients_and_patience_the_best_factors():
     assert predict(optimizer=DENSE).gradients == predict().factors
     patient = predict(fit=replace(FIT, patience=2))
     assert patient.best == patient.factors
-    assert patient.checkpoint == predict().checkpoint + patient.factors
 
 
 def test_processes_share_the_blocks_and_the_one_that_starts_them_waits():
@@ -193,7 +190,6 @@ def test_what_fits_is_not_refused(tmp_path):
     [
         ("factors", "model.factors_25bp"),
         ("moments", "model.factors_25bp"),
-        ("checkpoint", "model.factors_25bp"),
         ("gradients", "optimizer.genome_optimizer=lazy"),
         ("best", "fit.patience=0"),
         ("signal", "fit.memory_limit=0"),

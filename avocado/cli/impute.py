@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def impute(config: DictConfig) -> None:
     if len(missing) < len(files):
         print(f"{len(files) - len(missing)} of {len(files)} files are there already (overwrite=true writes them again)")
     if missing:
-        write(model, missing, regions, config.scale, hardware, config.progress)
+        write(model, missing, regions, config.scale, hardware, config.progress, config.workers)
         first = next(iter(missing.values()))
         unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
         print(
@@ -54,6 +55,7 @@ def write(
     scale: str,
     hardware: Hardware,
     progress: bool,
+    workers: int | None = None,
 ) -> None:
     """`impute.write_tracks` behind a progress bar."""
     from rich.console import Console
@@ -66,7 +68,15 @@ def write(
     total = sum(model.regions[region].n_blocks for region in regions) * len(files)
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(f"imputing {len(files)} tracks", total=total)
-        write_tracks(model, files, regions, scale, hardware, lambda blocks: bar.advance(task, blocks))
+        write_tracks(
+            model,
+            files,
+            regions,
+            scale,
+            hardware,
+            lambda blocks: bar.advance(task, blocks),
+            workers or os.cpu_count() or 1,
+        )
 
 
 def _pairs(model: Model, cells: Sequence[str], assays: Sequence[str], named: str | None) -> list[tuple[str, str]]:
