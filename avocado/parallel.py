@@ -90,7 +90,7 @@ def gather(rows: Tensor, n_blocks: int) -> Tensor:
     distributed.gather(padded, parts)
     if parts is None:
         return rows
-    whole = rows.new_empty(n_blocks, *rows.shape[1:])
+    whole = torch.empty(n_blocks, *rows.shape[1:], dtype=rows.dtype)  # on the CPU: a GPU may have room for its own only
     for number, part in enumerate(parts):
         whole[number::n] = part[: len(whole[number::n])]
     return whole

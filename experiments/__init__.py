@@ -1,0 +1,1 @@
+import avocado  # noqa: F401  before torch, whose threads it has settings for

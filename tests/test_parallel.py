@@ -87,3 +87,15 @@ def test_how_many_processes():
     for processes in (0, 1.5, "two"):
         with pytest.raises(InputError, match=rf"processes={processes!r}: expected a whole number"):
             Hardware("cpu", processes=processes)
+
+
+def test_precisions_and_formulations():
+    with pytest.raises(InputError, match=r"unknown precision 'fp8'; there is: auto, bf16, tf32, float32"):
+        Hardware("cpu", "fp8")
+    with pytest.raises(InputError, match=r"unknown formulation 'fast'; there is: blocks, reference"):
+        Hardware("cpu", formulation="fast")
+    with pytest.raises(InputError, match="precision=tf32 is for CUDA devices"):
+        Hardware("cpu", "tf32")
+    assert Hardware("cpu", "float32").compute_type() == torch.float32
+    assert Hardware("cpu", "bf16").compute_type() == torch.bfloat16
+    assert Hardware("cpu").compute_type() in (torch.float32, torch.bfloat16)
