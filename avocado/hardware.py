@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from dataclasses import dataclass
 
 import torch
 
 from avocado.errors import InputError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 FORMULATIONS = ("blocks", "reference")
 PRECISIONS = ("auto", "bf16", "tf32", "float32")
 
@@ -64,18 +61,6 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
     return device
-
-
-def reuse_freed_memory() -> None:
-    """Let the C library keep freed memory for the next array, instead of giving it back to the system at once.
-
-    What comes from the system is cleared page by page on first touch, which costs more than most operations on an
-    array. Only glibc has these settings,.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that it accepts
-        library.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

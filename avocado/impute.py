@@ -11,7 +11,7 @@ import torch
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region, Segment
-from avocado.hardware import Hardware, device_of, reuse_freed_memory
+from avocado.hardware import Hardware, device_of
 from avocado.modeldir import Model
 from avocado.track_files import track_files
 
@@ -48,7 +48,6 @@ def impute_chunks(
     factors, averages = model.genome(region), model.averages(region)
     layout = model.regions[region]
     hardware = hardware or Hardware()
-    reuse_freed_memory()
     device = device_of(hardware.device)
     network = model.network.to(device)
     network.compute = hardware.compute_type()

@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from avocado.callbacks import CheckpointFile, EarlyStop, EpochCheckpoint
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
-from avocado.hardware import Hardware, reuse_freed_memory
+from avocado.hardware import Hardware
 from avocado.model import Network, Weights
 from avocado.optim import BlockAdam
 from avocado.parallel import devices, gather, quiet, shard, sum_over_processes
@@ -346,7 +346,6 @@ def fit(
         callbacks.append(early_stop)
     if checkpoint is not None:
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
-    reuse_freed_memory()
     resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
     try:
         with warnings.catch_warnings():

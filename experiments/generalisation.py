@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
-from avocado.hardware import Hardware
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +69,7 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from avocado.cli.train import plan, prepare_store
+    from avocado.cli.train import hardware_of, plan, prepare_store
     from avocado.evaluation.scores import track_rows
     from avocado.runs import train
 
@@ -90,8 +89,9 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
     OmegaConf.set_struct(train_config, False)
     train_config.data, train_config.store = config.data, config.data.store
     store = prepare_store(train_config)
+    hardware = hardware_of(train_config, "pilot")
     start = time.perf_counter()
-    outcome = train(plan(train_config, store, "pilot"), store, out / name, hardware=Hardware("cpu"), progress=False)
+    outcome = train(plan(train_config, store, "pilot"), store, out / name, hardware=hardware, progress=False)
     seconds = time.perf_counter() - start
     note = outcome.directory / "seconds.txt"
     if not outcome.was_done:
