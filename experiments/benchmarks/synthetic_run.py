@@ -132,8 +132,12 @@ def scratch(folder: str | Path) -> Iterator[Path]:
 
 
 def epoch_bins(setting: Setting, bins: int) -> int:
-    """`bins` in whole batches; where it is 0, few on a CPU, and as many as the pilot regions have on an accelerator."""
-    bins = bins or (80_000 if setting.device.type == "cpu" else 1_126_469)
+    """`bins` in whole batches; where it is 0, those of the pilot regions, or fewer where they would take long on a CPU.
+
+    An epoch of a few short steps would measure what happens between epochs.
+    """
+    quick = int(4e12 / (6 * multiply_adds(setting.model)))
+    bins = bins or (1_126_469 if setting.device.type != "cpu" else min(1_126_469, quick))
     return max(1, bins // setting.fit.batch_size) * setting.fit.batch_size
 
 
