@@ -24,6 +24,7 @@ from avocado.store import SignalStore, chunk_blocks
 
 ORDERS = ("shuffled", "sequential")
 READ_AHEAD = 4  # batches that each worker process prepares where signal streams
+VAL_BINS = 200_000  # that validation looks at
 HIDINGS = 256  # different choices of hidden tracks; each block has one of them
 
 
@@ -64,11 +65,13 @@ class TrackBatch(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What a sampler yields: the blocks of a batch, the seed of the tracks drawn for their bins, and the epoch."""
+    """What a sampler yields: the blocks of a batch, and what decides the tracks that are drawn for their bins."""
 
     blocks: np.ndarray
-    seed: tuple[int, int, int, int]
+    seed: int
     epoch: int
+    rank: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class BlockSampler(Sampler[Draw]):
         if self.sampling == "shuffled":
             np.random.default_rng((self.seed, self.epoch, self.rank)).shuffle(order)
         for number, blocks in enumerate(np.array_split(order, self.n_batches)):
-            yield Draw(blocks, (self.seed, self.epoch, self.rank, number), self.epoch)
+            yield Draw(blocks, self.seed, self.epoch, self.rank, number)
 
 
 class TrainingBlocks(Dataset[BlockBatch]):
@@ -186,7 +189,7 @@ class TrainingBlocks(Dataset[BlockBatch]):
     def __getitem__(self, draw: Draw) -> BlockBatch:
         blocks = torch.from_numpy(draw.blocks).to(self.mask.device)
         n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
-        track, n_hidden = self._tracks(blocks, draw.seed, n_hidden)
+        track, n_hidden = self._tracks(blocks, draw[1:], n_hidden)
         everywhere = track.expand(-1, BLOCK_BINS, -1)
         if isinstance(self.signal, Tensor):
             signal = self._at(self.signal, blocks, everywhere)
@@ -280,7 +283,7 @@ class SignalDataModule(pl.LightningDataModule):
         seed: int = 0,
         memory_limit: int = 8 << 30,
         workers: int = 1,
-        val_bins: int = 200_000,
+        val_bins: int = VAL_BINS,
         device: torch.device | str = "cpu",
         processes: int = 1,
     ) -> None:
@@ -290,13 +293,13 @@ class SignalDataModule(pl.LightningDataModule):
         if batch_size < BLOCK_BINS:
             raise InputError(f"batch_size={batch_size}: at least one block of {BLOCK_BINS} bins is needed")
         self.store, self.region = store, store.region(region)
-        self.train, self.val = train, val
+        self.train, self.val = train, val if val is not None and len(val.columns) else None
         self.batch_blocks = batch_size // BLOCK_BINS
         self.sampling, self.seed, self.val_bins = sampling or Sampling(), seed, val_bins
         self.memory_limit, self.processes = memory_limit, processes
         signal = store.signal(region)
-        size = self.region.n_blocks * BLOCK_BINS * len(train.columns) * signal.itemsize // processes
-        self.streams = size > memory_limit
+        n_bins = self.region.n_blocks * BLOCK_BINS
+        self.streams = streams(n_bins, len(train.columns), signal.itemsize, memory_limit, processes)
         self.workers = workers if self.streams else 0
         if processes == 1:
             self.load(torch.device(device), 0)
@@ -319,7 +322,7 @@ class SignalDataModule(pl.LightningDataModule):
             kept, self.train, self.averages, counts, mask, self.sampling, self.seed, (rank, self.processes)
         )
         self.validation = None
-        if self.val is not None and len(self.val.columns):
+        if self.val is not None:
             n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
             blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
             held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
@@ -327,7 +330,7 @@ class SignalDataModule(pl.LightningDataModule):
 
     def _counts(self) -> np.ndarray:
         """Training tracks of each assay."""
-        n_assays = max(int(tracks.assay.max()) for tracks in (self.train, self.val) if tracks and len(tracks.assay)) + 1
+        n_assays = max(int(tracks.assay.max()) for tracks in (self.train, self.val) if tracks is not None) + 1
         return np.bincount(self.train.assay, minlength=n_assays)
 
     def region_averages(self) -> Tensor:
@@ -361,6 +364,11 @@ class SignalDataModule(pl.LightningDataModule):
         if self.validation is None:
             return []
         return DataLoader(self.validation, batch_size=None, shuffle=False)
+
+
+def streams(n_bins: int, n_tracks: int, itemsize: int, memory_limit: int, processes: int) -> bool:
+    """Whether a process's share of the training signal is more than it may keep, in bytes, and so comes from disk."""
+    return n_bins * n_tracks * itemsize > memory_limit * processes
 
 
 def assay_averages(signal: np.ndarray, train: Tracks, counts: np.ndarray) -> Tensor:

@@ -17,6 +17,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def temporary_name(path: Path, pid: int) -> Path:
+    """What `replacing` calls the file until it is whole, in the process of that number."""
+    return path.with_name(f".{path.name}.{pid}.tmp")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`: renamed to it on success, removed on any failure or interrupt.
@@ -24,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Nobody ever sees a half-written file under its final name. A full disk or a missing permission becomes an
     InputError that names the file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path, os.getpid())
     ours = {temporary, path, *path.parents}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from avocado.data import READ_AHEAD
+from avocado.data import READ_AHEAD, VAL_BINS, streams
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
@@ -91,7 +91,7 @@ def predict_memory(
     n_blocks: int,
     n_tracks: int,
     n_validation: int = 0,
-    val_bins: int = 200_000,
+    val_bins: int = VAL_BINS,
     signal_bytes: int = 2,
     scored: bool = True,
 ) -> Memory:
@@ -112,7 +112,7 @@ def predict_memory(
     moments = 2 * factors + n_blocks * FLOAT  # and the visits of each block
     best = factors if fit.patience else 0
     signal = bins * n_tracks * signal_bytes
-    streams = signal > fit.memory_limit * here
+    streamed = streams(bins, n_tracks, signal_bytes, fit.memory_limit, here)
     # float16, and the mask of real bins as a float and a bool
     averages = bins * (2 * len(network.assay_factors) + FLOAT + 1)
     validation = min(bins, val_bins) * n_validation * signal_bytes
@@ -128,11 +128,11 @@ def predict_memory(
         moments=moments,
         gradients=factors if optimizer.genome_optimizer == "dense" else 0,
         best=best,
-        signal=(0 if streams else signal) + (validation if on_cpu else 0),
-        averages=averages if on_cpu or not streams else 0,
+        signal=(0 if streamed else signal) + (validation if on_cpu else 0),
+        averages=averages if on_cpu or not streamed else 0,
         network=here * n_parameters * (FLOAT + copies),
         libraries=(1 if here == 1 else here + 1) * LIBRARIES if on_cpu else GPU_LIBRARIES,
-        batch=here * _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streams else 0, on_cpu),
+        batch=here * _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streamed else 0, on_cpu),
         activations=here * _activations(network, part, tracks, trained, compute, hardware.formulation),
         scores=bins * SCORED_BIN if on_cpu and scored else 0,
     )

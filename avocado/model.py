@@ -159,7 +159,9 @@ class Network(nn.Module):
         weights = weights or self.weights()
         genome = genome_part(rows, self.config, weights)
         if weights.output is None:
-            track = functional.embedding(cell * len(self.assay_factors) + assay, track_part(weights))
+            track = functional.embedding(
+                cell * len(self.assay_factors) + assay, track_part(weights.by_cell, weights.by_assay)
+            )
             out = (genome[:, :, None] + track).squeeze(-1)
             if average is not None:
                 out = out + average * self.average_in
@@ -210,7 +212,7 @@ class Network(nn.Module):
         the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
         """
         weights = weights or self.weights()
-        tracks = track_part(weights)[cells * len(self.assay_factors) + assays]
+        tracks = track_part(weights.by_cell, weights.by_assay)[cells * len(self.assay_factors) + assays]
         predicted = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
         step = self.blocks_at_once(1, rows.device)
         columns = list(zip(assays.tolist(), tracks, strict=True))
@@ -268,9 +270,9 @@ class Weights(NamedTuple):
     average_in: Tensor | None  # (nodes,)
 
 
-def track_part(weights: Weights) -> Tensor:
+def track_part(by_cell: Tensor, by_assay: Tensor) -> Tensor:
     """First layer of every (cell type, assay) pair, bias included: (n_cells × n_assays, nodes)."""
-    return (weights.by_cell[:, None] + weights.by_assay[None]).flatten(0, 1)
+    return (by_cell[:, None] + by_assay).flatten(0, 1)
 
 
 def genome_part(rows: Tensor, config: ModelConfig, weights: Weights) -> Tensor:
@@ -324,7 +326,7 @@ class _HiddenLayers(torch.autograd.Function):
     def forward(ctx, genome, by_cell, by_assay, average_in, output, track, average, off, *layers):
         """From genome (blocks, 200, nodes) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks)."""
         cell, assay = track
-        x = functional.embedding(cell * len(by_assay) + assay, (by_cell[:, None] + by_assay).flatten(0, 1))
+        x = functional.embedding(cell * len(by_assay) + assay, track_part(by_cell, by_assay))
         x.add_(genome[:, :, None])
         if average is not None:
             _add_average(x, average, average_in)

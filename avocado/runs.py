@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from pytorch_lightning.loggers import Logger
 
 import avocado
 from avocado.compendium import split
-from avocado.data import SignalDataModule, Tracks, tracks_of
+from avocado.data import VAL_BINS, SignalDataModule, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
@@ -152,11 +152,10 @@ def train(
             "avocado": avocado.__version__,
         }
         if pilot is None:
-            cells, assays = _names(store)
             # factors that were trained with the shared parameters that are now replaced are of no use
             for stale in model_dir.glob("*.safetensors"):
                 stale.unlink()
-            save_shared(model_dir, module.network, cells, assays, store.assembly, tracks, training)
+            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training)
         averages = data.region_averages() if module.network.config.average_input else None
         save_region(model_dir, data.region, module.genome, averages)
         table = _report(run, module, load_model(model_dir), store, directory, hardware)
@@ -164,6 +163,52 @@ def train(
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return Outcome(directory, model_dir, table, was_done=False)
+
+
+def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, generator: torch.Generator) -> Network:
+    """An untrained network for the cell types and assays of a store, which predicts the training tracks' mean."""
+    mean = float(store.tracks["mean"].iloc[train.columns].mean()) if "mean" in store.tracks else 0.0
+    return Network(config, len(store.cells), len(store.assays)).initialise(generator, mean)
+
+
+Kind = TypeVar("Kind", bound=FactorizationModule)
+
+
+def prepare(
+    run: Run,
+    store: SignalStore,
+    network: Network,
+    generator: torch.Generator,
+    train: Tracks,
+    val: Tracks | None,
+    hardware: Hardware,
+    kind: type[Kind] = FactorizationModule,
+    val_bins: int = VAL_BINS,
+) -> tuple[Kind, SignalDataModule]:
+    """What `training.fit` takes: a module of class `kind` with fresh genome factors, and the data of the run's region.
+
+    generator: of the genome factors. val_bins: bins of the validation tracks that are looked at.
+    """
+    data = SignalDataModule(
+        store,
+        run.region,
+        train,
+        val,
+        batch_size=run.fit.batch_size,
+        sampling=run.fit.draws(run.stage),
+        seed=run.seed,
+        memory_limit=run.fit.memory_limit,
+        workers=run.fit.workers,
+        val_bins=val_bins,
+        device=device_of(hardware.device),
+        processes=hardware.processes,
+    )
+    genome = genome_factors(network.config, data.region.n_blocks, generator)
+    module = kind(
+        network, genome, run.stage, run.optimizer, run.seed, val,
+        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(), hardware.formulation,
+    )  # fmt: skip
+    return module, data
 
 
 def _fit(
@@ -176,14 +221,10 @@ def _fit(
     progress: bool,
     logger: Logger | bool,
 ) -> tuple[FactorizationModule, SignalDataModule]:
-    cells, assays = (pilot.cells, pilot.assays) if pilot else _names(store)
+    cells, assays = (pilot.cells, pilot.assays) if pilot else (store.cells, store.assays)
     train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
     generator = torch.Generator().manual_seed(run.seed)
-    if pilot is not None:
-        network = pilot.network
-    else:
-        mean = float(store.tracks["mean"].iloc[train_tracks.columns].mean()) if "mean" in store.tracks else 0.0
-        network = Network(run.model, len(cells), len(assays)).initialise(generator, mean)
+    network = pilot.network if pilot else initial_network(run.model, store, train_tracks, generator)
     memory = predict_memory(
         network, run.stage, run.fit, run.optimizer, hardware,
         n_blocks=store.region(run.region).n_blocks, n_tracks=len(train_tracks.columns),
@@ -192,24 +233,7 @@ def _fit(
     )  # fmt: skip
     log.info(describe_memory(memory))
     require_memory(memory, device_of(hardware.device))
-    data = SignalDataModule(
-        store,
-        run.region,
-        train_tracks,
-        val_tracks,
-        batch_size=run.fit.batch_size,
-        sampling=run.fit.draws(run.stage),
-        seed=run.seed,
-        memory_limit=run.fit.memory_limit,
-        workers=run.fit.workers,
-        device=device_of(hardware.device),
-        processes=hardware.processes,
-    )
-    genome = genome_factors(network.config, store.region(run.region).n_blocks, generator)
-    module = FactorizationModule(
-        network, genome, run.stage, run.optimizer, run.seed, val_tracks,
-        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(), hardware.formulation,
-    )  # fmt: skip
+    module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware)
     fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
     return module, data
 
@@ -241,11 +265,6 @@ def _report(
         with replacing(directory / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=150)
     return table
-
-
-def _names(store: SignalStore) -> tuple[list[str], list[str]]:
-    """Cell types and assays in the order of their indices."""
-    return sorted(set(store.tracks["cell"])), sorted(set(store.tracks["assay"]))
 
 
 def _tracks(store: SignalStore, tracks: pd.DataFrame, role: str, cells: list[str], assays: list[str]) -> Tracks:

@@ -70,7 +70,7 @@ class SignalStore:
         """Column of one experiment. Raises InputError where it was not measured."""
         found = self._columns.get((cell, assay))
         if found is None:
-            known = "cell type" if cell not in self._cells else "assay" if assay not in self._assays else "pair"
+            known = "cell type" if cell not in self.cells else "assay" if assay not in self.assays else "pair"
             raise InputError(
                 f"store {self.path} has no experiment {cell} {assay}: unknown {known}; "
                 f"`avocado inspect path={self.path}` lists what it has"
@@ -105,12 +105,14 @@ class SignalStore:
         return {pair: column for column, pair in enumerate(pairs)}
 
     @cached_property
-    def _cells(self) -> set[str]:
-        return set(self.tracks["cell"])
+    def cells(self) -> list[str]:
+        """Cell types, sorted: the order of their indices in a model."""
+        return sorted(set(self.tracks["cell"]))
 
     @cached_property
-    def _assays(self) -> set[str]:
-        return set(self.tracks["assay"])
+    def assays(self) -> list[str]:
+        """Assays, sorted likewise."""
+        return sorted(set(self.tracks["assay"]))
 
 
 def chunk_blocks(n_tracks: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from avocado.bigwig import bigwig_writer
 from avocado.errors import InputError
-from avocado.files import replacing
+from avocado.files import replacing, temporary_name
 from avocado.genome import Assembly, Segment
 
 Add = Callable[[str, Sequence[Segment], np.ndarray], None]
@@ -106,7 +106,7 @@ def _process(paths: Sequence[Path], assembly: Assembly) -> Iterator[Connection]:
             process.join()
             for path in paths:  # what `replacing` had no time to remove
                 with contextlib.suppress(OSError):
-                    path.with_name(f".{path.name}.{process.pid}.tmp").unlink()
+                    temporary_name(path, process.pid).unlink()
 
 
 def _write(connection: Connection, paths: Sequence[Path], assembly: Assembly) -> None:

@@ -210,7 +210,6 @@ class FactorizationModule(pl.LightningModule):
         n_tracks, split = batch.signal.shape[2], batch.n_hidden
         count = batch.real.sum()
         sum_over_processes([count])
-        squares = torch.zeros_like(count)
         for part in batch.parts(self.network.blocks_at_once(n_tracks, self.device)):
             rows = self.genome[part.blocks].requires_grad_()
             visible = self._squares_of(rows, part, slice(split, None)).sum()
@@ -225,7 +224,7 @@ class FactorizationModule(pl.LightningModule):
                 genome.step_rows(part.blocks, rows, rows.grad)
             else:
                 self._gradient[part.blocks] = rows.grad
-            squares += visible.detach()
+            self._squares += visible.detach()
         if not isinstance(genome, BlockAdam):
             self.genome.grad = self._gradient
             genome.step()
@@ -235,7 +234,6 @@ class FactorizationModule(pl.LightningModule):
             for optimizer in shared:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-        self._squares += squares
         self._count += count * (n_tracks - split)
 
     def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:

@@ -179,7 +179,7 @@ def test_our_side_trains_the_steps_it_is_told_and_predicts(tiny_store, tmp_path)
 
 def test_the_clock_stands_still_during_validation(tiny_store):
     run = with_fit(RUN, epochs=2, sampling="sequential")
-    module, data = our_worker.prepare(run, tiny_store, FLOAT32, TRAIN, VAL)
+    module, data = our_worker.prepare_columns(run, tiny_store, FLOAT32, TRAIN, VAL)
     step = module.validation_step
 
     def slow(batch, batch_idx):
@@ -197,7 +197,7 @@ def test_the_clock_stands_still_during_validation(tiny_store):
 def test_validation_is_the_error_over_all_bins(tiny_store, tmp_path):
     ours = our_worker.Ours()
     ours.prepare(str(tiny_store.path), "pilot", vars(TINY), batch_size=400, precision="float32")
-    ours.module, ours.data = our_worker.prepare(with_fit(RUN, epochs=1), tiny_store, FLOAT32, TRAIN, VAL)
+    ours.module, ours.data = our_worker.prepare_columns(with_fit(RUN, epochs=1), tiny_store, FLOAT32, TRAIN, VAL)
     fit(ours.module, ours.data, with_fit(RUN, epochs=1).fit, hardware=FLOAT32, progress=False)
     assert len(ours.data.validation.blocks) * BLOCK_BINS >= PILOT.n_bins
     ours.save(str(tmp_path / "model"), PILOT.n_bins)

@@ -24,7 +24,6 @@ from avocado.cli import app
 from avocado.errors import InputError
 from avocado.genome import chromosome_region, load_assembly, pilot_region
 from avocado.store import SignalStore, open_store, write_metadata, write_region
-from experiments.benchmarks.our_worker import names
 from experiments.benchmarks.store import chunks
 from experiments.benchmarks.synthetic_run import model_of, scratch
 from experiments.benchmarks.timing import report
@@ -124,7 +123,9 @@ def benchmark(config: DictConfig) -> None:
                     bins = min(config.predict[size], store.region(region).n_bins)
                     steps = (config.ours[name], config.original[name])
                     print(f"{region} {size}: {config.repeats} rounds of {steps[0]} steps and {steps[1]}", flush=True)
-                    found = measure((ours, original), names(store), steps, bins, config.repeats, inside / name)
+                    found = measure(
+                        (ours, original), (store.cells, store.assays), steps, bins, config.repeats, inside / name
+                    )
                 measured += [Measured(region, size, figure, pairs) for figure, pairs in found.items()]
     table = pd.DataFrame([figure.row() for figure in measured])
     report(f"Our side and the original, threads: {config.threads or 'all cores'}", table, folder / "original.csv")
@@ -137,15 +138,14 @@ def prepare_original(
 
     columns: of the store, which `write_track_major` wrote to `signal`.
     """
-    cells, assays = names(store)
     tracks = store.tracks.iloc[list(columns)]
     model = asdict(model_of(size))
     original.ask(
         "prepare",
         signal=str(signal),
         tracks=list(zip(tracks["cell"], tracks["assay"], strict=True)),
-        cells=cells,
-        assays=assays,
+        cells=store.cells,
+        assays=store.assays,
         shape={theirs: model[ours] for ours, theirs in SHAPE.items()},
         batch_size=BATCH[size],
         seed=seed,

@@ -27,7 +27,7 @@ from avocado.cli import app
 from avocado.compendium import split
 from avocado.imputers.average import AverageActivity
 from experiments.benchmarks.original import BATCH, prepare_original, write_track_major
-from experiments.benchmarks.our_worker import names, prepare
+from experiments.benchmarks.our_worker import prepare_columns
 from experiments.benchmarks.synthetic_run import scratch
 from experiments.benchmarks.timing import report
 from experiments.benchmarks.workers import Worker, original_environment, start_original
@@ -122,7 +122,7 @@ def one_per_assay(store: SignalStore, fold: int) -> list[str]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    cells, assays = names(store)
+    cells, assays = store.cells, store.assays
     off = (np.arange(len(cells))[:, None] - np.arange(len(assays)) - fold) % len(cells)
     cost = np.full(off.shape, 1e6)  # of what was not measured
     for cell, assay in zip(store.tracks["cell"], store.tracks["assay"], strict=True):
@@ -155,7 +155,7 @@ def our_curve(
     """One training of our side."""
     from avocado.training import fit
 
-    module, data = prepare(run, store, hardware, columns, held_out)
+    module, data = prepare_columns(run, store, hardware, columns, held_out)
     fit(module, data, run.fit, hardware=hardware, progress=False)
     seconds = itertools.accumulate(module.seconds)
     return [Point(number, *point) for number, point in enumerate(zip(seconds, module.history.val_mse, strict=True), 1)]

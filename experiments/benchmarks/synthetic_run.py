@@ -52,28 +52,45 @@ class Setting:
 
 
 class TimedModule(FactorizationModule):
-    """Notes the wall time of each of its epochs; `between`, if set, is called after each, outside of its time."""
+    """Notes the wall time of each of its epochs, without validation; `between`, if set, is called after each."""
 
     between: Callable[[], object] | None = None
 
-    def on_fit_start(self) -> None:
-        """Forget earlier epochs."""
-        super().on_fit_start()
+    def on_train_start(self) -> None:
+        """No epoch yet."""
+        super().on_train_start()
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self) -> None:
         """Start the clock."""
-        wait_for(self.device)
-        self._start = time.perf_counter()
+        self.seconds.append(0.0)
+        self._go_on()
         super().on_train_epoch_start()
+
+    def on_validation_start(self) -> None:
+        """Stop the clock: the original's held-out tracks are not scored on the clock either."""
+        self._stop()
+        super().on_validation_start()
+
+    def on_validation_end(self) -> None:
+        """Go on."""
+        super().on_validation_end()
+        self._go_on()
 
     def on_train_epoch_end(self) -> None:
         """Stop the clock when all of the epoch's work is done."""
         super().on_train_epoch_end()
-        wait_for(self.device)
-        self.seconds.append(time.perf_counter() - self._start)
+        self._stop()
         if self.between is not None:
             self.between()
+
+    def _go_on(self) -> None:
+        wait_for(self.device)
+        self._since = time.perf_counter()
+
+    def _stop(self) -> None:
+        wait_for(self.device)
+        self.seconds[-1] += time.perf_counter() - self._since
 
 
 Kind = TypeVar("Kind", bound=FactorizationModule)
