@@ -447,6 +447,75 @@ def test_score_two_files(avocado, demo, unchanged, tmp_path):
         assert "region=" in avocado("score", *keys[:3], average).error
 
 
+def places(demo) -> list[str]:
+    return [f"genes={demo.path / 'genes.gtf.gz'}", f"enhancers={demo.path / 'enhancers.bed.gz'}"]
+
+
+def test_score_places_of_a_model(avocado, demo, model, store, tmp_path):
+    peaks, blacklist = demo.path / "peaks/{cell}-{assay}.narrowPeak.gz", demo.path / "blacklist.bed.gz"
+    keys = [f"model={model}", f"store={store}", "region=chr20"]
+    plain = avocado("score", *keys, "out=plain")
+    assert plain.status == 0, plain
+    answer = avocado("score", *keys, *places(demo), f"peaks={peaks}", f"blacklist={blacklist}", "strata=true", "out=s")
+    assert answer.status == 0, answer
+    assert answer.out.splitlines()[1].split()[2:8] == ["MSE", "MSE1obs", "MSE1imp", "MSEProm", "MSEGene", "MSEEnh"]
+    table, other = (pd.read_csv(tmp_path / name / "chr20/scores.csv") for name in ("s", "plain"))
+    assert table[["mse_prom", "mse_gene", "mse_enh", "mse_var"]].notna().all(axis=None)
+    assert "catch_peak_obs" in table
+    assert "mse_prom" not in other
+    assert set(other["bins"]) == {6000}
+    assert table["bins"].max() < 6000
+    strata = pd.read_csv(tmp_path / "s/chr20/strata.csv")
+    assert {"average activity", "Avocado"} == set(strata["method"])
+    # the challenge's promoters have one bin less
+    assert avocado("score", *keys, *places(demo), "windows=challenge", "out=c").status == 0
+    theirs = pd.read_csv(tmp_path / "c/chr20/scores.csv")
+    assert avocado("score", *keys, *places(demo), "out=a").status == 0
+    ours = pd.read_csv(tmp_path / "a/chr20/scores.csv")
+    assert (theirs["mse_prom"] != ours["mse_prom"]).any()
+    assert theirs["mse_gene"].equals(ours["mse_gene"])
+
+
+def test_score_chromosomes_together(avocado, store, trained, quick, tmp_path):
+    import shutil
+
+    runs = tmp_path / "runs"
+    shutil.copytree(trained, runs)
+    assert avocado("train", *quick, f"store={store}", f"runs={runs}", "stage=genome", "chrom=chr21").status == 0
+    answer = avocado("score", f"model={runs / 'model/fold0/seed0'}", f"store={store}", "out=s")
+    assert answer.status == 0, answer
+    for region in ("pilot", "chr20", "chr21", "chromosomes"):
+        assert f"{region}:\n" in answer.out
+    chr20, chr21, both = (pd.read_csv(tmp_path / f"s/{name}/scores.csv") for name in ("chr20", "chr21", "chromosomes"))
+    assert set(both["bins"]) == {10_000}
+    assert both["mse"].to_numpy() == pytest.approx((0.6 * chr20["mse"] + 0.4 * chr21["mse"]).to_numpy())
+
+
+def test_score_places_of_two_files(avocado, demo, tmp_path):
+    files = {name: demo.bigwig(cell, "DNase") for name, cell in (("observed", "stem2"), ("imputed", "brain1"))}
+    keys = [*(f"{name}={file}" for name, file in files.items()), f"assembly={demo.sizes}", "region=chr20"]
+    keys.append(f"average={demo.bigwig('blood1', 'DNase')},{demo.bigwig('blood2', 'DNase')}")
+    peaks = demo.path / "peaks/stem2-DNase.narrowPeak.gz"
+    answer = avocado("score", *keys, *places(demo), f"peaks={peaks}", "out=s")
+    assert answer.status == 0, answer
+    table = pd.read_csv(tmp_path / "s/scores.csv")
+    measures = ["mse_prom", "mse_gene", "mse_enh", "mse_var", "catch_peak_obs"]
+    assert table[measures].notna().all(axis=None)
+
+
+def test_score_places_that_cannot_be_used(avocado, demo, model, store, unchanged):
+    keys = [f"model={model}", f"store={store}", "region=chr20"]
+    elsewhere = demo.path.parent / "elsewhere.bed"
+    elsewhere.write_text("20\t100\t200\n")
+    with unchanged():
+        assert "did you mean 'chr20'" in avocado("score", *keys, f"enhancers={elsewhere}").error
+        assert "no such file" in avocado("score", *keys, "genes=nowhere.gtf").error
+        assert "{cell} and {assay}" in avocado("score", *keys, "peaks=peaks.bed").error
+        assert "no such file of peaks of" in avocado("score", *keys, "peaks={cell}.{assay}.bed").error
+        assert "there is: avocado, challenge" in avocado("score", *keys, "windows=mine").error
+        assert "give out=" in avocado("score", *keys, "strata=true").error
+
+
 # --- inspect ---------------------------------------------------------------------------------------------------------
 
 

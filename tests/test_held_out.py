@@ -3,10 +3,12 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from test_modeldir import save
-from toy import PAIRS, TEST, TRAIN, VAL
+from toy import PAIRS, TEST, TRAIN, VAL, make_store
 
 from avocado.errors import InputError
-from avocado.evaluation.held_out import held_out, picture, score_model
+from avocado.evaluation.comparison import variability
+from avocado.evaluation.held_out import held_out, picture, score_model, stratify_model
+from avocado.evaluation.metrics import Loci, mse_var, mse_windows
 from avocado.genome import Region, Segment
 from avocado.impute import impute
 from avocado.modeldir import load_model
@@ -41,6 +43,55 @@ def test_scores_stand_beside_average_activity(model, tiny_store, region):
         assert rows.loc[(cell, assay, "average activity"), "mse"] == pytest.approx(average, rel=1e-5)
         assert rows.loc[(cell, assay, "Avocado"), "mse"] == pytest.approx(mse, rel=1e-5)
         assert rows.loc[(cell, assay, "Avocado"), "skill"] == pytest.approx(1 - mse / average, rel=1e-4)
+
+
+def test_scores_of_places(model, tiny_store):
+    windows = np.array([[0, 40], [30, 90]])
+    asked = []
+
+    def peaks(cell, assay):
+        asked.append((cell, assay))
+        return tiny_store.read_track(cell, assay, "pilot") > 1
+
+    table = score_model(model, tiny_store, "pilot", HELD, loci=Loci(enhancers=windows), peaks=peaks)
+    assert asked == HELD
+    assert {"mse_enh", "mse_var", "catch_peak_obs"} <= set(table.columns)
+    assert not {"mse_prom", "mse_gene"} & set(table.columns)
+    rows = table.set_index(["cell", "assay", "method"])
+    for cell, assay in HELD:
+        observed = tiny_store.read_track(cell, assay, "pilot")
+        imputed = impute(model, [(cell, assay)], "pilot")[:, 0]
+        others = [other for other in TRAIN if PAIRS[other][1] == assay]
+        variance = tiny_store.read_tracks(others, "pilot").var(axis=1)
+        row = rows.loc[(cell, assay, "Avocado")]
+        assert row["mse_enh"] == pytest.approx(mse_windows(observed, imputed, windows), rel=1e-9)
+        assert row["mse_var"] == pytest.approx(mse_var(observed, imputed, variance), rel=1e-4)
+
+
+def test_variability_is_of_training_tracks_only(model, tiny_store, tmp_path):
+    training = held_out(model, "train")
+    # the signal of every track that is held out, replaced
+    spoiled = make_store(tmp_path / "spoiled", **{f"t{column}": 777.0 for column in [*TEST, *VAL]})
+    for assay in {assay for _, assay in PAIRS}:
+        columns = [column for column in TRAIN if PAIRS[column][1] == assay]
+        expected = tiny_store.read_tracks(columns, "pilot").std(axis=1) if len(columns) > 1 else np.zeros(851)
+        spread = variability(tiny_store, training, assay, "pilot")
+        assert spread == pytest.approx(expected, abs=1e-5)
+        assert np.array_equal(spread, variability(spoiled, training, assay, "pilot"))
+    assert not variability(tiny_store, training[:1], training[0][1], "pilot").any()
+
+
+def test_strata_of_a_model(model, tiny_store):
+    strata = stratify_model(model, tiny_store, "pilot", HELD)
+    assert set(strata["method"]) == {"Avocado", "average activity"}
+    table = score_model(model, tiny_store, "pilot", HELD).set_index(["cell", "assay", "method"])
+    for track in HELD:
+        for method in ("Avocado", "average activity"):
+            rows = strata[(strata[["cell", "assay", "method"]] == [*track, method]).all(axis=1)]
+            assert rows["bins"].sum() == 851
+            assert np.average(rows["mse"], weights=rows["bins"]) == pytest.approx(table.loc[(*track, method), "mse"])
+    with pytest.raises(InputError, match="used to train model"):
+        stratify_model(model, tiny_store, "pilot", [PAIRS[TRAIN[0]]])
 
 
 def test_validation_tracks_may_be_scored(model, tiny_store):

@@ -1,33 +1,61 @@
-"""`avocado score`: held-out tracks of a model, or any two files, beside average activity."""
+"""`avocado score`: held-out tracks of a model or an imputer, or any two files, beside average activity."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
+from avocado.cli import app, imputers
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.evaluation.comparison import Peaks
+    from avocado.evaluation.metrics import Loci
+    from avocado.genome import Assembly, Region
     from avocado.modeldir import Model
+    from avocado.store import SignalStore
+
+    Track = tuple[str, str]  # cell, assay
+
+COMBINED = "chromosomes"  # what the table of several chromosomes together is called
 
 
-def score(config: DictConfig) -> None:
-    """Print tables, and write them where `out` is given."""
+@dataclass(frozen=True)
+class _Judged:
+    """How what is judged is scored, drawn and stratified on a region."""
+
+    table: Callable[[str, Loci, Peaks | None], pd.DataFrame]
+    picture: Callable[[str], Figure]
+    strata: Callable[[str], pd.DataFrame]
+
+
+def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
+    """Print tables, and write them where `out` is given. settings: of the imputer, as typed."""
     from avocado.evaluation.scores import format_scores, write_scores
 
-    if config.model is not None and config.store is not None:
+    if config.model is not None and config.imputer is not None:
+        raise InputError("give either model= or imputer=, not both")
+    if settings and config.imputer is None:
+        raise InputError(f"{settings[0]}: settings are for imputer=, which is not given")
+    if config.imputer is not None and config.store is not None:
+        tables = _score_imputer(config, settings)
+    elif config.model is not None and config.store is not None:
         tables = _score_model(config)
     elif config.observed is not None and config.imputed is not None:
         tables = {"": _score_files(config)}
     else:
-        raise InputError("give model= and store=, or observed= and imputed= (two track files); --help shows both")
+        raise InputError(
+            "give model= and store=, or imputer= and store=, or observed= and imputed= (two track files); "
+            "--help shows all three"
+        )
     for region, table in tables.items():
         if region:
             print(f"{region}:")
@@ -37,33 +65,124 @@ def score(config: DictConfig) -> None:
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
-    from avocado.evaluation.held_out import held_out, picture, score_model
-    from avocado.files import replacing
+    from avocado.evaluation.held_out import held_out, picture, score_model, stratify_model
     from avocado.hardware import Hardware
     from avocado.modeldir import load_model
     from avocado.store import open_store
 
-    model, store = load_model(config.model), open_store(config.store)
+    store = open_store(config.store)
+    model = load_model(config.model, store)
     hardware = Hardware(config.device, config.precision)
     asked = [_pair(model, name) for name in app.as_list(config.tracks)]
     for pair in asked:
+        model.pair(*pair)  # says which of the two is unknown
         store.track_index(*pair)
     tracks = asked or held_out(model)
     regions = app.as_list(config.region) or [name for name in model.regions if name in store.regions]
     if not regions:
         raise InputError(f"model {model.path} and store {store.path} share no region")
+    judged = _Judged(
+        lambda region, loci, peaks: score_model(model, store, region, tracks, hardware, loci, peaks),
+        lambda region: picture(model, store, region, tracks, hardware),
+        lambda region: stratify_model(model, store, region, tracks, hardware),
+    )
+    return _score_regions(config, store, regions, tracks, judged)
+
+
+def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
+    from avocado.baselines import METHODS, fitted, region_of_fit, roles_of, tracks_in
+    from avocado.cli.train import split_of
+    from avocado.evaluation.comparison import compare, compare_strata, draw, loci_of_tracks
+    from avocado.evaluation.scores import AVERAGE
+    from avocado.imputers.average import AverageActivity
+    from avocado.store import open_store
+
+    composed, store = imputers.train_config(config, settings), open_store(config.store)
+    roles = roles_of(store, split_of(composed))
+    held_out, training = tracks_in(roles, "test"), tracks_in(roles, "train")
+    if not held_out:
+        raise InputError("no track is held out, so there is nothing to score: give fold= or split.hold_out=")
+    tracks = [_pair(store, name) for name in app.as_list(config.tracks)] or held_out
+    for pair in tracks:
+        store.track_index(*pair)
+        if pair not in held_out:
+            raise InputError(
+                f"{' '.join(pair)}: a training track of fold={config.fold}; a score on it would say nothing; "
+                "leave out tracks= to score the held-out ones"
+            )
+    regions = app.as_list(config.region) or list(store.regions)
+    learned_on = region_of_fit(store, regions[0])
+    name = METHODS.get(composed.imputer.name, str(composed.imputer.name))
+    imputer = imputers.build_imputer(composed, learned_on)
+    average = fitted(AverageActivity(), store, training, learned_on)
+    methods = {AVERAGE: average, name: imputer}
+    rows = {method: methods[method] for method in dict.fromkeys([name, AVERAGE])}
+
+    def table(region: str, loci: Loci, peaks: Peaks | None) -> pd.DataFrame:
+        return compare(store, region, tracks, methods, loci_of_tracks(store, region, tracks, training, loci, peaks))
+
+    judged = _Judged(
+        table,
+        lambda region: draw(store, region, tracks, rows),
+        lambda region: compare_strata(store, region, tracks, methods, training),
+    )
+    return _score_regions(config, store, regions, tracks, judged, lambda: fitted(imputer, store, training, learned_on))
+
+
+def _score_regions(
+    config: DictConfig,
+    store: SignalStore,
+    regions: Sequence[str],
+    tracks: Sequence[Track],
+    judged: _Judged,
+    prepare: Callable[[], object] = lambda: None,
+) -> dict[str, pd.DataFrame]:
+    """A table for each region, and one of all whole chromosomes; pictures and strata are written where `out` is given.
+
+    prepare: what takes long and has to happen first, once everything that was typed has been found to be of use.
+    """
+    from avocado.evaluation.scores import combine_regions
+    from avocado.files import replacing
+    from avocado.genome import chromosome_region
+
+    if config.strata and config.out is None:
+        raise InputError("strata=true writes strata.csv: give out= the folder for it")
+    peak_files = {pair: _peak_file(config.peaks, *pair) for pair in tracks} if config.peaks is not None else {}
+    # places first: a wrong file should not cost a night of imputation
+    places = _places(config, store.assembly, [store.region(region) for region in regions])
+    prepare()
     tables = {}
     for region in regions:
-        tables[region] = score_model(model, store, region, tracks, hardware)
+        layout = store.region(region)
+
+        def peaks(cell: str, assay: str, layout: Region = layout) -> np.ndarray:
+            from avocado.evaluation.annotations import read_peaks
+
+            return read_peaks(peak_files[cell, assay], store.assembly, layout)
+
+        tables[region] = judged.table(region, places[region], peaks if peak_files else None)
         if config.out is not None:
-            with replacing(Path(config.out) / region / "tracks.png") as temporary:
-                picture(model, store, region, tracks, hardware).savefig(temporary, format="png", dpi=150)
+            folder = Path(config.out) / region
+            with replacing(folder / "tracks.png") as temporary:
+                judged.picture(region).savefig(temporary, format="png", dpi=150)
+            if config.strata:
+                with replacing(folder / "strata.csv") as temporary:
+                    judged.strata(region).to_csv(temporary, index=False)
+    # pilot regions and BED files can share bins with a chromosome, so whole chromosomes only
+    whole = [name for name in tables if name in store.assembly.sizes
+             and store.region(name) == chromosome_region(store.assembly, name)]  # fmt: skip
+    if len(whole) > 1:
+        tables[COMBINED] = combine_regions([tables[name] for name in whole])
     return tables
 
 
 def _score_files(config: DictConfig) -> pd.DataFrame:
+    from dataclasses import replace
+
     import numpy as np
 
+    from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.scores import AVERAGE, score_table
     from avocado.genome import load_assembly, parse_regions
     from avocado.sources import check_source, read_signal
@@ -76,6 +195,8 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
             "give average= the files of the same assay in other cell types: a score says little "
             "without average activity beside it"
         )
+    if config.strata:
+        raise InputError("strata=true is for a model or an imputer; two files have no training tracks")
     assembly = load_assembly(config.assembly)
     regions = parse_regions(assembly, app.as_list(config.region))
     if len(regions) > 1:
@@ -87,26 +208,56 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     def read(file: str) -> np.ndarray:
         return read_signal(file, region, True, config.arrays, "float32")
 
+    loci = _places(config, assembly, [region])[region.name]
+    if config.peaks is not None:
+        loci = replace(loci, peaks=read_peaks(config.peaks, assembly, region))
     track = (Path(config.observed).name, "")
-    average = np.mean([read(file) for file in others], axis=0)
-    methods = {AVERAGE: {track: average}, Path(config.imputed).name: {track: read(config.imputed)}}
-    return score_table({track: read(config.observed)}, methods)
+    signals = [read(file) for file in others]
+    if len(signals) > 1:
+        loci = replace(loci, variance=np.var(signals, axis=0, dtype=np.float64))
+    methods = {AVERAGE: {track: np.mean(signals, axis=0)}, Path(config.imputed).name: {track: read(config.imputed)}}
+    return score_table({track: read(config.observed)}, methods, loci)
 
 
-def _pair(model: Model, name: str) -> tuple[str, str]:
+def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, Loci]:
+    """Genes, enhancers and blacklist of every region; each file is read once."""
+    from avocado.evaluation.annotations import loci_of, read_genes, read_intervals
+
+    genes = None if config.genes is None else read_genes(config.genes, assembly)
+    enhancers, blacklist = (
+        None if file is None else read_intervals(file, assembly) for file in (config.enhancers, config.blacklist)
+    )
+    return {region.name: loci_of(region, genes, enhancers, blacklist, config.windows) for region in regions}
+
+
+def _peak_file(pattern: str, cell: str, assay: str) -> Path:
+    """The file of one track's peaks. Raises InputError where there is none."""
+    if "{cell}" not in pattern or "{assay}" not in pattern:
+        raise InputError(
+            f"peaks={pattern}: give a pattern with {{cell}} and {{assay}}, which stand for a track's names"
+        )
+    path = Path(pattern.replace("{cell}", cell).replace("{assay}", assay))
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file of peaks of {cell} {assay}; correct peaks=, or name others with tracks="
+        )
+    return path
+
+
+def _pair(known: Model | SignalStore, name: str) -> Track:
     """The pair called 'CELL:ASSAY' or 'CELL ASSAY'; both names may have blanks and colons in them."""
-    for cell in model.cells:
-        if name.startswith((f"{cell}:", f"{cell} ")) and name[len(cell) + 1 :] in model.assays:
+    for cell in known.cells:
+        if name.startswith((f"{cell}:", f"{cell} ")) and name[len(cell) + 1 :] in known.assays:
             return cell, name[len(cell) + 1 :]
     cell, colon, assay = name.partition(":")
     if not colon:
         cell, _, assay = name.rpartition(" ")
     if not cell:
         raise InputError(f"'{name}' is no track: write CELL:ASSAY, for instance E003:H3K4me3")
-    model.pair(cell, assay)  # says which of the two is unknown
     return cell, assay
 
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    return app.run("score", score, arguments)
+    own, settings = imputers.separate(arguments)
+    return app.run("score", lambda config: score(config, settings), own)

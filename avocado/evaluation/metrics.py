@@ -1,16 +1,52 @@
 """Measures of one imputed track against the observed one, over the bins of one chromosome or region.
 
 Every function takes two vectors (n_bins,) of arcsinh signal in any float type, computes in float64 and returns one
-float. The definitions are those of the Avocado paper's Table 1 and, for the correlations, of Ernst and Kellis 2015.
-For several chromosomes, average a measure with weights proportional to their bins, then plainly over tracks.
-Vectors of different or zero length, and NaN or infinite values, raise ValueError.
+float. Some look at places besides: windows, peaks, weights (see `Loci`). Sources: MSEglobal, MSE1obs, MSE1imp, MSEProm,
+MSEGene and MSEEnh are those of the Avocado paper (Table 1); match1, catch1obs, catch1imp and the areas under the
+curve those of Ernst and Kellis 2015; MSE1of follows PREDICTD (Durham et al. 2018); MSEvar is the ENCODE Imputation
+Challenge's (2023). For several chromosomes see `scores.combine_regions`.
+
+Two rules for ties, as in the papers. The top 1 % of MSE1obs, MSE1imp and MSE1of includes every bin that ties with its
+lowest one, so it can be larger. The top 1 % and 5 % of Ernst and Kellis have exactly their size, and of the bins that
+tie at the cut the first ones are in, as in their program.
+
+Vectors of different or zero length, and NaN or infinite values, raise ValueError. What is undefined is NaN: a
+correlation with, or the top of, a constant vector, and a measure of places where there are none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Loci:
+    """Places of one region, and of one track, that some measures need; those of absent (None) places are left out.
+
+    Windows are int (n_windows, 2): the rank of the first bin of each, and of the first one behind it. They may overlap.
+    `annotations.loci_of` makes them from annotation files.
+    """
+
+    promoters: np.ndarray | None = None
+    genes: np.ndarray | None = None  # gene bodies
+    enhancers: np.ndarray | None = None
+    peaks: np.ndarray | None = None  # bool (n_bins,): bins that the observed track's peak calls touch
+    variance: np.ndarray | None = None  # float (n_bins,): of the assay over the training cell types
+    kept: np.ndarray | None = None  # bool (n_bins,): bins that count at all; None: all of them
+
+    def restricted(self) -> Loci:
+        """The same places in ranks of the `kept` bins only."""
+        if self.kept is None:
+            return self
+        kept = self.kept
+        ranks = np.concatenate([[0], np.cumsum(kept)])
+        windows = (None if each is None else ranks[each] for each in (self.promoters, self.genes, self.enhancers))
+        vectors = (None if each is None else each[kept] for each in (self.peaks, self.variance))
+        return Loci(*windows, *vectors)
 
 
 def mse(observed: np.ndarray, imputed: np.ndarray) -> float:
@@ -21,16 +57,45 @@ def mse(observed: np.ndarray, imputed: np.ndarray) -> float:
 
 def mse_1obs(observed: np.ndarray, imputed: np.ndarray) -> float:
     """Mean squared error over the bins in the top 1 % of the observed signal: are its peaks found? ("MSE1obs")."""
-    observed, imputed = _checked(observed, imputed)
-    chosen = top_bins(observed)
-    return float(np.mean((observed[chosen] - imputed[chosen]) ** 2))
+    return mse_1of(observed, imputed, observed)
 
 
 def mse_1imp(observed: np.ndarray, imputed: np.ndarray) -> float:
     """Mean squared error over the bins in the top 1 % of the imputed signal: are its peaks real? ("MSE1imp")."""
+    return mse_1of(observed, imputed, imputed)
+
+
+def mse_1of(observed: np.ndarray, imputed: np.ndarray, other: np.ndarray) -> float:
+    """Mean squared error over the bins in the top 1 % of `other`, another method's imputation.
+
+    MSE1imp judges every method on bins of its own choice; here all are judged on the same ones (PREDICTD's
+    "MSE1imppred" and "MSE1impchrom").
+    """
     observed, imputed = _checked(observed, imputed)
-    chosen = top_bins(imputed)
+    chosen = top_bins(_checked(observed, other)[1])
     return float(np.mean((observed[chosen] - imputed[chosen]) ** 2))
+
+
+def mse_windows(observed: np.ndarray, imputed: np.ndarray, windows: np.ndarray) -> float:
+    """Squared error summed over all bins of all `windows` (n_windows, 2), divided by their number of bins.
+
+    Long windows weigh more, and a bin counts once for every window that covers it ("MSEProm", "MSEGene", "MSEEnh").
+    NaN where there are no windows; ValueError for ranks outside the vectors.
+    """
+    return _weighted(*_checked(observed, imputed), coverage(windows, len(observed)))
+
+
+def mse_var(observed: np.ndarray, imputed: np.ndarray, variance: np.ndarray) -> float:
+    """Σ variance × squared error / Σ variance, the variance (n_bins,) being the assay's over training cell types.
+
+    It asks for the bins that differ between cell types, where average activity knows nothing ("MSEvar"). Only training
+    tracks may enter the variance. NaN where it is 0 everywhere; ValueError where it is negative, NaN or infinite.
+    """
+    observed, imputed = _checked(observed, imputed)
+    variance = np.asarray(variance, dtype=np.float64)
+    if variance.shape != observed.shape or not np.isfinite(variance).all() or variance.min() < 0:
+        raise ValueError(f"expected {len(observed):,} variances from 0, got shape {variance.shape} or bad values")
+    return _weighted(observed, imputed, variance)
 
 
 def pearson(observed: np.ndarray, imputed: np.ndarray) -> float:
@@ -44,26 +109,95 @@ def pearson(observed: np.ndarray, imputed: np.ndarray) -> float:
 
 def spearman(observed: np.ndarray, imputed: np.ndarray) -> float:
     """Pearson correlation of the ranks, tied bins sharing their average rank; NaN for a constant vector."""
-    from scipy.stats import rankdata  # most of a second to import
-
     observed, imputed = _checked(observed, imputed)
-    return pearson(rankdata(observed, method="average"), rankdata(imputed, method="average"))
+    return pearson(observed.ranks, imputed.ranks)
 
 
-def top_bins(signal: np.ndarray, percent: float = 1) -> np.ndarray:
-    """Bool (n_bins,): signal at least as high as the n-th highest, n = int(percent / 100 × n_bins) but at least 1.
+def match1(observed: np.ndarray, imputed: np.ndarray) -> float:
+    """How much of the observed top 1 % is in the imputed top 1 %, in percent ("Match1").
 
-    Bins tied with the n-th highest are all included, so the set can be larger than n. In a signal with fewer than n
-    positive bins it is every bin.
+    A percentage, as Ernst and Kellis give it, and not a number of bins, as the Avocado paper's figure has it: a number
+    depends on the chromosome's length and cannot be compared or averaged across regions.
     """
-    n = max(1, int(percent / 100 * len(signal)))
-    return signal >= np.partition(signal, -n)[-n]
+    return _overlap(*_checked(observed, imputed), within=1)
 
 
-def score_track(observed: np.ndarray, imputed: np.ndarray) -> dict[str, float]:
-    """All measures of METRICS, in that order."""
+def catch1obs(observed: np.ndarray, imputed: np.ndarray) -> float:
+    """How much of the observed top 1 % is in the imputed top 5 %, in percent ("Catch1obs")."""
+    return _overlap(*_checked(observed, imputed), within=5)
+
+
+def catch1imp(observed: np.ndarray, imputed: np.ndarray) -> float:
+    """How much of the imputed top 1 % is in the observed top 5 %, in percent ("Catch1imp")."""
     observed, imputed = _checked(observed, imputed)
-    return {name: metric(observed, imputed) for name, metric in METRICS.items()}
+    return _overlap(imputed, observed, within=5)
+
+
+def auc_obs1(observed: np.ndarray, imputed: np.ndarray) -> float:
+    """Area under the ROC curve of the imputed signal as a score for the observed top 1 % of bins ("AucObs1").
+
+    Bins of equal score count half. NaN for a constant observed signal, 0.5 for a constant imputed one.
+    """
+    observed, imputed = _checked(observed, imputed)
+    return float("nan") if _constant(observed) else _roc_auc(imputed, top_bins(observed, ties=False))
+
+
+def auc_imp1(observed: np.ndarray, imputed: np.ndarray) -> float:
+    """Area under the ROC curve of the observed signal as a score for the imputed top 1 % of bins ("AucImp1")."""
+    observed, imputed = _checked(observed, imputed)
+    return auc_obs1(imputed, observed)
+
+
+def catch_peak_obs(observed: np.ndarray, imputed: np.ndarray, peaks: np.ndarray) -> float:
+    """Area under the ROC curve of the imputed signal as a score for bins in observed peaks ("CatchPeakObs").
+
+    `peaks`, bool (n_bins,): the bins that peak calls of the observed track touch, each counted once. The observed
+    signal itself is not used. NaN where no bin or every bin is in a peak.
+    """
+    _, imputed = _checked(observed, imputed)
+    if peaks.shape != imputed.shape or peaks.dtype != np.bool_:
+        raise ValueError(f"expected peaks as bool of shape {imputed.shape}, got {peaks.dtype} of {peaks.shape}")
+    return _roc_auc(imputed, peaks)
+
+
+def top_bins(signal: np.ndarray, percent: int = 1, ties: bool = True) -> np.ndarray:
+    """Bool (n_bins,): the n highest bins, n = percent of n_bins rounded down but at least 1.
+
+    Bins that tie with the n-th highest are all included, so the set can be larger than n: in a signal with fewer than
+    n positive bins it is every bin. With `ties=False` it has n bins, the first ones of those that tie.
+    """
+    n = max(1, len(signal) * percent // 100)
+    cut = np.partition(signal, -n)[-n]
+    if ties:
+        return np.asarray(signal >= cut)
+    chosen = np.asarray(signal > cut)
+    chosen[np.flatnonzero(signal == cut)[: n - np.count_nonzero(chosen)]] = True
+    return chosen
+
+
+def coverage(windows: np.ndarray, n_bins: int) -> np.ndarray:
+    """Int (n_bins,): how many of the `windows` (n_windows, 2) cover each bin. ValueError for ranks out of range."""
+    windows = np.asarray(windows).reshape(-1, 2)
+    if ((windows < 0) | (windows > n_bins)).any() or (windows[:, 0] > windows[:, 1]).any():
+        raise ValueError(f"windows are not ranks [start, end) of {n_bins:,} bins")
+    starts, ends = (np.bincount(windows[:, side].astype(np.int64), minlength=n_bins + 1) for side in (0, 1))
+    return np.cumsum(starts - ends)[:n_bins]
+
+
+def score_track(observed: np.ndarray, imputed: np.ndarray, loci: Loci | None = None) -> dict[str, float]:
+    """All measures of METRICS, then those of LOCI_METRICS whose places `loci` has; over its `kept` bins."""
+    if loci is None:
+        loci = Loci()
+    elif loci.kept is not None:
+        if loci.kept.shape != np.shape(observed) or loci.kept.shape != np.shape(imputed):
+            raise ValueError(f"kept bins of shape {loci.kept.shape} for signal of shape {np.shape(observed)}")
+        observed, imputed, loci = observed[loci.kept], imputed[loci.kept], loci.restricted()
+    observed, imputed = _checked(observed, imputed)
+    scores = {name: metric(observed, imputed) for name, metric in METRICS.items()}
+    for name, (places, metric) in LOCI_METRICS.items():
+        if (given := getattr(loci, places)) is not None:
+            scores[name] = metric(observed, imputed, given)
+    return scores
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -72,19 +206,72 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mse_1imp": mse_1imp,
     "pearson": pearson,
     "spearman": spearman,
+    "match1": match1,
+    "catch1obs": catch1obs,
+    "catch1imp": catch1imp,
+    "auc_obs1": auc_obs1,
+    "auc_imp1": auc_imp1,
+}
+
+# with the field of Loci that holds the third argument
+LOCI_METRICS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]]] = {
+    "mse_prom": ("promoters", mse_windows),
+    "mse_gene": ("genes", mse_windows),
+    "mse_enh": ("enhancers", mse_windows),
+    "mse_var": ("variance", mse_var),
+    "catch_peak_obs": ("peaks", catch_peak_obs),
 }
 
 
-def _checked(observed: np.ndarray, imputed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    observed, imputed = np.asarray(observed, dtype=np.float64), np.asarray(imputed, dtype=np.float64)
-    if observed.ndim != 1 or observed.shape != imputed.shape or not len(observed):
-        raise ValueError(f"expected two vectors of equal length, got shapes {observed.shape} and {imputed.shape}")
-    for name, values in (("observed", observed), ("imputed", imputed)):
-        bad = int((~np.isfinite(values)).sum())
-        if bad:
-            raise ValueError(f"{bad:,} of {len(values):,} {name} values are NaN or infinite")
-    return observed, imputed
+class _Signal(np.ndarray):
+    """A checked float64 vector that remembers its ranks, so that the measures of a track sort it once."""
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """Ranks from 1, tied bins sharing their average."""
+        from scipy.stats import rankdata  # most of a second to import
+
+        return rankdata(np.asarray(self), method="average")
+
+
+def _checked(observed: np.ndarray, imputed: np.ndarray) -> tuple[_Signal, _Signal]:
+    if np.ndim(observed) != 1 or np.shape(observed) != np.shape(imputed) or not len(observed):
+        shapes = f"{np.shape(observed)} and {np.shape(imputed)}"
+        raise ValueError(f"expected two vectors of equal length, got shapes {shapes}")
+    return _signal(observed, "observed"), _signal(imputed, "imputed")
+
+
+def _signal(values: np.ndarray, name: str) -> _Signal:
+    if isinstance(values, _Signal):
+        return values
+    values = np.asarray(values, dtype=np.float64)
+    bad = len(values) - np.count_nonzero(np.isfinite(values))
+    if bad:
+        raise ValueError(f"{bad:,} of {len(values):,} {name} values are NaN or infinite")
+    return values.view(_Signal)
 
 
 def _constant(values: np.ndarray) -> bool:
     return bool(values.min() == values.max())
+
+
+def _weighted(observed: np.ndarray, imputed: np.ndarray, weights: np.ndarray) -> float:
+    total = weights.sum()
+    return float(weights @ (observed - imputed) ** 2 / total) if total else float("nan")
+
+
+def _overlap(first: _Signal, second: _Signal, within: int) -> float:
+    """Percentage of the top 1 % of `first` that is in the top `within` % of `second`."""
+    if _constant(first) or _constant(second):
+        return float("nan")
+    top = top_bins(first, ties=False)
+    return float(100 * np.count_nonzero(top & top_bins(second, within, ties=False)) / np.count_nonzero(top))
+
+
+def _roc_auc(score: _Signal, positive: np.ndarray) -> float:
+    """Share of (positive, negative) pairs of bins in which the positive one has the higher score, ties half."""
+    n = np.count_nonzero(positive)
+    if n in (0, len(positive)):
+        return float("nan")
+    # the Mann-Whitney statistic: ranks of the positives beyond those they would have among themselves
+    return float((score.ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))

@@ -3,73 +3,140 @@
 A score says little by itself: average activity, which knows nothing about the cell type, is hard to beat on many
 tracks. So a table without it is refused, here and wherever a table is printed or written.
 
-The table has the columns cell, assay, method, one for each measure, and skill = 1 − MSE / MSE of average activity on
-the same track: 1 is perfect, 0 as good as average activity, below 0 worse than it. The last rows, cell `mean` and
-assay `all`, hold each method's plain mean over the tracks; their skill is computed from the mean MSEs.
+The table has the columns cell, assay, method, bins (how many were scored), one for each measure, and
+
+    mse_1avg    mean squared error over the top 1 % of average activity's bins, the same bins for every method
+    skill       1 − MSE / MSE of average activity on the same track: 1 is perfect, 0 as good as average activity,
+                below 0 worse than it
+
+The last rows, cell `mean` and assay `all`, hold each method's plain mean over the tracks; their skill is computed from
+the mean MSEs.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from avocado.errors import InputError
-from avocado.evaluation.metrics import METRICS, score_track
+from avocado.evaluation.metrics import LOCI_METRICS, Loci, mse, mse_1of, pearson, score_track
 from avocado.files import replacing
 
 AVERAGE = "average activity"
 MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks
+KEYS = ["cell", "assay", "method"]
 TITLES = {"mse": "MSE", "mse_1obs": "MSE1obs", "mse_1imp": "MSE1imp", "pearson": "Pearson", "spearman": "Spearman"}
+LOCI_TITLES = {"mse_prom": "MSEProm", "mse_gene": "MSEGene", "mse_enh": "MSEEnh"}
+QUANTILES = (0.5, 0.75, 0.9, 0.99)  # of cell-type variability, where strata are cut
 
 Track = tuple[str, str]  # cell, assay
 
 
 def score_table(
-    observed: Mapping[Track, np.ndarray], methods: Mapping[str, Mapping[Track, np.ndarray]]
+    observed: Mapping[Track, np.ndarray],
+    methods: Mapping[str, Mapping[Track, np.ndarray]],
+    loci: Loci | Mapping[Track, Loci] | None = None,
 ) -> pd.DataFrame:
     """Scores of every method on every observed track, and their means.
 
     `observed` and each of the `methods` map (cell, assay) to arcsinh signal (n_bins,). The methods must contain
-    'average activity' (ValueError) and have imputed every observed track (InputError). An undefined correlation is
-    NaN, and so is then the method's mean: it is not computed from the easier rest.
+    'average activity' (ValueError) and have imputed every observed track (InputError). `loci`: places for the measures
+    that need them, of all tracks or of each. What is undefined for a track is NaN, and so is then the method's mean: it
+    is not computed from the easier rest.
     """
-    if AVERAGE not in methods:
-        raise ValueError(f"scores must include '{AVERAGE}'; got: {', '.join(methods) or 'no methods'}")
-    if not observed:
-        raise InputError("no tracks to score: hold some out with fold=0 or hold_out=['CELL ASSAY']")
     rows: list[dict[str, object]] = []
-    for (cell, assay), signal in observed.items():
-        for method, imputed in methods.items():
-            if (cell, assay) not in imputed:
-                raise InputError(
-                    f"{method} has not imputed {cell} {assay}: every method must impute every scored track"
-                )
+    for track, signal, imputations in _each(observed, methods):
+        places = loci[track] if isinstance(loci, Mapping) else loci or Loci()
+        kept = slice(None) if places.kept is None else places.kept
+        for method, imputed in imputations.items():
             try:
-                scores = score_track(signal, imputed[cell, assay])
+                scores = score_track(signal, imputed, places)
+                scores["mse_1avg"] = mse_1of(signal[kept], imputed[kept], imputations[AVERAGE][kept])
             except ValueError as error:
-                raise InputError(f"cannot score {method} on {cell} {assay}: {error}") from None
-            rows.append({"cell": cell, "assay": assay, "method": method, **scores})
+                raise InputError(f"cannot score {method} on {' '.join(track)}: {error}") from None
+            rows.append({**_named(track, method), "bins": len(signal[kept]), **scores})
+    return _with_means(pd.DataFrame(rows))
+
+
+def combine_regions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table out of `score_table`s of several disjoint regions, chromosomes as a rule, of the same tracks.
+
+    Every measure is averaged over regions with weights proportional to their bins, per track and method, as in the
+    Avocado paper: for MSE this is the MSE over all bins together; for the others it is not, as each chromosome has its
+    own top 1 %, its own ranks, and its own share of promoters. (Ernst and Kellis, and the ENCODE Imputation Challenge,
+    join chromosomes before they score.) A measure of places is averaged over the regions that have such places; any
+    other that is undefined in one region is undefined. Skill and means over tracks are computed from the result.
+    Raises InputError for tables of different tracks, methods or measures.
+    """
+    parts = [track_rows(table).set_index(KEYS).drop(columns="skill") for table in tables]
+    first = parts[0]
+    for part in parts:
+        if set(part.index) != set(first.index) or set(part.columns) != set(first.columns):
+            raise InputError("scores of regions with different tracks, methods or measures cannot be combined")
+    measures = [column for column in first.columns if column != "bins"]
+    values = np.stack([part.loc[first.index, measures].to_numpy(dtype=float) for part in parts])
+    bins = np.stack([part.loc[first.index, ["bins"]].to_numpy() for part in parts])
+    absent = np.isnan(values) & np.isin(measures, list(LOCI_METRICS))
+    weights = np.where(absent, 0, bins)
+    total = weights.sum(axis=0)
+    means = np.where(absent, 0, weights * values).sum(axis=0) / np.where(total > 0, total, np.nan)
+    table = first.index.to_frame(index=False).assign(bins=bins.sum(axis=0)[:, 0])
+    return _with_means(pd.concat([table, pd.DataFrame(means, columns=pd.Index(measures))], axis=1))
+
+
+def stratified(
+    observed: Mapping[Track, np.ndarray],
+    methods: Mapping[str, Mapping[Track, np.ndarray]],
+    variability: Mapping[Track, np.ndarray],
+    quantiles: Sequence[float] = QUANTILES,
+) -> pd.DataFrame:
+    """Scores within strata of bins by how much their signal differs between cell types.
+
+    Average activity is strong where cell types agree and has nothing to say where they differ, so a method that only
+    remembers it fails in the strata of high variability (Schreiber et al. 2020, "A pitfall for machine learning
+    methods aiming to predict across cell types", on partitioning loci).
+
+    `variability` (n_bins,) of each track is the standard deviation of the assay over its training cell types. Bins
+    where it is 0 are a stratum of their own; the others are cut at the `quantiles` of their variability, ties staying
+    together. Columns: cell, assay, method, stratum ('0', '0–50 %', ...), variability (its mean there), bins, mse,
+    pearson, skill; the rows `mean`, `all` hold plain means over the tracks that have the stratum. Average activity is
+    required; an empty stratum has no row.
+    """
+    edges = [0.0, *sorted(quantiles), 1.0]
+    names = ["0", *(f"{100 * low:g}–{100 * high:g} %" for low, high in pairwise(edges))]
+    rows: list[dict[str, object]] = []
+    for track, signal, imputations in _each(observed, methods):
+        spread = np.asarray(variability[track], dtype=np.float64)
+        if spread.shape != signal.shape or not (spread >= 0).all():
+            raise ValueError(f"expected {len(signal):,} standard deviations for {' '.join(track)}, got {spread.shape}")
+        varied = spread[spread > 0]
+        cuts = np.quantile(varied, edges[1:-1]) if len(varied) else np.zeros(len(edges) - 2)
+        stratum = np.where(spread > 0, 1 + np.searchsorted(cuts, spread, side="left"), 0)
+        for number in np.unique(stratum):
+            chosen = stratum == number
+            for method, imputed in imputations.items():
+                rows.append(
+                    {
+                        **_named(track, method),
+                        "stratum": names[number],
+                        "variability": spread[chosen].mean(),
+                        "bins": np.count_nonzero(chosen),
+                        "mse": mse(signal[chosen], imputed[chosen]),
+                        "pearson": pearson(signal[chosen], imputed[chosen]),
+                    }
+                )
     tracks = pd.DataFrame(rows)
-    means = pd.DataFrame(
-        [
-            {
-                "cell": MEAN[0],
-                "assay": MEAN[1],
-                "method": method,
-                **_of(tracks, method)[list(METRICS)].mean(skipna=False),
-            }
-            for method in methods
-        ]
-    )
-    table = pd.concat([tracks, means], ignore_index=True)
-    reference = _of(table, AVERAGE).set_index(["cell", "assay"])["mse"]
-    table["skill"] = skill(table["mse"].to_numpy(), reference.loc[_pairs(table)].to_numpy())
-    return table
+    parts = [_with_means(part) for _, part in tracks.groupby("stratum", sort=False)]
+    table = pd.concat(parts, ignore_index=True)
+    order = [*dict.fromkeys(zip(tracks["cell"], tracks["assay"], strict=True)), MEAN]
+    rank = [(order.index(pair), names.index(name)) for pair, name in zip(_pairs(table), table["stratum"], strict=True)]
+    return table.iloc[sorted(range(len(table)), key=rank.__getitem__)].reset_index(drop=True)
 
 
 def skill(mse: np.ndarray, mse_average: np.ndarray) -> np.ndarray:
@@ -89,7 +156,7 @@ def mean_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_scores(table: pd.DataFrame, color: bool = False) -> str:
-    """The table as aligned text, a block of lines per track with average activity first, the means at the end.
+    """The main measures as aligned text, a block of lines per track, average activity first, the means at the end.
 
     The skill of every other method is marked ▲ where it beats average activity by MSE and ▼ where it does not.
     With `color`, for a terminal, these marks are also coloured and the means bold.
@@ -103,7 +170,8 @@ def format_scores(table: pd.DataFrame, color: bool = False) -> str:
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("track", "method"):
         grid.add_column(name, no_wrap=True)
-    for title in (*TITLES.values(), "skill"):
+    measures = ["mse", "mse_1obs", "mse_1imp", *(name for name in LOCI_TITLES if name in table), "pearson", "spearman"]
+    for title in (*((TITLES | LOCI_TITLES)[name] for name in measures), "skill"):
         grid.add_column(title, justify="right", no_wrap=True)
     blocks = [*track_rows(table).groupby(["cell", "assay"], sort=False), (MEAN, mean_rows(table))]
     n_tracks = len(blocks) - 1
@@ -116,7 +184,7 @@ def format_scores(table: pd.DataFrame, color: bool = False) -> str:
                 better = row["skill"] > 0
                 mark, style = f"{'▲' if better else '▼'} {row['skill']:+.3f}", "green" if better else "red"
             # Text and not str, in which rich would read square brackets as markup
-            cells = [label, str(row["method"]), *(f"{row[name]:.4f}" for name in TITLES)]
+            cells = [label, str(row["method"]), *(f"{row[name]:.4f}" for name in measures)]
             grid.add_row(*map(Text, cells), Text(mark, style), style="bold" if is_mean else None)
             label = ""
         grid.add_section()
@@ -142,9 +210,9 @@ def write_scores(table: pd.DataFrame, directory: Path) -> None:
 
 def read_scores(directory: Path) -> pd.DataFrame:
     """The table that `write_scores` wrote; a cell type may be called NA or 01."""
-    names = {"cell": str, "assay": str, "method": str}
-    empty = {measure: [""] for measure in (*METRICS, "skill")}
-    return pd.read_csv(directory / "scores.csv", dtype=names, keep_default_na=False, na_values=empty)
+    file = directory / "scores.csv"
+    empty = {column: [""] for column in pd.read_csv(file, nrows=0).columns if column not in KEYS}
+    return pd.read_csv(file, dtype=dict.fromkeys(KEYS, str), keep_default_na=False, na_values=empty)
 
 
 def require_average(table: pd.DataFrame) -> None:
@@ -155,6 +223,41 @@ def require_average(table: pd.DataFrame) -> None:
             raise ValueError(f"scores of {cell} {assay} lack '{AVERAGE}', which must stand beside every score")
     if not beside:
         raise ValueError("an empty table of scores")
+
+
+def _each(
+    observed: Mapping[Track, np.ndarray], methods: Mapping[str, Mapping[Track, np.ndarray]]
+) -> Iterator[tuple[Track, np.ndarray, Mapping[str, np.ndarray]]]:
+    """Every track with its observed signal and what each method, average activity among them, imputed for it."""
+    if AVERAGE not in methods:
+        raise ValueError(f"scores must include '{AVERAGE}'; got: {', '.join(methods) or 'no methods'}")
+    if not observed:
+        raise InputError("no tracks to score: hold some out with fold=0 or hold_out=['CELL ASSAY']")
+    for track in observed:
+        for method, imputed in methods.items():
+            if track not in imputed:
+                raise InputError(
+                    f"{method} has not imputed {' '.join(track)}: every method must impute every scored track"
+                )
+        yield track, observed[track], {method: imputed[track] for method, imputed in methods.items()}
+
+
+def _with_means(tracks: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tracks, rows of their means below them, and the skill of both."""
+    numbers = tracks.columns.difference([*KEYS, "stratum"], sort=False)
+    means = [
+        {**rows.iloc[0], **_named(MEAN, str(method)), **rows[numbers].mean(skipna=False)}
+        for method, rows in tracks.groupby("method", sort=False)
+    ]
+    table = pd.concat([tracks, pd.DataFrame(means)], ignore_index=True)
+    table["bins"] = table["bins"].round().astype(int)
+    reference = _of(table, AVERAGE).set_index(["cell", "assay"])["mse"]
+    table["skill"] = skill(table["mse"].to_numpy(), reference.loc[_pairs(table)].to_numpy())
+    return table
+
+
+def _named(track: Track, method: str) -> dict[str, object]:
+    return {"cell": track[0], "assay": track[1], "method": method}
 
 
 def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
