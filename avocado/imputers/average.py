@@ -44,10 +44,21 @@ class AverageActivity:
                 f"no average activity for {cell} {assay}: {assay} has no training track in another cell type; "
                 f"assays with training tracks: {', '.join(self._columns) or 'none'}"
             )
-        signal, layout = self._store.signal(region), self._store.region(region)
-        means = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
-        # in chunks, as one chromosome of an assay's hundred tracks would be gigabytes
-        for first in range(0, layout.n_blocks, CHUNK_BLOCKS):
-            part = slice(first, first + CHUNK_BLOCKS)
-            means[part] = signal[part][:, :, columns].mean(axis=2, dtype=np.float64)
-        return layout.from_blocks(means)
+        return mean_track(self._store, columns, region)
+
+
+def mean_track(
+    store: SignalStore, columns: Sequence[int], region: str, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean arcsinh signal of some columns of a store, float32 (n_bins,).
+
+    weights (n_columns,) sum to 1; None: all count the same. The signal is read in chunks, as one chromosome of an
+    assay's hundred tracks would be gigabytes.
+    """
+    signal, layout, chosen = store.signal(region), store.region(region), list(columns)
+    means = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
+    for first in range(0, layout.n_blocks, CHUNK_BLOCKS):
+        part = slice(first, first + CHUNK_BLOCKS)
+        values = signal[part][:, :, chosen]
+        means[part] = values.mean(axis=2, dtype=np.float64) if weights is None else values @ weights
+    return layout.from_blocks(means)

@@ -1,0 +1,266 @@
+"""ChromImpute: an ensemble of regression trees on similar cell types and other assays.
+
+Ernst and Kellis 2015, "Large-scale imputation of epigenomic datasets for systematic annotation of diverse human
+tissues", Nature Biotechnology 33:364. To impute assay M in cell type T, every other cell type j that has M, a donor,
+acts as the target once: a regression tree learns M in j from M in the cell types that most resemble j and from the
+other assays of j around the bin. Each of these trees is then given the same features of T, and their mean is the
+imputation. Neither the donor nor T is among the similar cell types, at both ends, so that a tree is applied to what it
+was trained on.
+
+Written from the method's description. The original works on whatever signal it is given, in text
+files rounded to 0.1; here it is the store's arcsinh(−log10 p), unrounded, which is also the space of the scores. Trees
+predict means, and arcsinh of a mean is more than the mean of arcsinh: trained on −log10 p itself they would impute too
+much by arcsinh MSE. Nor are kept: the original's zeros within 10 kbp of the ends of a chromosome, its windows that run
+from one region into the next, and its comparison of rounded features with differently rounded thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avocado.errors import InputError
+from avocado.imputers.chromimpute_features import (
+    Candidates,
+    correlations,
+    nearest_cells,
+    pieces,
+    running_means,
+    signal_offsets,
+)
+from avocado.store import SignalStore
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+
+MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")
+
+
+@dataclass(frozen=True)
+class ChromImputeConfig:
+    """Settings of ChromImpute, in comments the original's where they differ. Windows are in bins, on either side."""
+
+    positions: int = 100_000  # training bins, the same for every donor
+    bags: int = 4  # samples of training bins, and with each another tree per donor (1)
+    neighbours: int = 10  # cell types that the running means go up to
+    distance_window: int = 20  # of the local distance between cell types
+    narrow_window: int = 20  # in which the other assays are looked at in every bin
+    wide_window: int = 400  # in which they are looked at every wide_step bins
+    wide_step: int = 20
+    min_leaf: int = 100  # training bins in a leaf of a tree (20)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name in MAY_BE_0 else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"chromimpute: {field.name}={value!r}: expected a whole number of at least {least}")
+
+    @property
+    def margin(self) -> int:
+        """Bins on either side of a bin that its features depend on."""
+        return max(self.distance_window, self.narrow_window, self.wide_window)
+
+
+@dataclass(frozen=True)
+class _Donor:
+    """A cell type that has the target assay, the other assays it shares with the target's cell type, and its trees."""
+
+    cell: str
+    assays: tuple[str, ...]
+    trees: tuple[HistGradientBoostingRegressor, ...]
+
+
+class ChromImpute:
+    """Imputes a track with one regression tree per donor, a cell type in which the assay was measured.
+
+    An imputation of a training track is one too, and no copy: its own signal is left out of everything, the training
+    of the trees included (leave-one-out, as the original imputes observed tracks). The trees of a track are grown when
+    it is first asked for and kept until another one is, so ask for all regions of a track in turn.
+
+    Growing a tree takes one pass over the region of `fit`, for which the pilot regions do, and imputing one pass over
+    the region asked for; of signal, a piece is in memory at a time. Memory is that of a donor's training features:
+    8 bytes × positions × (79 + 2 × neighbours) for every assay that it shares with the target's cell type, 80 MB each
+    with the default settings.
+    """
+
+    def __init__(self, config: ChromImputeConfig | None = None, seed: int = 0, progress: bool = False) -> None:
+        self.config = config or ChromImputeConfig()
+        self.seed = seed
+        self.progress = progress
+
+    def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
+        """Draw the training bins, and compare the training tracks of each assay over the region.
+
+        The trees are grown by `predict`, from the columns `experiments` on this region and from nothing else.
+        """
+        config, n_bins = self.config, store.region(region).n_bins
+        self._store, self._region = store, region
+        self._columns: dict[str, dict[str, int]] = {}  # of every assay: cell types by name, and columns
+        for column in sorted(experiments, key=lambda e: store.tracks["cell"].iloc[e]):
+            cell, assay = store.tracks["cell"].iloc[column], store.tracks["assay"].iloc[column]
+            self._columns.setdefault(assay, {})[cell] = column
+        self._bins = [
+            np.sort(np.random.default_rng([self.seed, bag]).choice(n_bins, min(config.positions, n_bins), False))
+            for bag in range(config.bags)
+        ]
+        self._similar: dict[tuple[str, str], list[str]] = {}  # to (cell type, assay): cell types, nearest first
+        for assay, columns in self._shown(self._columns.items(), len(self._columns), "comparing tracks"):
+            cells = list(columns)
+            for cell, row in zip(cells, correlations(store, region, list(columns.values())), strict=True):
+                self._similar[cell, assay] = [cells[i] for i in np.argsort(-row, kind="stable") if cells[i] != cell]
+        self._grown: tuple[str, str] | None = None
+        self._donors: list[_Donor] = []
+
+    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
+        """Mean of the donors' trees: arcsinh signal of one track, float32 (n_bins,), on any region of the store.
+
+        Raises InputError where no other cell type has the assay, or none of them another assay that `cell` has too.
+        """
+        config, layout = self.config, self._store.region(region)
+        if self._grown != (cell, assay):
+            self._grown, self._donors = None, []
+            self._donors = self._grow_all(cell, assay)
+            self._grown = cell, assay
+        others = sorted({other for donor in self._donors for other in donor.assays})
+        candidates = {other: self._candidates(cell, other, assay, cell) for other in others}
+        columns, place = _gathered(candidates.values())
+        offsets = self._offsets()
+        imputed = np.empty(layout.n_bins, dtype=np.float32)
+        # a bin's signal around it twice, for all donors and for one, besides its running means
+        width = 2 * len(others) * (len(offsets) + config.neighbours)
+        cut = pieces(self._store, region, columns, config.margin, width)
+        for ranks, signal in self._shown(cut, None, f"imputing {cell} {assay}"):
+            rows = np.arange(config.margin, len(signal) - config.margin)
+            # one more than the running means need, as every donor is left out of what its own trees see
+            near = {
+                other: nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours + 1)
+                for other, found in candidates.items()
+            }
+            around = {other: signal[rows[:, None] + offsets, place[candidates[other].acting]] for other in others}
+            total = np.zeros(len(rows))
+            for donor in self._donors:
+                features = _laid_out(
+                    [near[other] for other in donor.assays],
+                    [around[other] for other in donor.assays],
+                    config.neighbours,
+                    [candidates[other].ordering.index(self._columns[other][donor.cell]) for other in donor.assays],
+                )
+                total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
+            imputed[ranks] = total / len(self._donors)
+        return imputed
+
+    def _grow_all(self, cell: str, assay: str) -> list[_Donor]:
+        """The donors of a track and their trees; the track itself is no part of what they learn from."""
+        own = {other for other, columns in self._columns.items() if cell in columns and other != assay}
+        shared = {
+            donor: tuple(other for other in sorted(own) if donor in self._columns[other])
+            for donor in self._columns.get(assay, {})
+            if donor != cell
+        }
+        if not any(shared.values()):
+            reason = (
+                f"{cell} has no training track of another assay"
+                if not own
+                else f"{assay} has no training track in another cell type"
+                if not shared
+                else f"no other cell type with {assay} has one of its assays ({', '.join(sorted(own))})"
+            )
+            raise InputError(
+                f"ChromImpute cannot impute {cell} {assay}: {reason}; it learns from cell types in which {assay} and "
+                f"another assay of {cell} were measured"
+            )
+        usable = [(donor, assays) for donor, assays in shared.items() if assays]
+        donors = []
+        for donor, assays in self._shown(usable, len(usable), f"trees of {cell} {assay}"):
+            bags = (self.training_rows(donor, assays, cell, assay, bins) for bins in self._bins)
+            donors.append(_Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf) for rows in bags)))
+        return donors
+
+    def training_rows(
+        self, donor: str, assays: Sequence[str], cell: str, assay: str, bins: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What a donor's tree for (cell, assay) is grown on: features, float64 (n, n_features), and targets (n,).
+
+        assays: sorted, in which the donor and `cell` have training tracks; bins: sorted ranks in the region of `fit`.
+        """
+        config, offsets = self.config, self._offsets()
+        candidates = [self._candidates(donor, other, assay, cell) for other in assays]
+        counts = [2 * min(config.neighbours, len(found.ordering)) for found in candidates]
+        target = self._columns[assay][donor]
+        columns, place = _gathered(candidates, target)
+        features = np.empty((len(bins), sum(counts) + len(offsets) * len(assays)))
+        targets = np.empty(len(bins))
+        for ranks, signal in pieces(self._store, self._region, columns, config.margin):
+            part = slice(*np.searchsorted(bins, [ranks.start, ranks.stop]))
+            rows = bins[part] - ranks.start + config.margin
+            if not len(rows):
+                continue
+            near = [
+                nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours)
+                for found in candidates
+            ]
+            around = [signal[rows[:, None] + offsets, place[found.acting]] for found in candidates]
+            features[part] = _laid_out(near, around, config.neighbours, [None] * len(assays))
+            targets[part] = signal[rows, place[target]]
+        return features, targets
+
+    def _candidates(self, acting: str, other: str, assay: str, cell: str) -> Candidates:
+        """Cell types but `acting` and `cell` that have the ordering assay `other` and the target assay."""
+        ordering, target = self._columns[other], self._columns[assay]
+        cells = [name for name in self._similar[acting, other] if name in target and name != cell]
+        return Candidates(
+            ordering[acting], tuple(ordering[name] for name in cells), tuple(target[name] for name in cells)
+        )
+
+    def _offsets(self) -> np.ndarray:
+        return signal_offsets(self.config.narrow_window, self.config.wide_window, self.config.wide_step)
+
+    def _shown(self, items: Iterable[Any], total: int | None, label: str) -> Iterable[Any]:
+        """`items` behind a progress bar on the error stream."""
+        if not self.progress:
+            return items
+        from rich.console import Console
+        from rich.progress import track
+
+        return track(items, label, total, console=Console(stderr=True))
+
+
+def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:
+    """A least-squares regression tree (CART), grown until no split lowers the squared error.
+
+    One round of histogram boosting, from the mean and at full rate, is such a tree: a leaf predicts the mean of its
+    targets. With up to 255 distinct values of a feature it finds the splits of scikit-learn's exact tree, many times
+    faster; of more values, it considers 254 thresholds at their quantiles.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    tree = HistGradientBoostingRegressor(
+        learning_rate=1,
+        max_iter=1,
+        max_leaf_nodes=None,  # pyright: ignore[reportArgumentType]
+        min_samples_leaf=min_leaf,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        random_state=0,  # of the rows that quantiles are taken of, where there are more than 200,000
+    )
+    return tree.fit(features, targets)
+
+
+def _laid_out(
+    near: Sequence[tuple[np.ndarray, np.ndarray]],
+    around: Sequence[np.ndarray],
+    neighbours: int,
+    without: Sequence[int | None],
+) -> np.ndarray:
+    """Features in the order of the trees, float64 (n, n_features): running means by assay, then signal by assay."""
+    means = [running_means(*found, neighbours, one) for found, one in zip(near, without, strict=True)]
+    return np.concatenate([*means, *around], axis=1, dtype=np.float64)
+
+
+def _gathered(candidates: Iterable[Candidates], *more: int) -> tuple[list[int], dict[int, int]]:
+    """The store's columns that are needed, in order, and the place of each in that list."""
+    columns = sorted(set(more).union(*(found.columns for found in candidates)))
+    return columns, {column: index for index, column in enumerate(columns)}

@@ -1,0 +1,128 @@
+"""Average activity's nearest relatives: they also ask which cell types resemble the one that is imputed.
+
+How similar two cell types are is the mean Pearson correlation of their training tracks, over the assays that were
+measured in both. `NearestCell` copies the track of the most similar cell type; `SimilarityAverage` is average activity
+in which similar cell types count for more. Where nothing is known about similarity, both are average activity.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avocado.errors import InputError
+from avocado.imputers.average import mean_track
+from avocado.imputers.chromimpute_features import correlations
+from avocado.store import SignalStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """How much more similar cell types count."""
+
+    sharpness: float = 1.0  # a track's weight is its similarity to this power; large: the nearest cell type alone
+
+    def __post_init__(self) -> None:
+        value = self.sharpness
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+            raise InputError(f"similarity: sharpness={value!r}: expected a number above 0")
+
+
+class _Similarity:
+    """What both imputers learn: which tracks may be used, and how similar the cell types are in each assay."""
+
+    def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
+        """Correlate the training tracks of every assay over the bins of `region`: a pass over it for each assay.
+
+        Signal is read piece by piece; what is kept is a number for every two tracks of an assay. Raises InputError
+        where the training tracks are of fewer than two cell types.
+        """
+        cells, assays = (store.tracks[name].iloc[list(experiments)] for name in ("cell", "assay"))
+        if cells.nunique() < 2:
+            raise InputError(
+                f"similarity of cell types needs training tracks in at least two of them; there is: "
+                f"{', '.join(cells.unique()) or 'none'}"
+            )
+        self._store = store
+        # of every assay: cell types by name, which is what decides between equally similar ones, and their columns
+        self._columns: dict[str, dict[str, int]] = {}
+        for cell, assay, column in sorted(zip(cells, assays, experiments, strict=True)):
+            self._columns.setdefault(assay, {})[cell] = int(column)
+        self._correlations = {
+            assay: correlations(store, region, list(columns.values())) for assay, columns in self._columns.items()
+        }
+
+    def _donors(self, cell: str, assay: str) -> tuple[list[int], np.ndarray]:
+        """Columns of the assay's training tracks in other cell types, and how similar these are to `cell`."""
+        donors = {other: column for other, column in self._columns.get(assay, {}).items() if other != cell}
+        if not donors:
+            raise InputError(
+                f"cannot impute {cell} {assay}: {assay} has no training track in another cell type; "
+                f"assays with training tracks: {', '.join(self._columns)}"
+            )
+        similar = self.similarities(cell, list(donors), without=assay)
+        if not (similar > 0).any():
+            log.info("%s %s is imputed as average activity: no cell type is known to be similar", cell, assay)
+        return list(donors.values()), similar
+
+    def similarities(self, cell: str, others: Sequence[str], without: str) -> np.ndarray:
+        """Similarity of `cell` to each of the others, float64 (n_others,), from −1 to 1; NaN without a common assay.
+
+        The assay `without` has no say, so that a training track does not help to choose its own imputation.
+        """
+        found = np.full((len(self._columns), len(others)), np.nan)
+        for row, (assay, columns) in enumerate(self._columns.items()):
+            if assay == without or cell not in columns:
+                continue
+            place = {name: index for index, name in enumerate(columns)}
+            known = [number for number, other in enumerate(others) if other in place]
+            found[row, known] = self._correlations[assay][place[cell], [place[others[number]] for number in known]]
+        counts = np.count_nonzero(~np.isnan(found), axis=0)
+        return np.divide(np.nansum(found, axis=0), counts, out=np.full(len(others), np.nan), where=counts > 0)
+
+
+class NearestCell(_Similarity):
+    """Imputes a track as the training track of its assay in the most similar cell type.
+
+    A training track that is asked for has no part in its own imputation. Of equally similar cell types the first by
+    name is taken; cell types that share no assay with the target's are never the nearest. Where no cell type has a
+    similarity above 0, the imputation is average activity, and a line of the log says so.
+    """
+
+    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
+        """Arcsinh signal of the nearest cell type's track, float32 (n_bins,), on any region of the store.
+
+        Raises InputError where no other cell type has a training track of the assay.
+        """
+        columns, similar = self._donors(cell, assay)
+        if (similar > 0).any():
+            columns = [columns[int(np.nanargmax(similar))]]
+        return mean_track(self._store, columns, region)
+
+
+class SimilarityAverage(_Similarity):
+    """Imputes a track as the mean of its assay's training tracks, weighted by similarity to the power `sharpness`.
+
+    Similarities below 0, and unknown ones, count as 0. A training track that is asked for has no part in its own
+    imputation. Where no cell type has a similarity above 0, this is average activity, and a line of the log says so.
+    """
+
+    def __init__(self, config: SimilarityConfig | None = None) -> None:
+        self.config = config or SimilarityConfig()
+
+    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
+        """Weighted mean arcsinh signal, float32 (n_bins,), on any region of the store.
+
+        Raises InputError where no other cell type has a training track of the assay.
+        """
+        columns, similar = self._donors(cell, assay)
+        known = np.clip(np.nan_to_num(similar), 0, None)
+        if not known.any():
+            return mean_track(self._store, columns, region)
+        weights = (known / known.max()) ** self.config.sharpness  # relative, so that no power of them vanishes
+        return mean_track(self._store, columns, region, weights / weights.sum())
