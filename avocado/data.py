@@ -39,9 +39,7 @@ class BlockBatch(NamedTuple):
     cell: Tensor  # int64 index (blocks, bins, tracks)
     assay: Tensor  # int64 index (blocks, bins, tracks)
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
-    average: (
-        Tensor  # float32 (blocks, 200, tracks), arcsinh: mean over the assay's other training tracks, 0 without any
-    )
+    prior: Tensor | None  # float32 (blocks, 200, tracks), arcsinh: what regression imputes for the tracks
     real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for the padding after a segment's last bin
     n_hidden: int  # the first tracks of each bin are hidden from the genome factors of the block
 
@@ -50,9 +48,11 @@ class BlockBatch(NamedTuple):
         if n_blocks >= len(self.blocks):
             yield self
             return
-        *tensors, n_hidden = self
-        for pieces in zip(*(tensor.split(n_blocks) for tensor in tensors), strict=True):
-            yield BlockBatch(*pieces, n_hidden=n_hidden)
+        for first in range(0, len(self.blocks), n_blocks):
+            piece = slice(first, first + n_blocks)
+            prior = None if self.prior is None else self.prior[piece]
+            yield BlockBatch(self.blocks[piece], self.cell[piece], self.assay[piece], self.signal[piece], prior,
+                             self.real[piece], self.n_hidden)  # fmt: skip
 
 
 class TrackBatch(NamedTuple):
@@ -60,7 +60,7 @@ class TrackBatch(NamedTuple):
 
     blocks: Tensor  # (blocks,) int64
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
-    averages: Tensor  # float32 (blocks, 200, assays), arcsinh: mean over the training tracks of each assay
+    prior: Tensor | None  # float32 (blocks, 200, tracks), arcsinh: what regression imputes
     real: Tensor  # float32 (blocks, 200)
 
 
@@ -156,27 +156,25 @@ class TrainingBlocks(Dataset[BlockBatch]):
     """Training signal of a region; indexed by a whole batch at a time.
 
     signal: the training tracks only, (n_blocks, 200, tracks) in memory or on an accelerator, where a batch is then
-    drawn and gathered; or the store's file of the region, from which a batch's values are read. share: which blocks of
-    that file the process has, `BlockSampler`'s rank and world.
+    drawn and gathered; or the store's file of the region, from which a batch's values are read. prior: likewise, of
+    the same tracks. share: which blocks of a file the process has, `BlockSampler`'s rank and world.
     """
 
     def __init__(
         self,
         signal: Tensor | Path,
+        prior: Tensor | Path | None,
         tracks: Tracks,
-        averages: Tensor,
-        counts: np.ndarray,
         mask: np.ndarray,
         sampling: Sampling,
         seed: int,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.signal, self.averages, self.sampling, self.share = signal, averages, sampling, share
-        device = averages.device
+        self.signal, self.prior, self.sampling, self.share = signal, prior, sampling, share
+        device = signal.device if isinstance(signal, Tensor) else torch.device("cpu")
         self.columns, self.cell, self.assay = (
             torch.tensor(index, device=device) for index in (tracks.columns, tracks.cell, tracks.assay)
         )
-        self.counts = torch.tensor(counts, dtype=torch.float32, device=device)
         self.mask = torch.tensor(mask, dtype=torch.float32, device=device)
         n_tracks = len(self.cell)
         self.n_hidden = min(round(sampling.hidden * n_tracks), n_tracks - 1)
@@ -191,16 +189,9 @@ class TrainingBlocks(Dataset[BlockBatch]):
         n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
         track, n_hidden = self._tracks(blocks, draw[1:], n_hidden)
         everywhere = track.expand(-1, BLOCK_BINS, -1)
-        if isinstance(self.signal, Tensor):
-            signal = self._at(self.signal, blocks, everywhere)
-        else:
-            signal = self._read(self.signal, blocks, self.columns[everywhere])
-        assay = self.assay[track]
-        count = self.counts[assay]
-        average = self._at(self.averages, blocks, assay.expand(-1, BLOCK_BINS, -1))
-        # the drawn track is taken out of its own average; an assay measured once has no other tracks
-        average = (average * count - signal) / (count - 1).clamp(min=1) * (count > 1)
-        return BlockBatch(blocks, self.cell[track], assay, signal, average, self.mask[blocks], n_hidden)
+        signal = self._at(self.signal, blocks, everywhere, self.columns)
+        prior = None if self.prior is None else self._at(self.prior, blocks, everywhere, None)
+        return BlockBatch(blocks, self.cell[track], self.assay[track], signal, prior, self.mask[blocks], n_hidden)
 
     def _tracks(self, blocks: Tensor, seed: tuple[int, ...], n_hidden: int) -> tuple[Tensor, int]:
         """Tracks (blocks, bins, tracks) of a batch, hidden ones first, and how many of them are hidden."""
@@ -219,16 +210,18 @@ class TrainingBlocks(Dataset[BlockBatch]):
         drawn = torch.cat(draws, dim=2)
         return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
 
-    def _at(self, values: Tensor, blocks: Tensor, column: Tensor) -> Tensor:
-        """values[block, bin, column], float32 (blocks, 200, tracks), without copying whole blocks."""
-        return values.view(-1)[_bins(blocks)[..., None] * values.shape[2] + column].float()
+    def _at(self, values: Tensor | Path, blocks: Tensor, track: Tensor, columns: Tensor | None) -> Tensor:
+        """values[block, bin, track], float32 (blocks, 200, tracks), without copying whole blocks.
 
-    def _read(self, file: Path, blocks: Tensor, column: Tensor) -> Tensor:
-        """The same from a memory-mapped file of all blocks and tracks, opened anew, as another process may read it."""
-        signal = np.load(file, mmap_mode="r")
+        columns: of the tracks in a file, where they are not in the same order.
+        """
+        if isinstance(values, Tensor):
+            return values.view(-1)[_bins(blocks)[..., None] * values.shape[2] + track].float()
+        file = np.load(values, mmap_mode="r")  # opened anew, as another process may read it
         rank, world = self.share
-        address = _bins(blocks * world + rank)[..., None] * signal.shape[2] + column
-        return torch.from_numpy(np.asarray(signal).reshape(-1)[address.numpy()]).float()
+        column = track if columns is None else columns[track]
+        address = _bins(blocks * world + rank)[..., None] * file.shape[2] + column
+        return torch.from_numpy(np.asarray(file).reshape(-1)[address.numpy()]).float()
 
 
 def _bins(blocks: Tensor) -> Tensor:
@@ -240,9 +233,9 @@ class ValidationBlocks(Dataset[TrackBatch]):
     """Validation tracks over a fixed set of blocks."""
 
     def __init__(
-        self, signal: np.ndarray, averages: Tensor, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int
+        self, signal: np.ndarray, prior: np.ndarray | None, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int
     ) -> None:
-        self.signal, self.averages, self.blocks = signal, averages, blocks
+        self.signal, self.prior, self.blocks = signal, prior, blocks
         self.mask, self.batch_blocks = mask, batch_blocks
 
     def __len__(self) -> int:
@@ -256,7 +249,7 @@ class ValidationBlocks(Dataset[TrackBatch]):
         return TrackBatch(
             torch.from_numpy(blocks),
             torch.from_numpy(self.signal[part].astype(np.float32)),
-            self.averages[torch.from_numpy(blocks).to(self.averages.device)].float(),
+            None if self.prior is None else torch.from_numpy(self.prior[part].astype(np.float32)),
             torch.from_numpy(self.mask[blocks].astype(np.float32)),
         )
 
@@ -268,6 +261,7 @@ class SignalDataModule(pl.LightningDataModule):
     blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
     disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the same ones,
     spread evenly over the region. processes: where several share the region, each loads its own blocks, in `setup`.
+    prior: file (n_blocks, 200, tracks), what regression imputes for the training tracks and then the validation ones.
     The same seed draws the same batches, streamed or in memory.
     """
 
@@ -286,6 +280,7 @@ class SignalDataModule(pl.LightningDataModule):
         val_bins: int = VAL_BINS,
         device: torch.device | str = "cpu",
         processes: int = 1,
+        prior: Path | None = None,
     ) -> None:
         super().__init__()
         if not len(train.columns):
@@ -296,10 +291,11 @@ class SignalDataModule(pl.LightningDataModule):
         self.train, self.val = train, val if val is not None and len(val.columns) else None
         self.batch_blocks = batch_size // BLOCK_BINS
         self.sampling, self.seed, self.val_bins = sampling or Sampling(), seed, val_bins
-        self.memory_limit, self.processes = memory_limit, processes
+        self.memory_limit, self.processes, self.prior = memory_limit, processes, prior
         signal = store.signal(region)
         n_bins = self.region.n_blocks * BLOCK_BINS
-        self.streams = streams(n_bins, len(train.columns), signal.itemsize, memory_limit, processes)
+        kept = len(train.columns) * (1 if prior is None else 2)
+        self.streams = streams(n_bins, kept, signal.itemsize, memory_limit, processes)
         self.workers = workers if self.streams else 0
         if processes == 1:
             self.load(torch.device(device), 0)
@@ -310,34 +306,26 @@ class SignalDataModule(pl.LightningDataModule):
             self.load(self.trainer.strategy.root_device, self.trainer.global_rank)
 
     def load(self, device: torch.device, rank: int) -> None:
-        """The signal of the blocks of process `rank`, and the averages made of it."""
+        """The signal and prior of the blocks of process `rank`."""
         share = slice(rank, None, self.processes)
         signal, mask = self.store.signal(self.region.name)[share], self.region.mask[share]
-        # what streams is drawn by worker processes, which cannot reach an accelerator
-        device = torch.device("cpu") if self.streams else device
-        counts = self._counts()
-        self.averages = assay_averages(signal, self.train, counts).to(device)
-        kept = self.store.file(self.region.name) if self.streams else _load_columns(signal, self.train.columns, device)
-        self.training = TrainingBlocks(
-            kept, self.train, self.averages, counts, mask, self.sampling, self.seed, (rank, self.processes)
-        )
+        prior = None if self.prior is None else np.load(self.prior, mmap_mode="r")[share]
+        n_train = len(self.train.columns)
+        if self.streams:
+            kept = (self.store.file(self.region.name), self.prior)
+        else:
+            kept = (
+                _load_columns(signal, self.train.columns, device),
+                None if prior is None else _load_columns(prior, np.arange(n_train), device),
+            )
+        self.training = TrainingBlocks(*kept, self.train, mask, self.sampling, self.seed, (rank, self.processes))
         self.validation = None
         if self.val is not None:
             n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
             blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
             held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
-            self.validation = ValidationBlocks(held, self.averages, blocks, mask, self.batch_blocks)
-
-    def _counts(self) -> np.ndarray:
-        """Training tracks of each assay."""
-        n_assays = max(int(tracks.assay.max()) for tracks in (self.train, self.val) if tracks is not None) + 1
-        return np.bincount(self.train.assay, minlength=n_assays)
-
-    def region_averages(self) -> Tensor:
-        """Average activity of the whole region, see `assay_averages`."""
-        if self.processes == 1:
-            return self.averages
-        return assay_averages(self.store.signal(self.region.name), self.train, self._counts())
+            guess = None if prior is None else prior[blocks][:, :, n_train:]
+            self.validation = ValidationBlocks(held, guess, blocks, mask, self.batch_blocks)
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:
         """The order of one rank; all ranks together cover every block once per epoch."""
@@ -369,21 +357,6 @@ class SignalDataModule(pl.LightningDataModule):
 def streams(n_bins: int, n_tracks: int, itemsize: int, memory_limit: int, processes: int) -> bool:
     """Whether a process's share of the training signal is more than it may keep, in bytes, and so comes from disk."""
     return n_bins * n_tracks * itemsize > memory_limit * processes
-
-
-def assay_averages(signal: np.ndarray, train: Tracks, counts: np.ndarray) -> Tensor:
-    """Average activity: mean arcsinh signal over each assay's training tracks, float16 (n_blocks, 200, n_assays).
-
-    0 for an assay without a training track. Reads the region once, a piece at a time.
-    """
-    averages = torch.empty((*signal.shape[:2], len(counts)), dtype=torch.float16)
-    member = np.zeros((len(train.columns), len(counts)), dtype=np.float32)
-    member[np.arange(len(train.columns)), train.assay] = 1 / counts[train.assay]
-    step = max(1, chunk_blocks(signal.shape[2]) // 4)  # a piece is held in float32 beside the original
-    for first in range(0, len(signal), step):
-        piece = signal[first : first + step][:, :, train.columns].astype(np.float32)
-        averages[first : first + step] = torch.from_numpy(piece @ member)
-    return averages
 
 
 def _load_columns(signal: np.ndarray, columns: np.ndarray, device: torch.device | str) -> Tensor:

@@ -13,6 +13,7 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region, Segment
 from avocado.hardware import Hardware, device_of
 from avocado.modeldir import Model
+from avocado.regression import block_steps
 from avocado.track_files import track_files
 
 SCALES = ("pval", "arcsinh")
@@ -26,8 +27,7 @@ Pair = tuple[str, str]  # cell, assay
 def impute(model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware | None = None) -> np.ndarray:
     """Imputed arcsinh signal of the pairs over a region, float32 (n_bins, n_pairs).
 
-    A model that has average activity as an input has seen the training tracks in it, and its factors have seen them
-    anyway: what comes out for a training track is a smoothed copy, not an imputation to be scored.
+    Genome factors have seen the training tracks: what comes out for one of them is no imputation to be scored.
     """
     model.genome(region)  # raises, and says which regions there are
     signal = np.empty((model.regions[region].n_bins, len(pairs)), dtype=np.float32)
@@ -45,7 +45,7 @@ def impute_chunks(
 
     Yields (segments, values): the consecutive bins that a piece covers, and their signal, float32 (n_bins, n_pairs).
     """
-    factors, averages = model.genome(region), model.averages(region)
+    factors, prior = model.genome(region), model.prior
     layout = model.regions[region]
     hardware = hardware or Hardware()
     device = device_of(hardware.device)
@@ -53,12 +53,19 @@ def impute_chunks(
     network.compute = hardware.compute_type()
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))
     step = max(1, OUTPUT // (BLOCK_BINS * 4 * len(pairs)))
+    if prior is not None:
+        if prior.store.region(region) != layout:
+            raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
+        step = min(step, next(block_steps(layout, len(prior.columns)))[1])
     with torch.inference_mode():
         weights = network.weights()
         for first in range(0, layout.n_blocks, step):
             rows = factors[first : first + step].to(device)
-            average = None if averages is None else averages[first : first + step].to(device).float()
-            imputed = network.predict(rows, cells, assays, average, weights).cpu().numpy()
+            regressed = None
+            if prior is not None:
+                pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), first, first + len(rows))
+                regressed = torch.from_numpy(pieces).to(device)
+            imputed = network.predict(rows, cells, assays, regressed, weights).cpu().numpy()
             real = layout.mask[first : first + len(rows)]
             # choosing bins copies them all
             values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]

@@ -25,7 +25,7 @@ FLOAT = 4  # bytes: of parameters, moments, gradients
 INDEX = 8  # bytes of a cell type or assay index
 LIBRARIES = 380 << 20  # measured: interpreter, PyTorch with its products' scratch, Lightning, pandas
 GPU_LIBRARIES = 600 << 20  # estimated: scratch of matrix products, and what PyTorch's allocator holds unused
-# a batch's (cell, assay, signal, average) is 24 bytes per sample; while it is drawn, with indices and addresses, 40.
+# a batch's (cell, assay, signal, prior) is 24 bytes per sample; while it is drawn, with indices and addresses, 40.
 # A fifth more is what the allocator cannot use again at once
 SAMPLE = 48
 ALL_TRACKS_SAMPLE = 20  # where all bins of a block have the same tracks, and indices are per block
@@ -40,7 +40,7 @@ ADVICE = {
     "gradients": f"set optimizer.genome_optimizer=lazy, {FEWER_FACTORS}",
     "best": f"set fit.patience=0, {FEWER_FACTORS}",
     "signal": "stream it from disk with fit.memory_limit=0",
-    "averages": "take a shorter region, a machine with more, or a store with fewer assays",
+    "prior": "stream it from disk with fit.memory_limit=0",
     "network": "lower model.nodes",
     "libraries": "close other programs, or take a machine with more",
     "batch": "lower fit.batch_size or fit.tracks_per_bin",
@@ -58,7 +58,7 @@ class Memory:
     gradients: int  # of all genome factors, which only the dense optimizer keeps
     best: int  # factors of the best validation, where patience keeps them
     signal: int  # training tracks in memory, and the validation tracks' bins
-    averages: int  # average activity of every assay, and which bins are real
+    prior: int  # what regression imputes for these tracks, and which bins are real
     network: int  # weights, and where they are trained their gradients, moments and copies in the computed type
     libraries: int  # the interpreter and what it loads; on a GPU scratch
     batch: int  # one batch while it is drawn; those read ahead where signal streams
@@ -68,7 +68,7 @@ class Memory:
     @property
     def terms(self) -> dict[str, int]:
         """What adds up to the total: what is kept, and the largest of what comes one after another."""
-        kept = ("factors", "moments", "gradients", "best", "signal", "averages", "network", "libraries")
+        kept = ("factors", "moments", "gradients", "best", "signal", "prior", "network", "libraries")
         passing = max(("batch", "activations"), ("scores",), key=lambda names: self._sum(names))
         return {name: getattr(self, name) for name in (*kept, *passing)}
 
@@ -112,10 +112,11 @@ def predict_memory(
     moments = 2 * factors + n_blocks * FLOAT  # and the visits of each block
     best = factors if fit.patience else 0
     signal = bins * n_tracks * signal_bytes
-    streamed = streams(bins, n_tracks, signal_bytes, fit.memory_limit, here)
-    # float16, and the mask of real bins as a float and a bool
-    averages = bins * (2 * len(network.assay_factors) + FLOAT + 1)
     validation = min(bins, val_bins) * n_validation * signal_bytes
+    has_prior = network.config.prior_input
+    streamed = streams(bins, n_tracks * (1 + has_prior), signal_bytes, fit.memory_limit, here)
+    prior = (signal * (not streamed) + validation * on_cpu) * has_prior
+    mask = bins * (FLOAT + 1) if on_cpu or not streamed else 0  # as a float and a bool
 
     trained = stage != "genome"
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -129,7 +130,7 @@ def predict_memory(
         gradients=factors if optimizer.genome_optimizer == "dense" else 0,
         best=best,
         signal=(0 if streamed else signal) + (validation if on_cpu else 0),
-        averages=averages if on_cpu or not streamed else 0,
+        prior=prior + mask,
         network=here * n_parameters * (FLOAT + copies),
         libraries=(1 if here == 1 else here + 1) * LIBRARIES if on_cpu else GPU_LIBRARIES,
         batch=here * _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streamed else 0, on_cpu),

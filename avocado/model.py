@@ -45,7 +45,7 @@ class ModelConfig:
     nodes: int = 2048  # per hidden layer
     dropout: float = 0.0  # on the hidden layers
     factor_init: float = 0.05  # factors start uniform in ± this
-    average_input: bool = False  # average activity of the assay at the bin is an input too; the paper has none
+    prior_input: bool = False  # what cross-assay regression imputes is an input too; the paper has none
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -95,10 +95,12 @@ class Network(nn.Module):
         widths = [config.inputs] + [config.nodes] * config.layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
+        self.scale: Tensor  # with `prior_input`, the expected deviation of each track, arcsinh (n_cells, n_assays)
         self.compute: torch.dtype | None = None  # type of activations and matrix products; None: of the parameters
-        if config.average_input:
-            self.average_in = nn.Parameter(torch.zeros(self.first.out_features))
-            self.average_out = nn.Parameter(torch.ones(n_assays))
+        if config.prior_input:
+            self.prior_in = nn.Parameter(torch.zeros(self.first.out_features))
+            self.prior_out = nn.Parameter(torch.ones(n_assays))
+            self.register_buffer("scale", torch.ones(n_cells, n_assays))
 
     def initialise(self, generator: torch.Generator, mean_signal: float = 0.0) -> Network:
         """Uniform factors, Glorot-uniform layers, zero biases; the output starts at `mean_signal` (arcsinh)."""
@@ -143,19 +145,19 @@ class Network(nn.Module):
             w5k.to(dtype),
             [((layer.weight * scale).to(dtype), layer.bias.to(dtype)) for layer in self.dense[1:-1]],
             (self.output.weight * scale).to(dtype) if self.hidden else None,
-            self.average_in.to(dtype) if c.average_input else None,
+            self.prior_in.to(dtype) if c.prior_input else None,
         )
 
     def forward(
-        self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None, weights: Weights | None = None
+        self, rows: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None = None, weights: Weights | None = None
     ) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, tracks), some tracks per bin.
 
         rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200, tracks), or (blocks, 1, tracks)
-        where all bins of a block have the same tracks; average: with `average_input`, average activity without the
-        predicted track itself, arcsinh (blocks, 200, tracks); weights: kept ones, of a frozen network.
+        where all bins of a block have the same tracks; prior: with `prior_input`, what regression imputes, arcsinh
+        (blocks, 200, tracks); weights: kept ones, of a frozen network.
         """
-        average = average if self.config.average_input else None
+        scale, prior = self.standardised(cell, assay, prior)
         weights = weights or self.weights()
         genome = genome_part(rows, self.config, weights)
         if weights.output is None:
@@ -163,25 +165,36 @@ class Network(nn.Module):
                 cell * len(self.assay_factors) + assay, track_part(weights.by_cell, weights.by_assay)
             )
             out = (genome[:, :, None] + track).squeeze(-1)
-            if average is not None:
-                out = out + average * self.average_in
+            if prior is not None:
+                out = out + prior * self.prior_in
         else:
             off = self._dropped(len(rows), genome)
             out = _HiddenLayers.apply(
                 genome if off is None else genome + off[0],
                 weights.by_cell,
                 weights.by_assay,
-                weights.average_in,
+                weights.prior_in,
                 weights.output,
                 (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1)),
-                average,
+                prior,
                 off,
                 *(tensor for layer in weights.hidden for tensor in layer),
             )
             out = cast(Tensor, out) + self.output.bias
-        return out if average is None else out + self.average_out[assay] * average
+        if prior is None or scale is None:
+            return out
+        return (out + self.prior_out[assay] * prior) * scale
 
-    def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor, average: Tensor | None = None) -> Tensor:
+    def standardised(self, cell: Tensor, assay: Tensor, prior: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """With `prior_input`, the expected deviation of each track, and the prior in units of it."""
+        if not self.config.prior_input:
+            return None, None
+        if prior is None:
+            raise ValueError("a model with prior_input needs the prior")
+        scale = self.scale[cell, assay]
+        return scale, prior / scale
+
+    def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None = None) -> Tensor:
         """`forward` by the paper's formulation: to rounding the same, dropout included, and slow."""
         shape = (*rows.shape[:1], BLOCK_BINS, cell.shape[2])
         position = torch.arange(len(rows) * BLOCK_BINS, device=rows.device).view(len(rows), BLOCK_BINS, 1)
@@ -192,7 +205,7 @@ class Network(nn.Module):
             position.expand(shape).flatten(),
             cell.expand(shape).flatten(),
             assay.expand(shape).flatten(),
-            average.flatten() if average is not None and self.config.average_input else None,
+            prior.flatten() if prior is not None else None,
             None if off is None else (off == 0).squeeze(2).to(rows.dtype) / (1 - self.config.dropout),
         )
         return out.view(shape)
@@ -203,14 +216,15 @@ class Network(nn.Module):
         rows: Tensor,
         cells: Tensor,
         assays: Tensor,
-        averages: Tensor | None = None,
+        prior: Tensor | None = None,
         weights: Weights | None = None,
     ) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]) at every bin, no gradients.
 
-        averages: with `average_input`, average activity of every assay, (blocks, 200, n_assays). The genome part of
-        the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
+        prior: with `prior_input`, what regression imputes for each pair, arcsinh (blocks, 200, pairs). The genome part
+        of the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
         """
+        scale, prior = self.standardised(cells, assays, prior)
         weights = weights or self.weights()
         tracks = track_part(weights.by_cell, weights.by_assay)[cells * len(self.assay_factors) + assays]
         predicted = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
@@ -220,18 +234,18 @@ class Network(nn.Module):
             piece = slice(first, first + step)
             genome = genome_part(rows[piece], self.config, weights)
             for number, (assay, track) in enumerate(columns):
-                average = averages[piece, :, assay] if averages is not None and self.config.average_input else None
+                at_bin = None if prior is None else prior[piece, :, number]
                 x = genome + track
                 if weights.output is None:
                     out = x.squeeze(-1)
-                    if average is not None:
-                        out = out + average * self.average_in
+                    if at_bin is not None:
+                        out = out + at_bin * self.prior_in
                 else:
-                    if average is not None:
-                        _add_average(x, average, weights.average_in)
+                    if at_bin is not None:
+                        _add_prior(x, at_bin, weights.prior_in)
                     out = _project(_activations(x, weights.hidden, None)[-1], weights.output) + self.output.bias
-                predicted[piece, :, number] = out if average is None else out + self.average_out[assay] * average
-        return predicted
+                predicted[piece, :, number] = out if at_bin is None else out + self.prior_out[assay] * at_bin
+        return predicted if scale is None else predicted.mul_(scale)
 
     def blocks_at_once(self, tracks: int, device: torch.device) -> int:
         """Blocks whose samples, `tracks` per bin, are best computed together.
@@ -267,7 +281,7 @@ class Weights(NamedTuple):
     w5k: Tensor
     hidden: list[tuple[Tensor, Tensor]]  # weight and bias of the hidden layers after the first
     output: Tensor | None  # (1, nodes); None in a linear model, whose first layer is its output
-    average_in: Tensor | None  # (nodes,)
+    prior_in: Tensor | None  # (nodes,)
 
 
 def track_part(by_cell: Tensor, by_assay: Tensor) -> Tensor:
@@ -285,10 +299,10 @@ def genome_part(rows: Tensor, config: ModelConfig, weights: Weights) -> Tensor:
     return (fine + coarse.view(-1, 1, fine.shape[-1])).view(len(rows), BLOCK_BINS, -1)
 
 
-def _add_average(x: Tensor, average: Tensor, weight: Tensor | None) -> None:
-    """Average activity into the first layer, in place: a matrix product is the fastest way to add an outer product."""
+def _add_prior(x: Tensor, prior: Tensor, weight: Tensor | None) -> None:
+    """The prior into the first layer, in place: a matrix product is the fastest way to add an outer product."""
     assert weight is not None
-    x.view(-1, x.shape[-1]).addmm_(average.reshape(-1, 1).to(x.dtype), weight[None])
+    x.view(-1, x.shape[-1]).addmm_(prior.reshape(-1, 1).to(x.dtype), weight[None])
 
 
 def _activations(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], off: Tensor | None) -> list[Tensor]:
@@ -323,22 +337,22 @@ class _HiddenLayers(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, genome, by_cell, by_assay, average_in, output, track, average, off, *layers):
+    def forward(ctx, genome, by_cell, by_assay, prior_in, output, track, prior, off, *layers):
         """From genome (blocks, 200, nodes) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks)."""
         cell, assay = track
         x = functional.embedding(cell * len(by_assay) + assay, track_part(by_cell, by_assay))
         x.add_(genome[:, :, None])
-        if average is not None:
-            _add_average(x, average, average_in)
+        if prior is not None:
+            _add_prior(x, prior, prior_in)
         hidden = list(zip(layers[::2], layers[1::2], strict=True))
         activations = _activations(x, hidden, off)
         ctx.sizes = (len(by_cell), len(by_assay))
-        ctx.save_for_backward(cell, assay, average, output, *layers, *activations)
+        ctx.save_for_backward(cell, assay, prior, output, *layers, *activations)
         return _project(activations[-1], output)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        cell, assay, average, output, *others = ctx.saved_tensors
+        cell, assay, prior, output, *others = ctx.saved_tensors
         n_layers = (len(others) - 1) // 3
         layers, activations = others[: 2 * n_layers], [a.view(-1, a.shape[-1]) for a in others[2 * n_layers :]]
         need_genome, *need_tables, need_output = ctx.needs_input_grad[:5]
@@ -354,19 +368,19 @@ class _HiddenLayers(torch.autograd.Function):
                 found[weight], found[weight + 1] = g.mT @ activations[number - 1], g.sum(0)
             g = g @ layers[weight]
         _mask(g, activations[0])
-        grad_cell = grad_assay = grad_average = None
+        grad_cell = grad_assay = grad_prior = None
         if any(need_tables):
             n_cells, n_assays = ctx.sizes
-            rows = torch.zeros(n_cells + n_assays + (average is not None), len(g), dtype=g.dtype, device=g.device)
+            rows = torch.zeros(n_cells + n_assays + (prior is not None), len(g), dtype=g.dtype, device=g.device)
             rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + n_cells]), 1)
-            if average is not None:
-                rows[-1] = average.reshape(-1)
+            if prior is not None:
+                rows[-1] = prior.reshape(-1)
             sums = rows @ g
             grad_cell, grad_assay = sums[:n_cells], sums[n_cells : n_cells + n_assays]
-            grad_average = sums[-1] if average is not None else None
+            grad_prior = sums[-1] if prior is not None else None
         g = g.view(*cell.shape, -1)
         grad_genome = (g.squeeze(2) if g.shape[2] == 1 else g.sum(2)) if need_genome else None
-        return grad_genome, grad_cell, grad_assay, grad_average, grad_output, None, None, None, *found
+        return grad_genome, grad_cell, grad_assay, grad_prior, grad_output, None, None, None, *found
 
 
 def _mask(grad: Tensor, activation: Tensor) -> None:
@@ -398,13 +412,13 @@ def reference(
     position: Tensor,
     cell: Tensor,
     assay: Tensor,
-    average: Tensor | None = None,
+    prior: Tensor | None = None,
     keep: Tensor | None = None,
 ) -> Tensor:
     """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
 
-    position: padded bin addresses (block × 200 + offset), shape (n,), like cell, assay and (with `average_input`)
-    average. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
+    position: padded bin addresses (block × 200 + offset), shape (n,), like cell, assay and (with `prior_input`)
+    prior. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
     Returns (n,) arcsinh. Slow and simple: what the block formulation is tested against.
     """
     f25, f250, f5k = split_block(genome, network.config)
@@ -419,11 +433,12 @@ def reference(
         dim=-1,
     )
     x = network.first(x)
-    if average is not None:
-        x = x + average[:, None] * network.average_in
+    scale, prior = network.standardised(cell, assay, prior)
+    if prior is not None:
+        x = x + prior[:, None] * network.prior_in
     for number, layer in enumerate(network.dense[1:]):
         x = functional.relu(x)
         if keep is not None:
             x = x * keep[number, position // BLOCK_BINS]
         x = layer(x)
-    return x.squeeze(-1) if average is None else x.squeeze(-1) + network.average_out[assay] * average
+    return x.squeeze(-1) if prior is None else (x.squeeze(-1) + network.prior_out[assay] * prior) * scale

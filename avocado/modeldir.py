@@ -17,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,11 +27,14 @@ from torch import Tensor
 
 from avocado.errors import InputError
 from avocado.files import replacing, sha256
-from avocado.genome import BLOCK_BINS, Assembly, Region, Segment
+from avocado.genome import Assembly, Region, Segment
 from avocado.model import ModelConfig, Network
+from avocado.regression import WINDOWS, Prior
+from avocado.store import SignalStore, open_store
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SHARED = "shared.safetensors"
+PRIOR = "prior_weights"  # a tensor in it
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Model:
     assembly: Assembly
     tracks: pd.DataFrame  # cell, assay, role: train, val or test
     regions: dict[str, Region]  # with genome factors in this directory
-    training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store checksum, version
+    training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
+    prior_weights: Tensor | None = None  # of a model with `prior_input`, see `regression.Prior`
+    store: SignalStore | None = None  # where the training tracks are now, if not where they were
 
     def genome(self, region: str) -> Tensor:
         """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
@@ -57,20 +64,19 @@ class Model:
             )
         return factors
 
-    def averages(self, region: str) -> Tensor | None:
-        """Average activity over the training tracks of each assay, float16 (n_blocks, 200, n_assays), arcsinh.
+    @cached_property
+    def prior(self) -> Prior | None:
+        """What cross-assay regression imputes, for a model that has it as an input: made of the training tracks.
 
-        None where the model does not have it as an input.
+        Raises InputError where their store is not at hand.
         """
-        if not self.network.config.average_input:
+        if not self.network.config.prior_input:
             return None
-        averages = self._tensor(region, "averages")
-        shape = (self.regions[region].n_blocks, BLOCK_BINS, len(self.assays))
-        if averages is None or tuple(averages.shape) != shape:
-            raise InputError(
-                f"{self.path / region}.safetensors has no average activity of shape {shape}: train this region again"
-            )
-        return averages
+        store = self.store or _store_of(self)
+        tracks = self.tracks[self.tracks["role"] == "train"]
+        columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
+        assert self.prior_weights is not None
+        return Prior(store, np.array(columns, dtype=np.int64), self.prior_weights.numpy())
 
     def _tensor(self, region: str, name: str) -> Tensor | None:
         """One tensor of a region's file, the others left on disk."""
@@ -108,9 +114,15 @@ def save_shared(
     assembly: Assembly,
     tracks: pd.DataFrame,
     training: dict[str, Any],
+    prior_weights: np.ndarray | None = None,
 ) -> None:
-    """Write the shared parameters and then `model.yaml`, which completes them."""
+    """Write the shared parameters and then `model.yaml`, which completes them.
+
+    prior_weights: of a model with `prior_input`, whose `training` says where the store is.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if prior_weights is not None:
+        tensors[PRIOR] = torch.from_numpy(prior_weights)
     with replacing(directory / SHARED) as temporary:
         save_file(tensors, temporary)
         checksum = sha256(temporary)
@@ -128,11 +140,8 @@ def save_shared(
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
 
 
-def save_region(directory: Path, region: Region, genome: Tensor, averages: Tensor | None = None) -> None:
-    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`.
-
-    averages: average activity of each assay (n_blocks, 200, n_assays), for models that have it as an input.
-    """
+def save_region(directory: Path, region: Region, genome: Tensor) -> None:
+    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
     layout = {
         "name": region.name,
         "segments": [[s.chrom, s.start, s.end] for s in region.segments],
@@ -140,14 +149,13 @@ def save_region(directory: Path, region: Region, genome: Tensor, averages: Tenso
     }
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
     with replacing(directory / f"{region.name}.safetensors") as temporary:
-        tensors = {"genome": genome} | ({} if averages is None else {"averages": averages})
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(tensors, temporary, metadata=metadata)
+        save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, store: SignalStore | None = None) -> Model:
     """Load a model directory; genome factors stay on disk until asked for.
 
+    store: with the training tracks, for a model with `prior_input` whose store is no longer where it was.
     Raises InputError when the directory is no model, of another format, or when one of its files is missing, damaged
     or belongs to other shared parameters.
     """
@@ -173,6 +181,7 @@ def load_model(path: str | Path) -> Model:
     tensors = _read(path / SHARED)
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
+    prior_weights = tensors.pop(PRIOR, None)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:
@@ -184,7 +193,25 @@ def load_model(path: str | Path) -> Model:
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
     regions = _regions(path, checksum, assembly)
-    return Model(path, network, cells, assays, assembly, tracks, regions, training)
+    if config.prior_input:
+        n_train = int((tracks["role"] == "train").sum())
+        shape = (len(WINDOWS) * n_train + 1, len(cells), len(assays))
+        if prior_weights is None or tuple(prior_weights.shape) != shape:
+            raise InputError(f"{path / SHARED} has no prior_weights of shape {shape}: restore it or train again")
+    return Model(path, network, cells, assays, assembly, tracks, regions, training, prior_weights, store)
+
+
+def _store_of(model: Model) -> SignalStore:
+    """The store with the training tracks of a model that needs them."""
+    path, checksum = model.training.get("store"), model.training.get("store_checksum")
+    wanted = f"model {model.path} imputes with its training tracks, which were in the store {path}"
+    try:
+        store = open_store(str(path))
+    except InputError:
+        raise InputError(f"{wanted}: there is no store now; say where it is with store=") from None
+    if store.checksum != checksum:
+        raise InputError(f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=")
+    return store
 
 
 def _regions(path: Path, checksum: str, assembly: Assembly) -> dict[str, Region]:

@@ -18,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region
+from avocado.store import SignalStore, write_region
 
 WINDOWS = (1, 11, 41, 201)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb
 PIECE = 64 << 20  # bytes of moving means at a time
@@ -227,3 +230,42 @@ def apply_weights(
     blocks = np.zeros((*mask.shape, weights.shape[1]), dtype=np.float32)
     blocks[mask] = regressed
     return blocks
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Regressions of every pair of some cell types and assays, made of a store's training tracks when asked for."""
+
+    store: SignalStore
+    columns: np.ndarray  # the training tracks (n_train,)
+    weights: np.ndarray  # (entries + 1, n_cells, n_assays), see `regress`
+
+    def blocks(self, region: str, cells: np.ndarray, assays: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last), float32 (blocks, 200, n_pairs)."""
+        signal, layout = self.store.signal(region), self.store.region(region)
+        return apply_weights(signal, layout, self.columns, self.weights[:, cells, assays], first, last)
+
+    def write(self, directory: Path, region: str, cells: np.ndarray, assays: np.ndarray) -> Path:
+        """Write the pairs' signal over a region as the store has its own, and return the file's name."""
+        layout = self.store.region(region)
+        steps = block_steps(layout, len(self.columns))
+        directory.mkdir(parents=True, exist_ok=True)
+        pieces = (self.blocks(region, cells, assays, first, last) for first, last in steps)
+        write_region(directory, layout, len(cells), "float16", pieces)
+        return directory / f"{region}.npy"
+
+
+def fit_prior(
+    store: SignalStore, region: str, columns: np.ndarray, cells: Sequence[str], assays: Sequence[str]
+) -> tuple[Prior, np.ndarray]:
+    """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
+
+    A training track's own signal has no part in what its pair gets.
+    """
+    tracks = store.tracks.iloc[columns]
+    train = Experiments(columns, tracks["cell"].tolist(), tracks["assay"].tolist())
+    moments = moments_of(store.signal(region), store.region(region), columns)
+    pairs = list(product(cells, assays))
+    weights = regress(moments, train, pairs).reshape(-1, len(cells), len(assays))
+    scale = expected_scales(moments, train, pairs)[:, 1].astype(np.float32)
+    return Prior(store, columns, weights), scale.reshape(len(cells), len(assays))

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,18 +26,19 @@ from pytorch_lightning.loggers import Logger
 
 import avocado
 from avocado.compendium import split
-from avocado.data import VAL_BINS, SignalDataModule, Tracks, tracks_of
+from avocado.data import SignalDataModule, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
+from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
 from avocado.hardware import Hardware, device_of
 from avocado.memory import describe_memory, predict_memory, require_memory
-from avocado.model import ModelConfig, Network, genome_factors
 from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
+from avocado.regression import Prior
 from avocado.store import SignalStore
-from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerConfig, fit
+from avocado.training import FactorizationModule, fit
 
 log = logging.getLogger(__name__)
 
@@ -58,22 +59,10 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Plan):
     """Everything that decides what a run's result is."""
 
-    stage: str
-    region: str  # 'pilot', or a chromosome
-    split: SplitConfig
-    seed: int
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    fit: FitConfig
-
-    def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"unknown stage '{self.stage}'; there is: {', '.join(STAGES)}")
-        if self.seed < 0:
-            raise InputError(f"seed={self.seed}: expected a whole number from 0")
+    split: SplitConfig = SplitConfig()
 
     def directory(self, runs: Path) -> Path:
         """Where this run's record lies."""
@@ -138,7 +127,7 @@ def train(
         with replacing(directory / "split.tsv") as temporary:
             tracks.to_csv(temporary, sep="\t", index=False)
         try:
-            module, data = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
+            module, data, prior = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
         except InputError:
             if not (directory / CHECKPOINT).is_file():  # nothing was begun that other settings could not go on with
                 (directory / "settings.yaml").unlink()
@@ -148,6 +137,7 @@ def train(
             "region": run.region,
             "fold": run.split.fold,
             "seed": run.seed,
+            "store": str(store.path.resolve()),
             "store_checksum": store.checksum,
             "avocado": avocado.__version__,
         }
@@ -155,60 +145,14 @@ def train(
             # factors that were trained with the shared parameters that are now replaced are of no use
             for stale in model_dir.glob("*.safetensors"):
                 stale.unlink()
-            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training)
-        averages = data.region_averages() if module.network.config.average_input else None
-        save_region(model_dir, data.region, module.genome, averages)
-        table = _report(run, module, load_model(model_dir), store, directory, hardware)
+            weights = None if prior is None else prior.weights
+            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training, weights)
+        save_region(model_dir, data.region, module.genome)
+        table = _report(run, module, load_model(model_dir, store), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return Outcome(directory, model_dir, table, was_done=False)
-
-
-def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, generator: torch.Generator) -> Network:
-    """An untrained network for the cell types and assays of a store, which predicts the training tracks' mean."""
-    mean = float(store.tracks["mean"].iloc[train.columns].mean()) if "mean" in store.tracks else 0.0
-    return Network(config, len(store.cells), len(store.assays)).initialise(generator, mean)
-
-
-Kind = TypeVar("Kind", bound=FactorizationModule)
-
-
-def prepare(
-    run: Run,
-    store: SignalStore,
-    network: Network,
-    generator: torch.Generator,
-    train: Tracks,
-    val: Tracks | None,
-    hardware: Hardware,
-    kind: type[Kind] = FactorizationModule,
-    val_bins: int = VAL_BINS,
-) -> tuple[Kind, SignalDataModule]:
-    """What `training.fit` takes: a module of class `kind` with fresh genome factors, and the data of the run's region.
-
-    generator: of the genome factors. val_bins: bins of the validation tracks that are looked at.
-    """
-    data = SignalDataModule(
-        store,
-        run.region,
-        train,
-        val,
-        batch_size=run.fit.batch_size,
-        sampling=run.fit.draws(run.stage),
-        seed=run.seed,
-        memory_limit=run.fit.memory_limit,
-        workers=run.fit.workers,
-        val_bins=val_bins,
-        device=device_of(hardware.device),
-        processes=hardware.processes,
-    )
-    genome = genome_factors(network.config, data.region.n_blocks, generator)
-    module = kind(
-        network, genome, run.stage, run.optimizer, run.seed, val,
-        run.fit.reveal_at(run.stage), run.fit.hidden_weight, hardware.compute_type(), hardware.formulation,
-    )  # fmt: skip
-    return module, data
 
 
 def _fit(
@@ -220,7 +164,7 @@ def _fit(
     hardware: Hardware,
     progress: bool,
     logger: Logger | bool,
-) -> tuple[FactorizationModule, SignalDataModule]:
+) -> tuple[FactorizationModule, SignalDataModule, Prior | None]:
     cells, assays = (pilot.cells, pilot.assays) if pilot else (store.cells, store.assays)
     train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
     generator = torch.Generator().manual_seed(run.seed)
@@ -233,9 +177,13 @@ def _fit(
     )  # fmt: skip
     log.info(describe_memory(memory))
     require_memory(memory, device_of(hardware.device))
-    module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware)
-    fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
-    return module, data
+    prior = None
+    if network.config.prior_input:
+        prior = pilot.prior if pilot else set_prior(network, store, run.region, train_tracks)
+    with regressed(prior, run.region, (train_tracks, val_tracks), directory) as file:
+        module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware, prior=file)
+        fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
+    return module, data, prior
 
 
 def _report(
@@ -276,7 +224,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     """The pilot model of a genome run, which must come from the same experiments in the same roles."""
     if not (model_dir / "model.yaml").is_file():
         raise InputError(f"no pilot model at {model_dir}: train it first, with stage=pilot and the same fold and seed")
-    pilot = load_model(model_dir)
+    pilot = load_model(model_dir, store)
     mine, theirs = (
         {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
         for table in (tracks, pilot.tracks)

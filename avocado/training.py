@@ -82,6 +82,7 @@ class FitConfig:
     tracks_per_bin: int = 1
     hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
     hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
+    peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
     refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
     min_steps: int = 0  # more epochs where a small region would get fewer steps than this
     validate_every: int = 1  # epochs
@@ -94,7 +95,15 @@ class FitConfig:
         for name in ("epochs", "batch_size", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
-        for name in ("min_steps", "patience", "memory_limit", "workers", "checkpoint_every", "hidden_weight"):
+        for name in (
+            "min_steps",
+            "patience",
+            "memory_limit",
+            "workers",
+            "checkpoint_every",
+            "hidden_weight",
+            "peak_weight",
+        ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
         Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
@@ -148,6 +157,7 @@ class FactorizationModule(pl.LightningModule):
         val: Tracks | None,
         reveal_at: int = 0,
         hidden_weight: float = 1.0,
+        peak_weight: float = 0.0,
         compute: torch.dtype | None = None,
         formulation: str = "blocks",
     ) -> None:
@@ -160,7 +170,7 @@ class FactorizationModule(pl.LightningModule):
         self.formulation = formulation
         self.genome = torch.nn.Parameter(genome, requires_grad=False)
         self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
-        self.reveal_at, self.hidden_weight = reveal_at, hidden_weight
+        self.reveal_at, self.hidden_weight, self.peak_weight = reveal_at, hidden_weight, peak_weight
         self.history = History()
         self.n_blocks = len(genome)
         self._frozen: Weights | None = None
@@ -180,11 +190,11 @@ class FactorizationModule(pl.LightningModule):
             genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
         if self.stage == "genome":
             return [genome]
-        # average activity is a measurement, not a parameter to be shrunk: its weights do not decay
+        # the prior is made of measurements, not of parameters to be shrunk: its weights do not decay
         named = list(self.network.named_parameters())
         groups = [
-            {"params": [p for name, p in named if not name.startswith("average")], "weight_decay": c.weight_decay},
-            {"params": [p for name, p in named if name.startswith("average")], "weight_decay": 0.0},
+            {"params": [p for name, p in named if not name.startswith("prior")], "weight_decay": c.weight_decay},
+            {"params": [p for name, p in named if name.startswith("prior")], "weight_decay": 0.0},
         ]
         shared = torch.optim.AdamW([g for g in groups if g["params"]], c.learning_rate, betas, c.eps, fused=True)
         return [genome, shared]
@@ -212,11 +222,11 @@ class FactorizationModule(pl.LightningModule):
         sum_over_processes([count])
         for part in batch.parts(self.network.blocks_at_once(n_tracks, self.device)):
             rows = self.genome[part.blocks].requires_grad_()
-            visible = self._squares_of(rows, part, slice(split, None)).sum()
-            loss = visible / (count * (n_tracks - split))
+            visible, loss = self._errors(rows, part, slice(split, None))
+            loss = loss / (count * (n_tracks - split))
             if split:
                 # genome factors do not learn from hidden tracks; what does learns to impute
-                hidden = self._squares_of(rows.detach(), part, slice(split)).sum()
+                _, hidden = self._errors(rows.detach(), part, slice(split))
                 loss = loss + self.hidden_weight * hidden / (count * split)
             loss.backward()
             assert rows.grad is not None
@@ -224,7 +234,7 @@ class FactorizationModule(pl.LightningModule):
                 genome.step_rows(part.blocks, rows, rows.grad)
             else:
                 self._gradient[part.blocks] = rows.grad
-            self._squares += visible.detach()
+            self._squares += visible
         if not isinstance(genome, BlockAdam):
             self.genome.grad = self._gradient
             genome.step()
@@ -236,14 +246,25 @@ class FactorizationModule(pl.LightningModule):
                 optimizer.zero_grad(set_to_none=True)
         self._count += count * (n_tracks - split)
 
-    def _squares_of(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> Tensor:
-        """Squared errors (blocks, 200, tracks), 0 at padding."""
-        cell, assay, average = batch.cell[..., tracks], batch.assay[..., tracks], batch.average[..., tracks]
+    def _errors(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> tuple[Tensor, Tensor]:
+        """Sums of squared errors: in arcsinh, and what is minimised.
+
+        With a prior the latter is in units of each track's expected deviation: else the few strongest tracks would
+        decide. Errors where signal is high may weigh more, so that peaks are shrunk less.
+        """
+        cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
+        prior = None if batch.prior is None else batch.prior[..., tracks]
         if self.formulation == "blocks":
-            imputed = self.network(rows, cell, assay, average, self._frozen)
+            imputed = self.network(rows, cell, assay, prior, self._frozen)
         else:
-            imputed = self.network.forward_reference(rows, cell, assay, average)
-        return (imputed - batch.signal[..., tracks]).square() * batch.real[..., None]
+            imputed = self.network.forward_reference(rows, cell, assay, prior)
+        signal = batch.signal[..., tracks]
+        squares = (imputed - signal).square() * batch.real[..., None]
+        scale, _ = self.network.standardised(cell, assay, prior)
+        weighted = squares if scale is None else squares / scale.square()
+        if self.peak_weight:
+            weighted = weighted * (1 + self.peak_weight * signal)
+        return squares.detach().sum(), weighted.sum()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean squared error (arcsinh)."""
@@ -267,7 +288,7 @@ class FactorizationModule(pl.LightningModule):
         """Add the squared errors of some blocks."""
         assert self.val is not None
         cell, assay = (torch.tensor(index, device=self.device) for index in (self.val.cell, self.val.assay))
-        imputed = self.network.predict(self.genome[batch.blocks], cell, assay, batch.averages)
+        imputed = self.network.predict(self.genome[batch.blocks], cell, assay, batch.prior)
         squares = (imputed - batch.signal).square() * batch.real[..., None]
         self._val_squares += squares.sum(dim=(0, 1))
         self._val_count += batch.real.sum()

@@ -1,13 +1,13 @@
-"""`avocado impute`: model -> imputed tracks as bigWig or .npz."""
+"""`avocado impute`: a model, or any imputer and a store -> imputed tracks as bigWig or .npz."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
+from avocado.cli import app, imputers
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,19 +19,106 @@ if TYPE_CHECKING:
 SETS = ("unmeasured", "held_out", "all")
 
 
-def impute(config: DictConfig) -> None:
-    """Write the tracks that are asked for and not there yet."""
+def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
+    """Write the tracks that are asked for and not there yet. settings: of the imputer, as typed."""
+    if (config.model is None) == (config.imputer is None):
+        raise InputError("give model= the directory of a model, or imputer= and store=; --help shows both")
+    if config.imputer is not None:
+        _impute_with(config, settings)
+        return
+    if settings:
+        raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
+    from avocado.evaluation.held_out import held_out
     from avocado.hardware import Hardware
     from avocado.impute import regions_to_impute
     from avocado.modeldir import load_model
+    from avocado.store import open_store
 
     hardware = Hardware(config.device, config.precision)
-    model = load_model(config.model)
-    chosen = _pairs(model, app.as_list(config.cell), app.as_list(config.assay), config.pairs)
-    if not chosen:
-        print("nothing to impute: no such pairs in this model")
+    model = load_model(config.model, None if config.store is None else open_store(config.store))
+    asked = app.as_list(config.cell), app.as_list(config.assay)
+    for cell in asked[0]:
+        model.pair(cell, model.assays[0])
+    for assay in asked[1]:
+        model.pair(model.cells[0], assay)
+    sets = {"unmeasured": model.unmeasured(), "held_out": held_out(model)}
+    missing = _missing_files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
+    if missing:
+        regions = app.as_list(config.regions) or regions_to_impute(model)
+        write(model, missing, regions, config.scale, hardware, config.progress, config.workers)
+        _say_what_was_written(config, list(missing.values()), regions)
+
+
+def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
+    """Fit an imputer to a store's tracks, all of them or the training tracks of a fold, and write what it imputes."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from avocado.baselines import (
+        fitted,
+        region_of_fit,
+        regions_in_order,
+        require_files,
+        roles_of,
+        tracks_in,
+        write_track,
+    )
+    from avocado.cli.train import split_of
+    from avocado.store import open_store
+
+    if config.store is None:
+        raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
+    composed = imputers.train_config(config, settings)
+    store = open_store(config.store)
+    tracks = roles_of(store, split_of(composed))
+    cells, assays = app.as_list(config.cell), app.as_list(config.assay)
+    for names, known, kind in ((cells, store.cells, "cell type"), (assays, store.assays, "assay")):
+        for name in names:
+            if name not in known:
+                raise InputError(f"store {store.path} has no {kind} '{name}'; it has: {', '.join(known[:30])}")
+    measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
+    unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
+    sets = {"unmeasured": unmeasured, "held_out": tracks_in(tracks, "test")}
+    chosen = _pairs(cells, assays, config.pairs, sets, store.cells, store.assays)
+    missing = _missing_files(config, chosen)
+    if not missing:
         return
-    regions = app.as_list(config.regions) or regions_to_impute(model)
+    chromosomes = [name for name in store.assembly.sizes if name in store.regions]
+    regions = app.as_list(config.regions) or chromosomes or list(store.regions)
+    files = list(missing.values())
+    require_files(files, config.scale)
+    regions = regions_in_order(store, regions, disjoint=any(path.suffix != ".npz" for path in files))
+    learned_on = region_of_fit(store, regions[0])
+    imputer = imputers.build_imputer(composed, learned_on)
+    imputer = fitted(imputer, store, tracks_in(tracks, "train"), learned_on)
+    written, refused = [], []
+    bar = Console(stderr=True, quiet=not config.progress)
+    for (cell, assay), path in track(missing.items(), f"imputing {len(missing)} tracks", console=bar):
+        try:
+            first = imputer.predict(cell, assay, regions[0])
+        except InputError as error:
+            if len(missing) == 1:
+                raise
+            refused.append(str(error))
+            continue
+        signals = (
+            (store.region(name), first if name == regions[0] else imputer.predict(cell, assay, name))
+            for name in regions
+        )
+        write_track(path, store.assembly, signals, config.scale)
+        written.append(path)
+    if refused and not written:
+        raise InputError(f"none of {len(refused)} tracks can be imputed, the first for this reason: {refused[0]}")
+    for reason in refused:
+        print(f"left out: {reason}")
+    _say_what_was_written(config, written, regions)
+
+
+def _missing_files(config: DictConfig, chosen: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Path]:
+    """The files of the chosen pairs that are still to be written."""
+    if not chosen:
+        print("nothing to impute: no such pairs")
+        return {}
     files = {(cell, assay): _file(config.out, cell, assay, len(chosen)) for cell, assay in chosen}
     for path in files.values():
         if path.is_dir():
@@ -39,13 +126,12 @@ def impute(config: DictConfig) -> None:
     missing = {pair: path for pair, path in files.items() if config.overwrite or not path.exists()}
     if len(missing) < len(files):
         print(f"{len(files) - len(missing)} of {len(files)} files are there already (overwrite=true writes them again)")
-    if missing:
-        write(model, missing, regions, config.scale, hardware, config.progress, config.workers)
-        first = next(iter(missing.values()))
-        unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
-        print(
-            f"{len(missing)} tracks over {', '.join(regions)} as {unit}: {first}{', ...' if len(missing) > 1 else ''}"
-        )
+    return missing
+
+
+def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Sequence[str]) -> None:
+    unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
+    print(f"{len(files)} tracks over {', '.join(regions)} as {unit}: {files[0]}{', ...' if len(files) > 1 else ''}")
 
 
 def write(
@@ -79,23 +165,20 @@ def write(
         )
 
 
-def _pairs(model: Model, cells: Sequence[str], assays: Sequence[str], named: str | None) -> list[tuple[str, str]]:
-    from avocado.evaluation.held_out import held_out
-
+def _pairs(
+    cells: Sequence[str],
+    assays: Sequence[str],
+    named: str | None,
+    sets: Mapping[str, Sequence[tuple[str, str]]],
+    all_cells: Sequence[str],
+    all_assays: Sequence[str],
+) -> list[tuple[str, str]]:
+    """The pairs of a named set that are of these cell types and assays, where any are given."""
     if named is not None and named not in SETS:
         raise InputError(f"unknown pairs '{named}'; there is: {', '.join(SETS)}")
-    for cell in cells:
-        model.pair(cell, model.assays[0])
-    for assay in assays:
-        model.pair(model.cells[0], assay)
     if named is None:
         named = "all" if cells or assays else "unmeasured"
-    if named == "unmeasured":
-        pairs = model.unmeasured()
-    elif named == "held_out":
-        pairs = held_out(model)
-    else:
-        pairs = [(cell, assay) for cell in model.cells for assay in model.assays]
+    pairs = sets[named] if named != "all" else [(cell, assay) for cell in all_cells for assay in all_assays]
     return [(cell, assay) for cell, assay in pairs if (not cells or cell in cells) and (not assays or assay in assays)]
 
 
@@ -109,4 +192,5 @@ def _file(pattern: str, cell: str, assay: str, n_pairs: int) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    return app.run("impute", impute, arguments)
+    own, settings = imputers.separate(arguments)
+    return app.run("impute", lambda config: impute(config, settings), own)

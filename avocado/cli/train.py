@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.hardware import Hardware
-    from avocado.runs import Outcome, Run
+    from avocado.runs import Outcome, Run, SplitConfig
     from avocado.store import SignalStore
 
 
@@ -35,6 +35,9 @@ def train(config: DictConfig) -> None:
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(config.epochs):
         raise InputError(f"stage.steps={steps}: give some of {', '.join(config.epochs)}")
+    if config.imputer.name != "avocado" or config.imputer.models != 1:
+        _score_imputer(config, store, steps)
+        return
     if steps[0] == "genome":
         pilot = plan(config, store, "pilot")
         if not (pilot.model_directory(Path(config.runs)) / "model.yaml").is_file():
@@ -73,35 +76,46 @@ def prepare_store(config: DictConfig) -> SignalStore:
 def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
     from avocado.model import ModelConfig
-    from avocado.runs import Run, SplitConfig
+    from avocado.runs import Run
     from avocado.training import FitConfig, OptimizerConfig
+
+    if not isinstance(config.seed, int):
+        raise InputError(f"seed={config.seed}: expected a whole number")
+    region, split = _region(config, store, step), split_of(config)
+    n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
+    return Run(
+        stage=step,
+        region=region,
+        split=split,
+        seed=config.seed,
+        model=app.build(ModelConfig, config.model, "model"),
+        optimizer=app.build(OptimizerConfig, config.optimizer, "optimizer"),
+        fit=app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins),
+    )
+
+
+def split_of(config: DictConfig) -> SplitConfig:
+    """Who trains, validates and tests. Raises InputError for a fold that is neither a number nor all."""
+    from avocado.runs import SplitConfig
 
     fold = config.fold
     if fold in ("all", None):
         fold = None
     elif not isinstance(fold, int) or isinstance(fold, bool):
         raise InputError(f"fold={fold}: expected a number from 0, or all")
-    if not isinstance(config.seed, int):
-        raise InputError(f"seed={config.seed}: expected a whole number")
+    return SplitConfig(
+        fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
+    )
+
+
+def _region(config: DictConfig, store: SignalStore, step: str) -> str:
     region = "pilot" if step == "pilot" else str(config.chrom)
     if region not in store.regions:
         raise InputError(
             f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
             "to add one, repeat avocado ingest with it in regions="
         )
-    split = SplitConfig(
-        fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
-    )
-    n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
-    return Run(
-        step,
-        region,
-        split,
-        config.seed,
-        app.build(ModelConfig, config.model, "model"),
-        app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins),
-    )
+    return region
 
 
 def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
@@ -178,6 +192,34 @@ def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
     files = {(cell, assay): folder / f"{cell}-{assay}.bigWig" for cell, assay in held_out(model)}
     write(model, files, regions_to_impute(model), "pval", hardware_of(config), config.trainer.progress)
     return folder
+
+
+def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str]) -> None:
+    """Fit any other imputer and score it on the region of each stage; it leaves scores and pictures, and no model."""
+    from avocado.baselines import Baseline, region_of_fit, score_baseline
+    from avocado.cli.imputers import build_imputer, imputer_settings
+    from avocado.evaluation.scores import format_scores
+
+    # a model of a chromosome needs pilot regions, other imputers do without
+    needed = [step for step in steps if step != "pilot" or len(steps) == 1 or "pilot" in store.regions]
+    regions = list(dict.fromkeys(_region(config, store, step) for step in needed))
+    imputer = build_imputer(config, region_of_fit(store, regions[-1]))
+    name = config.imputer.name
+    baseline = Baseline(name, imputer_settings(config, imputer), split_of(config), config.seed)
+    if config.logger.wandb:
+        print(f"imputer={name} has no curves to log: its scores are in scores.csv")
+    outcomes = score_baseline(
+        baseline, lambda: imputer, store, regions, Path(config.runs),
+        write=config.stage.impute, overwrite=config.overwrite,
+    )  # fmt: skip
+    for outcome in outcomes:
+        print(f"{name} {outcome.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
+        print(format_scores(outcome.scores, color=sys.stdout.isatty()))
+    last = outcomes[-1]
+    print(f"\npicture  {last.directory / 'tracks.png'}\nscores   {last.directory / 'scores.csv'}")
+    if last.imputed is not None:
+        print(f"bigWig   {last.imputed}  (held-out tracks)")
+    print(f"next:\n  avocado impute imputer={name} store={store.path}    # every pair that was never measured")
 
 
 def _say_what_is_next(config: DictConfig, outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from avocado.data import SignalDataModule, tracks_of
+from avocado.fitting import initial_network, prepare, set_prior
 from avocado.genome import BLOCK_BINS, Region, Segment
 from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.model import ModelConfig
 from avocado.modeldir import load_model, save_region, save_shared
-from avocado.runs import Run, SplitConfig, initial_network, prepare
+from avocado.runs import Run
 from avocado.store import SignalStore, open_store
 from avocado.training import FitConfig, OptimizerConfig, fit
 from experiments.benchmarks.original_worker import peak_memory, serve
@@ -50,14 +51,27 @@ class CountedModule(TimedModule):
 
 
 def prepare_columns(
-    run: Run, store: SignalStore, hardware: Hardware, train: Sequence[int], val: Sequence[int] = ()
+    run: Run,
+    store: SignalStore,
+    hardware: Hardware,
+    train: Sequence[int],
+    val: Sequence[int] = (),
+    folder: Path | None = None,
 ) -> tuple[CountedModule, SignalDataModule]:
-    """Module and data of a run on columns `train` of the store; validation, on `val`, looks at all bins."""
+    """Module and data of a run on columns `train` of the store; validation, on `val`, looks at all bins.
+
+    folder: where a model with `prior_input` keeps its prior.
+    """
     train_tracks, val_tracks = (tracks_of(store, columns, store.cells, store.assays) for columns in (train, val))
     generator = torch.Generator().manual_seed(run.seed)
     network = initial_network(run.model, store, train_tracks, generator)
-    val_bins = store.region(run.region).n_blocks * BLOCK_BINS
-    return prepare(run, store, network, generator, train_tracks, val_tracks, hardware, CountedModule, val_bins)
+    val_bins, prior = store.region(run.region).n_blocks * BLOCK_BINS, None
+    if run.model.prior_input:
+        assert folder is not None
+        both = tracks_of(store, [*train, *val], store.cells, store.assays)
+        fitted = set_prior(network, store, run.region, train_tracks)
+        prior = fitted.write(folder / "prior", run.region, both.cell, both.assay)
+    return prepare(run, store, network, generator, train_tracks, val_tracks, hardware, CountedModule, val_bins, prior)
 
 
 class Ours:
@@ -69,7 +83,7 @@ class Ours:
         self.store = open_store(store)
         # the original's way through the data: along the genome, one track per bin
         epoch = FitConfig(epochs=1, batch_size=batch_size, sampling="sequential", tracks_per_bin=1)
-        self.run = Run("joint", region, SplitConfig(), 0, ModelConfig(**model), OptimizerConfig(), epoch)
+        self.run = Run("joint", region, 0, ModelConfig(**model), OptimizerConfig(), epoch)
         self.module, self.data = prepare_columns(self.run, self.store, self.hardware, range(len(self.store.tracks)))
 
     def train(self, steps: int, epochs: int) -> dict[str, float]:

@@ -1,0 +1,168 @@
+"""From `imputer=` to an imputer: what train, impute and score share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from avocado.cli import app
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from avocado.imputers import Imputer
+
+T = TypeVar("T")
+IMPUTERS = ("average", "nearest", "similarity", "regression", "predictd", "chromimpute", "avocado", "ensemble")
+UNSEEN = ("memory_limit", "workers", "checkpoint_every")  # of fit, which leave no trace in what comes out
+AVOCADO = ("model", "optimizer", "fit", "epochs")  # the sections of a training config that are Avocado's settings
+
+
+def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
+    """The imputer that a composed training config names, not fitted yet.
+
+    config.imputer holds its `name`, one of IMPUTERS, and its settings; those of Avocado are in the sections AVOCADO.
+    region: what it will be fitted on, which decides about Avocado's epochs. Raises InputError for an unknown name and
+    for a setting that the imputer does not have, or that is of the wrong kind.
+    """
+    name, seed = config.imputer.name, config.seed
+    progress, device = config.trainer.progress, config.trainer.device
+    node = {str(key): value for key, value in config.imputer.items() if key != "name"}
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"seed={seed}: expected a whole number from 0")
+    if name in ("average", "nearest") and node:
+        raise InputError(f"unknown key 'imputer.{next(iter(node))}'; imputer={name} has no settings of its own")
+    if name == "average":
+        from avocado.imputers.average import AverageActivity
+
+        return AverageActivity()
+    if name == "nearest":
+        from avocado.imputers.nearest import NearestCell
+
+        return NearestCell()
+    if name == "similarity":
+        from avocado.imputers.nearest import SimilarityAverage, SimilarityConfig
+
+        return SimilarityAverage(_settings(SimilarityConfig, node))
+    if name == "regression":
+        from avocado.imputers.regression import Regression
+        from avocado.regression import RegressionConfig
+
+        return Regression(_settings(RegressionConfig, node))
+    if name == "predictd":
+        from avocado.imputers.predictd import Predictd, PredictdConfig
+
+        return Predictd(_settings(PredictdConfig, node), seed, device, progress)
+    if name == "chromimpute":
+        from avocado.imputers.chromimpute import ChromImpute, ChromImputeConfig
+
+        return ChromImpute(_settings(ChromImputeConfig, node), seed, progress)
+    if name == "avocado":
+        return _avocado(config, region, node)
+    if name == "ensemble":
+        from avocado.imputers.ensemble import Ensemble, EnsembleConfig
+
+        members = {member: build_imputer(chosen, region) for member, chosen in _members(config).items()}
+        node = {key: value for key, value in node.items() if key != "members"}
+        return Ensemble(members, _settings(EnsembleConfig, node, seed=seed))
+    raise InputError(f"unknown imputer '{name}'; there is: {', '.join(IMPUTERS)}")
+
+
+def imputer_settings(config: DictConfig, imputer: Imputer) -> dict[str, Any]:
+    """What makes this imputer what it is, besides its seed: plain values, those of an ensemble's members among them."""
+    from omegaconf import OmegaConf
+
+    settings = getattr(imputer, "config", None)
+    found = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {}
+    if config.imputer.name == "avocado":
+        sections = {name: OmegaConf.to_container(config[name], resolve=True) for name in AVOCADO}
+        sections["fit"] = {key: value for key, value in config.fit.items() if key not in UNSEEN}
+        found |= sections
+    if config.imputer.name == "ensemble":
+        members: dict[str, Imputer] = imputer.members  # pyright: ignore[reportAttributeAccessIssue]
+        found["members"] = {
+            member: {"name": chosen.imputer.name, **imputer_settings(chosen, members[member])}
+            for member, chosen in _members(config).items()
+        }
+    return found
+
+
+def train_config(config: DictConfig, settings: Sequence[str]) -> DictConfig:
+    """The training config that `imputer=` of another command, with `settings` as typed, stands for.
+
+    What the two commands have in common, such as seed and device, is taken from `config`. Raises InputError for an
+    imputer or a setting that does not exist.
+    """
+    from hydra import compose, initialize_config_dir
+
+    typed, _ = app.read_arguments([f"imputer={config.imputer}", *settings])
+    overrides = app.check("train", typed, False)
+    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+        composed = compose("train", overrides)
+    for key in ("store", "seed"):
+        composed[key] = config[key]
+    fold = config.fold
+    composed.fold = int(fold) if isinstance(fold, str) and fold.isdecimal() else fold  # a text where null is allowed
+    for key, value in config.split.items():
+        composed.split[key] = value
+    composed.trainer.device, composed.trainer.precision = config.device, config.precision
+    composed.trainer.progress = config.get("progress", False)
+    return composed
+
+
+def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is typed for a command itself, and the `imputer.key=value` among it."""
+    settings = [argument for argument in arguments if argument.startswith("imputer.")]
+    return [argument for argument in arguments if argument not in settings], settings
+
+
+def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
+    from avocado.cli.train import hardware_of
+    from avocado.imputers.avocado import Avocado, AvocadoConfig
+    from avocado.model import ModelConfig
+    from avocado.training import FitConfig, OptimizerConfig
+
+    stage = "pilot" if region == "pilot" else "joint"
+    return Avocado(
+        app.build(ModelConfig, config.model, "model"),
+        app.build(OptimizerConfig, config.optimizer, "optimizer"),
+        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[stage]),
+        config.seed,
+        hardware_of(config, stage),
+        config.trainer.progress,
+        _settings(AvocadoConfig, node),
+    )
+
+
+def _members(config: DictConfig) -> dict[str, DictConfig]:
+    """A training config for each member of an ensemble, with the settings of the option of that name."""
+    from omegaconf import OmegaConf
+
+    found = {}
+    for member in app.as_list(config.imputer.get("members")):
+        file = app.config_directory() / "imputer" / f"{member}.yaml"
+        if not file.is_file():
+            known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+            raise InputError(f"unknown imputer '{member}' in imputer.members; there is: {', '.join(known)}")
+        chosen = config.copy()
+        OmegaConf.set_struct(chosen, False)
+        chosen.imputer = OmegaConf.load(file)
+        if chosen.imputer.name == "ensemble":
+            raise InputError("imputer.members: an ensemble cannot be a member of an ensemble")
+        found[member] = chosen
+    return found
+
+
+def _settings(cls: type[T], node: dict[str, Any], **more: Any) -> T:
+    """The imputer's own dataclass; a number that is typed for a setting that may be null arrives as a text."""
+    import yaml
+
+    hints = get_type_hints(cls)
+    optional = {field.name for field in fields(cls) if "None" in str(hints[field.name])}  # type: ignore[arg-type]
+    values = {
+        key: yaml.safe_load(value) if key in optional and isinstance(value, str) else value
+        for key, value in node.items()
+    }
+    return app.build(cls, values, "imputer", **more)

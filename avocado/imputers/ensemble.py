@@ -1,0 +1,146 @@
+"""Ensembles: the weighted mean of what several imputers say.
+
+Methods err in different ways, so their mean is often better than each of them. Weights are either all equal or fitted:
+some of the training tracks are set apart, the members are fitted to the rest and impute these tracks, and the weights
+are those of the smallest squared error (stacking, Breiman 1996, "Stacked regressions"). Then the members are fitted
+again, to all training tracks. Held-out tracks have no part in it.
+
+Fitted weights are at least 0, which keeps members that resemble each other from cancelling out, but need not sum to 1:
+where all members overshoot what can be known, smaller weights are better, and squared error asks for just that. There
+is no constant, as one number for all assays would lift the empty background of each; average activity, as a member, is
+the better one, as it depends on assay and place. With few tracks set apart, the best weights are those of chance, so
+the plain mean counts as the solution for one track more: it makes up a fourth of weights from 3 tracks, a hundredth of
+weights from 99.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avocado.compendium import split
+from avocado.errors import InputError
+from avocado.imputers import Imputer
+from avocado.store import SignalStore
+
+WEIGHTS = ("mean", "fitted")
+MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
+CHUNK_BINS = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """How members are weighted."""
+
+    weights: str = "mean"  # 'mean': all alike; 'fitted': to training tracks that are set apart
+    validation: float = 0.2  # of 'fitted': share or number of the training tracks that are set apart
+    seed: int = 0  # which ones
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise InputError(f"ensemble: weights='{self.weights}': there is {' and '.join(WEIGHTS)}")
+        if not self.validation > 0:
+            raise InputError(f"ensemble: validation={self.validation}: give a share of the training tracks (0.2)")
+
+
+class Ensemble:
+    """The weighted mean of the members' arcsinh signals.
+
+    `member_weights` maps each member's name to its weight, after `fit`. A member with the weight 0 is not asked.
+    """
+
+    def __init__(self, members: Mapping[str, Imputer], config: EnsembleConfig | None = None) -> None:
+        if not members:
+            raise InputError("an ensemble without members: name some imputers")
+        self.members = dict(members)
+        self.config = config or EnsembleConfig()
+
+    def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
+        """Find the weights, then fit the members to all of the columns `experiments`.
+
+        With fitted weights every member is fitted twice, and one track is in memory at a time, as often as there are
+        members. Raises InputError where there are too few tracks to set some apart, or to impute these from the rest.
+        """
+        self.member_weights = dict.fromkeys(self.members, 1 / len(self.members))
+        if self.config.weights == "fitted":
+            self.member_weights = self._fit_weights(store, [int(column) for column in experiments], region)
+            found = ", ".join(f"{name} {weight:.3f}" for name, weight in self.member_weights.items())
+            log.info("ensemble: %s", found)
+        for name, member in self.members.items():
+            if self.member_weights[name] > 0:
+                member.fit(store, experiments, region)
+
+    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
+        """Weighted mean of the members' signals of one track, arcsinh, float32 (n_bins,).
+
+        Raises InputError where one of the members cannot impute the track.
+        """
+        total: np.ndarray | None = None
+        for name, member in self.members.items():
+            weight = np.float32(self.member_weights[name])
+            if weight > 0:
+                part = weight * np.asarray(member.predict(cell, assay, region), dtype=np.float32)
+                total = part if total is None else total + part
+        assert total is not None  # `solve_weights` leaves one weight at least
+        return total
+
+    def _fit_weights(self, store: SignalStore, experiments: list[int], region: str) -> dict[str, float]:
+        table = store.tracks.iloc[experiments][["cell", "assay"]].reset_index(drop=True)
+        try:
+            roles = split(table, None, validation=self.config.validation, seed=self.config.seed)
+        except InputError as error:
+            raise InputError(f"ensemble with weights=fitted: {error}; or take weights=mean") from None
+        apart, rest = ([c for c, role in zip(experiments, roles, strict=True) if role == r] for r in ("val", "train"))
+        if len(apart) < MIN_TRACKS:
+            raise InputError(
+                f"ensemble with weights=fitted: validation={self.config.validation:g} of {len(experiments)} training "
+                f"tracks sets {len(apart)} apart, at least {MIN_TRACKS} are needed; raise it, or take weights=mean"
+            )
+        for member in self.members.values():
+            member.fit(store, rest, region)
+        n = len(self.members)
+        squares, products = np.zeros((n, n)), np.zeros(n)
+        for column in apart:
+            cell, assay = store.tracks[["cell", "assay"]].iloc[column]
+            try:
+                imputed = np.stack([member.predict(cell, assay, region) for member in self.members.values()])
+            except InputError as error:
+                raise InputError(
+                    f"ensemble with weights=fitted, from {len(rest)} of {len(experiments)} training tracks: {error}; "
+                    "lower validation, or take weights=mean"
+                ) from None
+            observed = store.read_track(cell, assay, region)
+            for first in range(0, len(observed), CHUNK_BINS):
+                part = imputed[:, first : first + CHUNK_BINS].astype(np.float64)
+                squares += part @ part.T
+                products += part @ observed[first : first + CHUNK_BINS]
+        return dict(zip(self.members, solve_weights(squares, products, len(apart)).tolist(), strict=True))
+
+
+def solve_weights(squares: np.ndarray, products: np.ndarray, n_tracks: int) -> np.ndarray:
+    """Weights (M,) of M members, at least 0, of the smallest squared error, drawn to the plain mean; see the module.
+
+    squares (M, M) and products (M,) are Σ xᵢ xⱼ and Σ xᵢ y over the bins of all `n_tracks` tracks, x being the members'
+    signals and y the observed one. Members that are equal, or 0 everywhere, are no trouble. Where the observed signal
+    speaks against all members, they are weighted alike.
+    """
+    from scipy.optimize import nnls
+
+    n = len(products)
+    mean = np.full(n, 1 / n)
+    # one track more, of average size, on which the plain mean is right
+    products = products + squares @ mean / n_tracks
+    squares = squares * (1 + 1 / n_tracks)
+    # |R w − t|² is the squared error up to a constant, with R the root of `squares`
+    values, vectors = np.linalg.eigh(squares)
+    kept = values > max(values[-1], 0) * 1e-12
+    if not kept.any():
+        return mean
+    roots = np.sqrt(values[kept])
+    weights, _ = nnls(roots[:, None] * vectors[:, kept].T, vectors[:, kept].T @ products / roots)
+    return weights if weights.any() else mean
