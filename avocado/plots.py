@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, require_average, track_rows
 from avocado.genome import BIN_SIZE
 
@@ -25,7 +26,6 @@ DASHED = (0, (4, 3))
 SIGNAL = "arcsinh(−log₁₀ p)"
 MAX_POINTS = 2000  # more than a page has dots across; longer tracks show the maximum of neighbouring bins
 MAX_NAMED_TRACKS = 40  # with more, the rows of a plot of scores are assays
-HIGHER_IS_BETTER = ("pearson", "spearman")
 
 
 def plot_tracks(
@@ -42,7 +42,7 @@ def plot_tracks(
         raise ValueError(f"expected experiments with signals of one length, got lengths {sorted(lengths)}")
     (n_bins,) = lengths
     end = start + n_bins * BIN_SIZE
-    colors = _colors([name for rows in experiments.values() for name in rows])
+    colors = colors_of([name for rows in experiments.values() for name in rows])
     n_rows = sum(map(len, experiments.values()))
     # an empty row parts the experiments; the numbers after it are inches
     heights = np.concatenate([[0.3, *[0.55] * len(rows)] for rows in experiments.values()])
@@ -128,7 +128,7 @@ def plot_scores(table: pd.DataFrame) -> Figure:
     require_average(table)
     tracks = track_rows(table).sort_values(["assay", "cell"], kind="stable")
     methods = [AVERAGE, *(m for m in tracks["method"].unique() if m != AVERAGE)]
-    colors = _colors(methods)
+    colors = colors_of(methods)
     names = tracks["cell"].astype(str) + " " + tracks["assay"].astype(str)
     crowded = names.nunique() > MAX_NAMED_TRACKS
     codes, labels = pd.factorize(tracks["assay"] if crowded else names)
@@ -152,14 +152,14 @@ def plot_scores(table: pd.DataFrame) -> Figure:
             if np.isfinite(mean):
                 ax.axvline(mean, color=colors[method], linewidth=1, linestyle=DASHED, zorder=1)
         ax.set_title(title, fontsize=10, fontweight="bold")
-        direction = "higher is better →" if measure in HIGHER_IS_BETTER else "← lower is better"
+        direction = "higher is better →" if is_higher_better(measure) else "← lower is better"
         ax.set_xlabel(direction, fontsize=8, color=MUTED)
-        if measure not in HIGHER_IS_BETTER:
+        if not is_higher_better(measure):
             ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.tick_params(labelsize=8, length=2)
         ax.grid(axis="y", color=GRID, linewidth=0.8)
-        _quiet(ax)
+        quiet(ax)
     panels[0].set_yticks(range(len(labels)), list(labels))
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
     handles = [*panels[0].get_legend_handles_labels()[0], Line2D([], [], color=MUTED, linewidth=1, linestyle=DASHED)]
@@ -202,7 +202,7 @@ def plot_learning_curve(
     ax.tick_params(labelsize=8)
     ax.margins(y=0.15)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
-    _quiet(ax)
+    quiet(ax)
     ax.legend(frameon=False, fontsize=9)
     return figure
 
@@ -214,13 +214,14 @@ def _curve(ax: Axes, errors: Sequence[float], label: str, color: str) -> np.ndar
     return values
 
 
-def _colors(names: Sequence[str]) -> dict[str, str]:
+def colors_of(names: Sequence[str]) -> dict[str, str]:
     """A colour of its own for every name: the known ones' fixed, the others' in order of appearance."""
     others = [name for name in dict.fromkeys(names) if name not in COLORS]
     return COLORS | {name: OTHER_COLORS[i % len(OTHER_COLORS)] for i, name in enumerate(others)}
 
 
-def _quiet(ax: Axes) -> None:
+def quiet(ax: Axes) -> None:
+    """Axes without what draws the eye away from the data."""
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set(color="#b5b5b5")

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import AVERAGE, score_table
 from avocado.evaluation.significance import (
     bootstrap_interval,
     compare_methods,
     holm,
-    is_higher_better,
     paired_tests,
     sentence,
 )

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from avocado.evaluation.scores import AVERAGE, TITLES
 from avocado.evaluation.variable_loci import OBSERVED
-from avocado.plots import COLORS, DASHED, GRID, MUTED, SIGNAL, _colors, _quiet
+from avocado.plots import COLORS, DASHED, GRID, MUTED, SIGNAL, colors_of, quiet
 
 LOCI_PANELS = {"mse": f"MSE of {SIGNAL}", "precision": "precision", "recall": "recall"}
 FEW_POINTS = 30  # up to as many, the points of a curve are marked: between them there is nothing
@@ -32,7 +32,7 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
     if table.empty:
         raise ValueError("no variable loci to draw: the table is empty")
     assays, methods = list(dict.fromkeys(table["assay"])), _average_first(table)
-    colors = _colors(methods) | {OBSERVED: MUTED}
+    colors = colors_of(methods) | {OBSERVED: MUTED}
     figure = Figure(figsize=(11, 1 + 2.6 * len(assays)), facecolor="white", layout="constrained")
     panels = figure.subplots(len(assays), len(LOCI_PANELS), squeeze=False)
     for assay, row in zip(assays, panels, strict=True):
@@ -75,7 +75,7 @@ def plot_relationships(summary: pd.DataFrame) -> Figure:
     if summary.empty:
         raise ValueError("no relationships to draw: the table is empty")
     names, methods = list(dict.fromkeys(summary["relationship"])), _average_first(summary)
-    colors = _colors(methods)
+    colors = colors_of(methods)
     height = 0.8 / len(methods)
     figure = Figure(
         figsize=(11, 1.2 + len(names) * (0.3 + 0.2 * len(methods))), facecolor="white", layout="constrained"
@@ -120,7 +120,7 @@ def plot_comparisons(comparisons: pd.DataFrame) -> Figure:
     if len(references) != 1:
         raise ValueError(f"expected comparisons with one reference, got {', '.join(references) or 'none'}")
     measures, methods = (list(dict.fromkeys(comparisons[name])) for name in ("measure", "method"))
-    colors = _colors([*references, *methods])
+    colors = colors_of([*references, *methods])
     columns = min(COLUMNS, len(measures))
     lines = -(-len(measures) // columns)
     figure = Figure(
@@ -184,4 +184,4 @@ def _zorder(method: str) -> int:
 def _grid(ax: Axes, axis: str) -> None:
     ax.tick_params(labelsize=8, length=2)
     ax.grid(axis=axis, color=GRID, linewidth=0.8)  # pyright: ignore[reportArgumentType]
-    _quiet(ax)
+    quiet(ax)

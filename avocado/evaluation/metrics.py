@@ -23,6 +23,19 @@ from functools import cached_property
 import numpy as np
 
 
+HIGHER = (
+    "pearson",
+    "spearman",
+    "skill",
+    "match",
+    "catch",
+    "auc",
+    "precision",
+    "recall",
+)  # is better: beginnings of names
+LOWER = ("mse", "error")
+
+
 @dataclass(frozen=True)
 class Loci:
     """Places of one region, and of one track, that some measures need; those of absent (None) places are left out.
@@ -275,3 +288,12 @@ def _roc_auc(score: _Signal, positive: np.ndarray) -> float:
         return float("nan")
     # the Mann-Whitney statistic: ranks of the positives beyond those they would have among themselves
     return float((score.ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
+def is_higher_better(measure: str) -> bool:
+    """Whether higher values of a measure are better. Raises ValueError for one whose name says nothing about it."""
+    if measure.startswith(HIGHER):
+        return True
+    if measure.startswith(LOWER) or measure.endswith(LOWER):
+        return False
+    raise ValueError(f"is a higher or a lower {measure} better? say so with higher_is_better")

@@ -17,9 +17,19 @@ import numpy as np
 import pandas as pd
 
 from avocado import __version__
+from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.panels import OBSERVED, Locus
-from avocado.evaluation.scores import AVERAGE, KEYS, LOCI_TITLES, TITLES, mean_rows, require_average, skill, track_rows
-from avocado.evaluation.significance import is_higher_better
+from avocado.evaluation.scores import (
+    AVERAGE,
+    KEYS,
+    LOCI_TITLES,
+    OTHER_TITLES,
+    TITLES,
+    mean_rows,
+    require_average,
+    skill,
+    track_rows,
+)
 from avocado.files import replacing
 from avocado.genome import BIN_SIZE
 
@@ -27,20 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Better = Literal["higher", "lower"]
-MEASURES = (
-    TITLES
-    | LOCI_TITLES
-    | {
-        "mse_1avg": "MSE1avg",
-        "mse_var": "MSEvar",
-        "match1": "Match1",
-        "catch1obs": "Catch1obs",
-        "catch1imp": "Catch1imp",
-        "auc_obs1": "AucObs1",
-        "auc_imp1": "AucImp1",
-        "catch_peak_obs": "CatchPeakObs",
-    }
-)
+MEASURES = TITLES | LOCI_TITLES | OTHER_TITLES
 WON = "tracks won"
 LARGEST = 32_767  # of a 16-bit integer, in which signals are embedded
 PNG = b"\x89PNG\r\n\x1a\n"

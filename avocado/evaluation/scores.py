@@ -33,6 +33,16 @@ MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks
 KEYS = ["cell", "assay", "method"]
 TITLES = {"mse": "MSE", "mse_1obs": "MSE1obs", "mse_1imp": "MSE1imp", "pearson": "Pearson", "spearman": "Spearman"}
 LOCI_TITLES = {"mse_prom": "MSEProm", "mse_gene": "MSEGene", "mse_enh": "MSEEnh"}
+OTHER_TITLES = {  # of what is in files and reports but not in printed tables
+    "mse_1avg": "MSE1avg",
+    "mse_var": "MSEvar",
+    "match1": "Match1",
+    "catch1obs": "Catch1obs",
+    "catch1imp": "Catch1imp",
+    "auc_obs1": "AucObs1",
+    "auc_imp1": "AucImp1",
+    "catch_peak_obs": "CatchPeakObs",
+}
 QUANTILES = (0.5, 0.75, 0.9, 0.99)  # of cell-type variability, where strata are cut
 
 Track = tuple[str, str]  # cell, assay

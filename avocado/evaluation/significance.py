@@ -18,13 +18,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import track_rows
 
 UNITS = ("track", "cell")
 FEW = 6  # with fewer observations Wilcoxon's two-sided p cannot fall below 0.05: the least is 2 / 2^5 = 0.0625
 RESAMPLES = 10_000
-HIGHER = ("pearson", "spearman", "skill", "match", "catch", "auc", "precision", "recall")  # beginnings of names
-LOWER = ("mse", "error")
 
 
 def compare_methods(
@@ -172,15 +171,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     steps = p[ordered] * np.arange(len(ordered), 0, -1)
     adjusted[ordered] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
-
-
-def is_higher_better(measure: str) -> bool:
-    """Whether higher values of a measure are better. Raises ValueError for one whose name says nothing about it."""
-    if measure.startswith(HIGHER):
-        return True
-    if measure.startswith(LOWER) or measure.endswith(LOWER):
-        return False
-    raise ValueError(f"is a higher or a lower {measure} better? say so with higher_is_better")
 
 
 def sentence(comparison: pd.Series) -> str:
