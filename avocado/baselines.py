@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,11 @@ from avocado.evaluation.held_out import MODEL
 from avocado.evaluation.scores import AVERAGE, Track, read_scores, write_scores
 from avocado.files import replacing
 from avocado.genome import Assembly, Region
-from avocado.impute import FORMATS, SCALES
+from avocado.impute import require_files
 from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
 from avocado.plots import plot_scores
-from avocado.runs import SplitConfig, _digest, _locked, _require_same_settings
+from avocado.runs import SplitConfig, locked, require_same_settings
 from avocado.store import SignalStore
 from avocado.track_files import track_files
 
@@ -147,12 +146,12 @@ def score_baseline(
     outcomes = []
     for region in regions:
         directory = baseline.directory(runs, region)
-        with _locked(directory):
+        with locked(directory):
             settings = _settings(baseline, store, region, learned_on)
             if overwrite:
                 for name in ("settings.yaml", "done.json"):
                     (directory / name).unlink(missing_ok=True)
-            _require_same_settings(directory, settings)
+            require_same_settings(directory, settings)
             writes = write and region == written
             folder = baseline.imputed(runs)
             files = {track: folder / _file_name(*track) for track in held_out} if writes else {}
@@ -179,35 +178,6 @@ def write_track(path: Path, assembly: Assembly, signals: Iterable[tuple[Region, 
         for region, signal in signals:
             values = np.sinh(np.maximum(signal, 0)) if scale == "pval" else signal
             add(region.name, region.segments, values[:, None])
-
-
-def require_files(files: Sequence[Path], scale: str) -> None:
-    """Raise InputError for a scale or a kind of file that cannot be written, and for two tracks in one file."""
-    if scale not in SCALES:
-        raise InputError(f"unknown scale '{scale}'; there is: {', '.join(SCALES)}")
-    for path in files:
-        if path.suffix not in FORMATS:
-            raise InputError(f"{path}: unknown kind of file; name it .bigWig or .npz")
-    if len(set(files)) < len(files):
-        raise InputError("several pairs would be written to one file: put {cell} and {assay} into the name")
-
-
-def regions_in_order(store: SignalStore, regions: Sequence[str], disjoint: bool) -> list[str]:
-    """The regions of a store, each once and in the order of the genome, as a bigWig needs them.
-
-    Raises InputError for one that the store does not have, and, if they have to be `disjoint`, for two that overlap.
-    """
-    rank = {chrom: number for number, chrom in enumerate(store.assembly.sizes)}
-
-    def span(region: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        segments = store.region(region).segments
-        return (rank[segments[0].chrom], segments[0].start), (rank[segments[-1].chrom], segments[-1].end)
-
-    ordered = sorted(set(regions), key=span)
-    for before, after in pairwise(ordered):
-        if disjoint and span(after)[0] < span(before)[1]:
-            raise InputError(f"regions {before} and {after} overlap: write them to different files, or as .npz")
-    return ordered
 
 
 @dataclass
@@ -268,21 +238,20 @@ def _carry_out(
         with replacing(directory / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=150)
     with replacing(directory / "done.json") as temporary:
-        done = {"imputed": bool(files), "store_checksum": store.checksum, "avocado": avocado.__version__}
+        done = {"imputed": bool(files), "store_checksum": store.tracks_checksum, "avocado": avocado.__version__}
         temporary.write_text(json.dumps(done, indent=1))
     return table
 
 
 def _settings(baseline: Baseline, store: SignalStore, region: str, learned_on: str) -> dict[str, Any]:
     """What must agree for a run to count as done: plain values only."""
-    columns = ["cell", "assay", *(name for name in ("sha256",) if name in store.tracks)]
     places = " ".join(f"{name} {store.region(name).n_bins}" for name in dict.fromkeys([learned_on, region]))
     return {
         "imputer": {"name": baseline.name, **baseline.settings},
         "region": region,
         "split": {**asdict(baseline.split), "hold_out": list(baseline.split.hold_out)},
         "seed": baseline.seed,
-        "signal": f"{store.assembly.name} {places} {_digest(store.tracks[columns].to_csv(index=False))}",
+        "signal": f"{places} {store.tracks_checksum}",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from avocado.errors import InputError
-from avocado.genome import BLOCK_BINS, Region, Segment
+from avocado.genome import BLOCK_BINS, Assembly, Region, Segment
 from avocado.hardware import Hardware, device_of
 from avocado.modeldir import Model
 from avocado.regression import block_steps
@@ -88,41 +88,56 @@ def write_tracks(
     appears under its name when it is complete. `progress` is called with (blocks × tracks) done so far in each piece.
     workers: processes that write while this one computes; see `track_files`.
     """
-    if scale not in SCALES:
-        raise InputError(f"unknown scale '{scale}'; there is: {', '.join(SCALES)}")
-    for path in files.values():
-        if path.suffix not in FORMATS:
-            raise InputError(f"{path}: unknown kind of file; name it .bigWig or .npz")
-    if len(set(files.values())) < len(files):
-        raise InputError("several pairs would be written to one file: put {cell} and {assay} into the name")
+    require_files(list(files.values()), scale)
     for pair in files:
         model.pair(*pair)
-    chosen, regions = list(files), _in_order(model, regions, any(path.suffix != ".npz" for path in files.values()))
+    for region in regions:
+        model.genome(region)  # raises, and says which regions there are
+    layouts = [model.regions[region] for region in regions]
+    chosen = list(files)
+    ordered = regions_in_order(model.assembly, layouts, any(path.suffix != ".npz" for path in files.values()))
     for first in range(0, len(chosen), GROUP):
         group = chosen[first : first + GROUP]
         with track_files([files[pair] for pair in group], model.assembly, workers) as add:
-            for region in regions:
-                for segments, values in impute_chunks(model, group, region, hardware):
+            for region in ordered:
+                for segments, values in impute_chunks(model, group, region.name, hardware):
                     if scale == "pval":
                         values = np.sinh(np.maximum(values, 0, out=values), out=values)
-                    add(region, segments, values)
+                    add(region.name, segments, values)
                     progress(sum(segment.n_blocks for segment in segments) * len(group))
 
 
-def _in_order(model: Model, regions: Sequence[str], disjoint: bool) -> list[str]:
-    """The regions, each once and in the order of the genome, as a bigWig needs them; `disjoint` if they have to be."""
-    rank = {chrom: number for number, chrom in enumerate(model.assembly.sizes)}
+def require_files(files: Sequence[Path], scale: str) -> None:
+    """Raise InputError for a scale or a kind of file that cannot be written, and for two tracks in one file."""
+    if scale not in SCALES:
+        raise InputError(f"unknown scale '{scale}'; there is: {', '.join(SCALES)}")
+    for path in files:
+        if path.suffix not in FORMATS:
+            raise InputError(f"{path}: unknown kind of file; name it .bigWig or .npz")
+    if len(set(files)) < len(files):
+        raise InputError("several pairs would be written to one file: put {cell} and {assay} into the name")
 
-    def span(region: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        if region not in model.regions:
-            model.genome(region)  # raises, and says which there are
-        segments = model.regions[region].segments
-        return (rank[segments[0].chrom], segments[0].start), (rank[segments[-1].chrom], segments[-1].end)
 
-    ordered = sorted(set(regions), key=span)
+def regions_in_order(assembly: Assembly, regions: Iterable[Region], disjoint: bool) -> list[Region]:
+    """The regions, each once and in the order of the genome, as a bigWig needs them.
+
+    Raises InputError, if they have to be `disjoint`, for two that overlap.
+    """
+    rank = {chrom: number for number, chrom in enumerate(assembly.sizes)}
+
+    def start(region: Region) -> tuple[int, int]:
+        return rank[region.segments[0].chrom], region.segments[0].start
+
+    def end(region: Region) -> tuple[int, int]:
+        return rank[region.segments[-1].chrom], region.segments[-1].end
+
+    once = {region.name: region for region in regions}.values()
+    ordered = sorted(once, key=lambda region: (start(region), end(region)))
     for before, after in pairwise(ordered):
-        if disjoint and span(after)[0] < span(before)[1]:
-            raise InputError(f"regions {before} and {after} overlap: write them to different files, or as .npz")
+        if disjoint and start(after) < end(before):
+            raise InputError(
+                f"regions {before.name} and {after.name} overlap: write them to different files, or as .npz"
+            )
     return ordered
 
 

@@ -209,7 +209,7 @@ def _store_of(model: Model) -> SignalStore:
         store = open_store(str(path))
     except InputError:
         raise InputError(f"{wanted}: there is no store now; say where it is with store=") from None
-    if store.checksum != checksum:
+    if store.tracks_checksum != checksum:
         raise InputError(f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=")
     return store
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import math
@@ -110,13 +109,13 @@ def train(
     roles = split(store.tracks, run.split.fold, run.split.n_folds, run.split.seed, run.split.hold_out,
                   run.split.validation)  # fmt: skip
     tracks = store.tracks[["cell", "assay"]].assign(role=roles)
-    with _locked(directory):
+    with locked(directory):
         pilot = _pilot(model_dir, store, tracks) if run.stage == "genome" else None
         settings = _settings(run, store, pilot)
         if overwrite:
             for name in ("settings.yaml", "done.json", CHECKPOINT):
                 (directory / name).unlink(missing_ok=True)
-        _require_same_settings(directory, settings)
+        require_same_settings(directory, settings)
         if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
             table = read_scores(directory) if (directory / "scores.csv").is_file() else None
             return Outcome(directory, model_dir, table, was_done=True)
@@ -138,7 +137,7 @@ def train(
             "fold": run.split.fold,
             "seed": run.seed,
             "store": str(store.path.resolve()),
-            "store_checksum": store.checksum,
+            "store_checksum": store.tracks_checksum,
             "avocado": avocado.__version__,
         }
         if pilot is None:
@@ -244,18 +243,14 @@ def _settings(run: Run, store: SignalStore, pilot: Model | None) -> dict[str, An
     settings["split"]["hold_out"] = list(run.split.hold_out)
     for name in INCIDENTAL:
         settings["fit"].pop(name)
-    tracks = store.tracks[["cell", "assay"] + [c for c in ("sha256",) if c in store.tracks]].to_csv(index=False)
-    settings["signal"] = f"{store.assembly.name} {run.region} {store.region(run.region).n_bins} {_digest(tracks)}"
+    settings["signal"] = f"{run.region} {store.region(run.region).n_bins} {store.tracks_checksum}"
     if pilot is not None:
         settings["pilot"] = pilot.shared_checksum[:16]
     return settings
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
+def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
+    """Raise InputError for a run's directory that was begun with other settings."""
     file = directory / "settings.yaml"
     if not file.is_file():
         return
@@ -288,7 +283,7 @@ def _has_region(model_dir: Path, region: str) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process alone; a second one waits and then finds the run done."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,13 @@ class SignalStore:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
+    def tracks_checksum(self) -> str:
+        """Identity of the tracks, whatever the regions: 16 hex digits over assembly, names and sources' checksums."""
+        columns = ["cell", "assay", *(name for name in ("sha256",) if name in self.tracks)]
+        content = f"{self.assembly.name} {self.tracks[columns].to_csv(index=False)}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @cached_property
     def _columns(self) -> dict[tuple[str, str], int]:
         pairs = zip(self.tracks["cell"], self.tracks["assay"], strict=True)
         return {pair: column for column, pair in enumerate(pairs)}

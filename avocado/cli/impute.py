@@ -57,13 +57,12 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from avocado.baselines import (
         fitted,
         region_of_fit,
-        regions_in_order,
-        require_files,
         roles_of,
         tracks_in,
         write_track,
     )
     from avocado.cli.train import split_of
+    from avocado.impute import regions_in_order, require_files
     from avocado.store import open_store
 
     if config.store is None:
@@ -87,7 +86,9 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     regions = app.as_list(config.regions) or chromosomes or list(store.regions)
     files = list(missing.values())
     require_files(files, config.scale)
-    regions = regions_in_order(store, regions, disjoint=any(path.suffix != ".npz" for path in files))
+    bigwig = any(path.suffix != ".npz" for path in files)
+    layouts = regions_in_order(store.assembly, [store.region(name) for name in regions], disjoint=bigwig)
+    regions = [layout.name for layout in layouts]
     learned_on = region_of_fit(store, regions[0])
     imputer = imputers.build_imputer(composed, learned_on)
     imputer = fitted(imputer, store, tracks_in(tracks, "train"), learned_on)

@@ -22,7 +22,6 @@ from functools import cached_property
 
 import numpy as np
 
-
 HIGHER = (
     "pearson",
     "spearman",

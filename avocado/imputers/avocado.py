@@ -75,7 +75,7 @@ class Avocado:
             network = initial_network(plan.model, store, train, generator)
             prior = set_prior(network, store, region, train) if plan.model.prior_input else None
             folder = self._directory(number)
-            training = {"store": str(store.path.resolve()), "store_checksum": store.checksum}
+            training = {"store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}
 
             genome = self._train(plan, network, prior, generator, folder)
             save_shared(folder, network, store.cells, store.assays, store.assembly, self._tracks, training,
