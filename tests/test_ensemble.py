@@ -1,0 +1,204 @@
+"""Ensembles: weights that are known by hand, and held-out tracks that nobody reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from toy import PAIRS, make_store
+
+from avocado.errors import InputError
+from avocado.imputers.average import AverageActivity
+from avocado.imputers.ensemble import Ensemble, EnsembleConfig, solve_weights
+
+TRAINING = [0, 1, 2, 4, 5, 7, 8, 9, 11, 12]
+HELD_OUT = [3, 6, 10]
+
+
+class Scaled:
+    """Knows the truth, and says it times `scale` plus `noise`; it remembers what it was fitted to."""
+
+    def __init__(self, scale: float, noise: float = 0.0, seed: int = 0) -> None:
+        self.scale, self.noise, self.seed, self.fits, self.asked = scale, noise, seed, [], []
+
+    def fit(self, store, experiments, region):
+        self.store = store
+        self.fits.append(sorted(experiments))
+
+    def predict(self, cell, assay, region):
+        self.asked.append((cell, assay))
+        truth = self.store.read_track(cell, assay, region)
+        random = np.random.default_rng([self.seed, PAIRS.index((cell, assay))])
+        return (self.scale * truth + self.noise * random.standard_normal(len(truth))).astype(np.float32)
+
+
+def fitted(store, members, training=TRAINING, **config) -> Ensemble:
+    ensemble = Ensemble(members, EnsembleConfig(**config))
+    ensemble.fit(store, training, "pilot")
+    return ensemble
+
+
+def test_the_plain_mean(tiny_store):
+    members = {"low": Scaled(0.5), "high": Scaled(2.0), "true": Scaled(1.0)}
+    ensemble = fitted(tiny_store, members)
+    assert ensemble.member_weights == pytest.approx({"low": 1 / 3, "high": 1 / 3, "true": 1 / 3})
+    truth = tiny_store.read_track(*PAIRS[3], "chr20")
+    signal = ensemble.predict(*PAIRS[3], "chr20")
+    assert signal.dtype == np.float32
+    np.testing.assert_allclose(signal, truth * 3.5 / 3, rtol=1e-6)
+    assert all(member.fits == [TRAINING] for member in members.values())
+
+
+def test_fitted_weights_find_the_better_member(tiny_store):
+    members = {"true": Scaled(1.0), "noise": Scaled(0.0, 3.0)}
+    ensemble = fitted(tiny_store, members, weights="fitted", validation=4)
+    # the optimum is (1, 0); the plain mean counts as a fifth track
+    assert ensemble.member_weights["true"] == pytest.approx((4 * 1 + 0.5) / 5, abs=0.03)
+    assert ensemble.member_weights["noise"] == pytest.approx(0.5 / 5, abs=0.03)
+
+
+def test_weights_need_not_sum_to_1(tiny_store):
+    ensemble = fitted(tiny_store, {"twice": Scaled(2.0)}, weights="fitted", validation=4)
+    assert ensemble.member_weights["twice"] == pytest.approx((4 * 0.5 + 1) / 5)
+
+
+def test_members_learn_from_the_rest_first_and_from_all_training_tracks_in_the_end(tiny_store):
+    members = {"a": Scaled(1.0), "b": Scaled(0.7, 0.5)}
+    fitted(tiny_store, members, weights="fitted", validation=0.3, seed=1)
+    for member in members.values():
+        rest, everything = member.fits
+        assert everything == TRAINING
+        apart = set(TRAINING) - set(rest)
+        assert len(apart) == 3
+        assert set(rest) < set(TRAINING)
+        assert {PAIRS.index(pair) for pair in member.asked} == apart
+
+
+def test_held_out_tracks_are_never_read(tmp_path, tiny_store):
+    """Whatever they hold, weights and imputations are the same."""
+    poisoned = make_store(tmp_path / "store", **{f"t{column}": float("nan") for column in HELD_OUT})
+    members = [{"average": AverageActivity(), "again": AverageActivity()} for _ in range(2)]
+    ensembles = [
+        fitted(store, chosen, weights="fitted", validation=3)
+        for store, chosen in zip((tiny_store, poisoned), members, strict=True)
+    ]
+    assert ensembles[0].member_weights == ensembles[1].member_weights
+    first, second = (ensemble.predict(*PAIRS[3], "pilot") for ensemble in ensembles)
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+
+
+def test_a_member_without_weight_is_neither_fitted_again_nor_asked(tiny_store):
+    members = {"true": Scaled(1.0), "upside down": Scaled(-1.0)}
+    ensemble = fitted(tiny_store, members, weights="fitted", validation=4)
+    assert ensemble.member_weights["upside down"] == 0
+    assert len(members["upside down"].fits) == 1
+    asked = len(members["upside down"].asked)
+    ensemble.predict(*PAIRS[3], "pilot")
+    assert len(members["upside down"].asked) == asked
+    assert len(members["true"].fits) == 2
+
+
+def test_a_fitted_ensemble_beats_its_members_and_the_mean(tiny_store):
+    def make():
+        return {"a": Scaled(1.2, 0.3, 1), "b": Scaled(0.9, 0.5, 2), "c": Scaled(0.0, 2.0, 3)}
+
+    truth = tiny_store.read_track(*PAIRS[6], "chr20")
+
+    def error(ensemble):
+        return float(np.mean((ensemble.predict(*PAIRS[6], "chr20") - truth) ** 2))
+
+    best = error(fitted(tiny_store, make(), weights="fitted", validation=5))
+    assert best < error(fitted(tiny_store, make()))
+    assert best < min(error(fitted(tiny_store, {name: member})) for name, member in make().items())
+
+
+def test_the_same_seed_sets_the_same_tracks_apart(tiny_store):
+    def apart(seed):
+        member = Scaled(1.0)
+        fitted(tiny_store, {"a": member}, weights="fitted", validation=3, seed=seed)
+        return set(TRAINING) - set(member.fits[0])
+
+    assert apart(0) == apart(0)
+    assert len({frozenset(apart(seed)) for seed in range(6)}) > 1
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def moments(members: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return members @ members.T, members @ observed
+
+
+def test_weights_are_those_of_least_squares_with_one_more_track():
+    random = np.random.default_rng(0)
+    members = random.gamma(1.0, 1.0, (3, 500))
+    observed = np.array([0.2, 0.5, 0.1]) @ members + 0.01 * random.standard_normal(500)
+    squares, products = moments(members, observed)
+    exact = np.linalg.solve(squares, products)
+    assert (exact > 0).all()
+    np.testing.assert_allclose(solve_weights(squares, products, 4), (4 * exact + 1 / 3) / 5, rtol=1e-9)
+    np.testing.assert_allclose(solve_weights(squares, products, 10**9), exact, rtol=1e-6)
+
+
+def test_weights_are_at_least_0_and_best_among_these():
+    random = np.random.default_rng(1)
+    members = random.gamma(1.0, 1.0, (2, 400))
+    observed = members[0] - 0.5 * members[1]
+    squares, products = moments(members, observed)
+    weights = solve_weights(squares, products, 10**9)
+    assert weights[1] == 0
+    assert weights[0] == pytest.approx(products[0] / squares[0, 0], rel=1e-6)
+
+
+def test_equal_members_and_empty_ones_are_no_trouble():
+    signal = np.random.default_rng(2).gamma(1.0, 1.0, 300)
+    squares, products = moments(np.stack([signal, signal, 0 * signal]), signal)
+    weights = solve_weights(squares, products, 10**9)
+    assert weights[:2].sum() == pytest.approx(1)
+    assert np.isfinite(weights).all()
+    np.testing.assert_array_equal(solve_weights(np.zeros((2, 2)), np.zeros(2), 3), [0.5, 0.5])
+
+
+def test_observed_signal_that_speaks_against_all_members_leaves_the_mean():
+    signal = np.ones(100)
+    np.testing.assert_array_equal(solve_weights(*moments(signal[None], -5 * signal), 3), [1.0])
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_too_few_tracks(tiny_store):
+    with pytest.raises(
+        InputError, match=r"weights=fitted: validation=0\.1 of 10 training tracks sets 1 apart, at least"
+    ):
+        fitted(tiny_store, {"a": Scaled(1.0)}, weights="fitted", validation=0.1)
+    with pytest.raises(InputError, match=r"weights=fitted: .* can be spared .*; or take weights=mean"):
+        fitted(tiny_store, {"a": Scaled(1.0)}, weights="fitted", validation=9)
+
+
+def test_a_member_that_cannot_impute_from_the_rest(tiny_store):
+    class Refusing(Scaled):
+        def predict(self, cell, assay, region):
+            raise InputError(f"cannot impute {cell} {assay}")
+
+    message = r"from 7 of 10 training tracks: cannot impute .*; lower validation, or take weights=mean"
+    with pytest.raises(InputError, match=message):
+        fitted(tiny_store, {"a": Refusing(1.0)}, weights="fitted", validation=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"weights": "best"}, "there is mean and fitted"),
+        ({"validation": 0}, "give a share"),
+        ({"validation": -1}, "give"),
+    ],
+)
+def test_wrong_settings(config, message):
+    with pytest.raises(InputError, match=message):
+        EnsembleConfig(**config)
+
+
+def test_an_ensemble_needs_members():
+    with pytest.raises(InputError, match="without members"):
+        Ensemble({})
