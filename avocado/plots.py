@@ -20,7 +20,9 @@ from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, require_averag
 from avocado.genome import BIN_SIZE
 
 COLORS = {"observed": "#3b3b3b", "Avocado": "#009e73", AVERAGE: "#e69f00"}
-OTHER_COLORS = ("#0072b2", "#cc79a7", "#d55e00", "#56b4e9")  # further methods, in their order
+OTHER_COLORS = (  # further methods, in their order; those of the first ones are told apart by the colour-blind
+    "#0072b2", "#cc79a7", "#d55e00", "#56b4e9", "#332288", "#999933", "#882255", "#44aa99", "#ddcc77", "#8c8c8c",
+)  # fmt: skip
 MUTED, GRID = "#6b6b6b", "#ececec"
 DASHED = (0, (4, 3))
 SIGNAL = "arcsinh(−log₁₀ p)"

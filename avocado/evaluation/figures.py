@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from avocado.evaluation.scores import AVERAGE, TITLES
+from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, TITLES
 from avocado.evaluation.variable_loci import OBSERVED
 from avocado.plots import COLORS, DASHED, GRID, MUTED, SIGNAL, colors_of, quiet
 
@@ -61,7 +61,7 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=colors[m], linewidth=1.6, linestyle=DASHED if m == AVERAGE else "-", label=captions[m])
         for m in methods
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(methods), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(methods)), frameon=False, fontsize=9)
     figure.supxlabel(f"peaks from {', '.join(dict.fromkeys(table['peaks']))}", fontsize=8, color=MUTED)
     return figure
 
@@ -104,7 +104,7 @@ def plot_relationships(summary: pd.DataFrame) -> Figure:
         *(Patch(color=colors[method], label=method) for method in methods),
         Line2D([], [], color=COLORS[OBSERVED], linewidth=1.2, label="95 % interval over cell types"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(handles)), frameon=False, fontsize=9)
     return figure
 
 
@@ -149,7 +149,7 @@ def plot_comparisons(comparisons: pd.DataFrame) -> Figure:
         ends = rows[["low", "high", "difference"]].abs().max(axis=None)
         limit = 1.15 * ends if ends > 0 else 1.0  # NaN, too, is not above 0
         ax.set_xlim(-limit, limit)
-        ax.set_title(TITLES.get(measure, measure), fontsize=10, fontweight="bold")
+        ax.set_title((TITLES | LOCI_TITLES).get(measure, measure), fontsize=10, fontweight="bold")
         direction = "higher is better →" if rows["higher_is_better"].iloc[0] else "← lower is better"
         ax.set_xlabel(direction, fontsize=8, color=MUTED)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))

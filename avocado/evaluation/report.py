@@ -304,10 +304,9 @@ def _sortable(number: float) -> str:
 
 def _colors(names: Sequence[str]) -> dict[str, str]:
     """The colours of plots.py: the known names' own, the others' in order of appearance."""
-    from avocado.plots import COLORS, OTHER_COLORS  # imports matplotlib
+    from avocado.plots import colors_of  # imports matplotlib
 
-    others = [name for name in dict.fromkeys(names) if name not in COLORS]
-    chosen = COLORS | {name: OTHER_COLORS[i % len(OTHER_COLORS)] for i, name in enumerate(others)}
+    chosen = colors_of(names)
     return {name: chosen[name] for name in dict.fromkeys(names) if name != OBSERVED}
 
 
