@@ -161,7 +161,7 @@ def test_our_side_trains_the_steps_it_is_told_and_predicts(tiny_store, tmp_path)
     ours.prepare(
         str(tiny_store.path), "chr20", vars(TINY), batch_size=400, precision="float32"
     )  # 1,892 bins: 10 blocks, 5 steps
-    assert not ours.module.network.config.average_input
+    assert not ours.module.network.config.prior_input
     for steps, samples in ((2, 800), (5, 1892), (100, 1892)):
         trained = ours.train(steps, epochs=2)
         assert trained["samples"] == samples

@@ -1,10 +1,25 @@
 import numpy as np
 import pytest
 import torch
-from toy import ASSAYS, CELLS, PAIRS, TRAIN, VAL, make_data, make_store, tracks
+from toy import (
+    ASSAYS,
+    CELLS,
+    CHR20,
+    PAIRS,
+    TRAIN,
+    VAL,
+    WITH_PRIOR,
+    make_data,
+    make_network,
+    make_prior_file,
+    make_store,
+    prior_of,
+    tracks,
+)
 
 from avocado.data import BlockSampler, SignalDataModule
 from avocado.errors import InputError
+from avocado.regression import fit_prior, smoothed
 
 
 def epoch_of(data, epoch=0, rank=0, world=1):
@@ -16,7 +31,7 @@ def epoch_of(data, epoch=0, rank=0, world=1):
 
 def same(batches, others):
     return len(batches) == len(others) and all(
-        torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
+        (mine is None and theirs is None) or torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
         for batch, other in zip(batches, others, strict=True)
         for mine, theirs in zip(batch, other, strict=True)
     )
@@ -75,40 +90,117 @@ def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit
     np.testing.assert_array_equal(found, signal[position, column])
 
 
-def others_of(column):
-    return [c for c in TRAIN if PAIRS[c][1] == PAIRS[column][1] and c != column]
+@pytest.fixture(scope="module", params=["pilot", "chr20"])
+def prior(request, tiny_store, tmp_path_factory):
+    """A region, a file of the prior of its training and validation tracks, and what it holds."""
+    path = tmp_path_factory.mktemp("prior") / "prior.npy"
+    return request.param, path, make_prior_file(path, tiny_store.region(request.param))
 
 
-@pytest.mark.parametrize("tracks_per_bin", [1, 4, 9])
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-def test_average_activity_leaves_the_drawn_track_out(tiny_store, memory_limit, tracks_per_bin):
-    signal = tiny_store.signal("pilot")
-    for batch in epoch_of(make_data(tiny_store, memory_limit=memory_limit, tracks_per_bin=tracks_per_bin)):
-        column = columns_of(batch)
-        expected = np.empty(column.shape)
-        for one in np.unique(column):
-            rows = signal[batch.blocks.numpy()][..., others_of(one)].mean(axis=-1, keepdims=True, dtype=np.float64)
-            expected[column == one] = np.broadcast_to(rows, column.shape)[column == one]
-        np.testing.assert_allclose(batch.average, expected, atol=3e-3)  # kept as float16
+@pytest.mark.parametrize(
+    "draws", [{}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 1}, {"tracks_per_bin": 9, "hidden": 0.3}]
+)
+def test_prior_is_that_of_the_track_at_the_bin(tiny_store, prior, memory_limit, draws):
+    region, path, values = prior
+    data = make_data(tiny_store, region, memory_limit=memory_limit, prior=path, **draws)
+    assert data.streams == (memory_limit == 0)
+    batches = epoch_of(data)
+    for batch in batches:
+        assert batch.prior.dtype == torch.float32
+        number = np.searchsorted(TRAIN, columns_of(batch))  # of the training tracks
+        block, bin_ = batch.blocks.numpy()[:, None, None], np.arange(200)[None, :, None]
+        np.testing.assert_array_equal(batch.prior.numpy(), values[block, bin_, number])
+    # everything else is drawn as without it
+    plain = epoch_of(make_data(tiny_store, region, memory_limit=memory_limit, **draws))
+    assert all(batch.prior is None for batch in plain)
+    assert same(plain, [batch._replace(prior=None) for batch in batches])
 
 
-def test_average_activity_of_an_assay_with_one_track(tiny_store):
+def test_prior_of_the_validation_tracks(tiny_store, prior):
+    region, path, values = prior
+    batches = list(make_data(tiny_store, region, prior=path, val_bins=800).val_dataloader())
+    blocks = torch.cat([batch.blocks for batch in batches])
+    assert 1 < len(blocks) < tiny_store.region(region).n_blocks
+    found = torch.cat([batch.prior for batch in batches])
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found.numpy(), values[blocks][..., len(TRAIN) :])
+    assert all(batch.prior is None for batch in make_data(tiny_store, region).val_dataloader())
+    assert make_data(tiny_store, region, val=False, prior=path).val_dataloader() == []
+
+
+def test_parts_of_a_batch(tiny_store, prior):
+    region, path, _ = prior
+    for file in (path, None):
+        data = make_data(tiny_store, region, batch_size=100_000, tracks_per_bin=4, hidden=0.3, reveal_at=1, prior=file)
+        (batch,) = epoch_of(data)
+        parts = list(batch.parts(2))
+        assert [len(part.blocks) for part in parts] == [len(blocks) for blocks in batch.blocks.split(2)]
+        assert {part.n_hidden for part in parts} == {batch.n_hidden} != {0}
+        for name in ("blocks", "cell", "assay", "signal", "prior", "real"):
+            whole = getattr(batch, name)
+            if whole is None:
+                assert name == "prior"
+                assert file is None
+                assert all(part.prior is None for part in parts)
+            else:
+                assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole)
+        assert list(batch.parts(100)) == [batch]
+
+
+def test_memory_limit_counts_signal_and_prior(tiny_store, prior):
+    region, path, _ = prior
+    size = tiny_store.region(region).n_blocks * 200 * len(TRAIN) * 4
+    for file, least in ((None, size), (path, 2 * size)):
+        assert not make_data(tiny_store, region, memory_limit=least, prior=file).streams
+        assert make_data(tiny_store, region, memory_limit=least - 1, prior=file).streams
+
+
+def regressed_epoch(store, region="pilot"):
+    """All training tracks of every block in one batch, and the validation tracks, with their regressions."""
+    with prior_of(store, make_network(WITH_PRIOR), region) as file:
+        data = make_data(store, region, order="sequential", tracks_per_bin=99, batch_size=100_000, prior=file)
+        (train,), (val,) = epoch_of(data), list(data.val_dataloader())
+    column = np.argsort(columns_of(train)[:, 0], axis=-1)  # as in TRAIN
+    ordered = np.take_along_axis(train.prior.numpy(), column[:, None], axis=2)
+    return ordered, val.prior.numpy(), train.real.numpy().astype(bool)
+
+
+def test_prior_leaves_the_drawn_track_out(tmp_path, tiny_store):
+    """A training track's own signal has no part in its prior, whatever it is, and some part in that of others."""
+    clean, val, real = regressed_epoch(tiny_store)
+    number = 4
+    other = make_store(tmp_path, **{f"t{TRAIN[number]}": 7.0})
+    changed, changed_val, _ = regressed_epoch(other)
+    np.testing.assert_allclose(changed[..., number], clean[..., number], atol=2e-3)  # kept as float16
+    assert clean[real][:, number].std() > 0.1
+    others = np.abs(changed - clean)[real].max(axis=0)
+    assert others[number] < 0.002 < 0.05 < np.delete(others, number).max()
+    assert np.abs(changed_val - val)[real].max() > 0.05
+
+
+def test_prior_is_made_with_the_weights_of_its_pair(tiny_store):
+    """By name: of each track's cell type and assay, from the training tracks' moving means, as float16."""
+    layout, columns = tiny_store.region("pilot"), np.array(TRAIN)
+    prior, _ = fit_prior(tiny_store, "pilot", columns, CELLS, ASSAYS)
+    means = smoothed(tiny_store.signal("pilot"), layout, columns, 0, layout.n_blocks)
+    train, val, real = regressed_epoch(tiny_store)
+    for found, its in ((train, TRAIN), (val, VAL)):
+        for number, column in enumerate(its):
+            cell, assay = PAIRS[column]
+            weights = prior.weights[:, CELLS.index(cell), ASSAYS.index(assay)]
+            np.testing.assert_allclose(found[real][:, number], means @ weights[:-1] + weights[-1], rtol=1e-3, atol=1e-3)
+    assert (val[~real] == 0).all()
+
+
+def test_prior_of_an_assay_with_one_track(tiny_store):
+    """Nothing to average: the track's expected mean, at every bin."""
     only = [PAIRS.index(("E003", "RNA")), *(PAIRS.index((cell, "DNase")) for cell in ("B cell", "E003"))]
-    data = SignalDataModule(tiny_store, "pilot", tracks(tiny_store, only), batch_size=400)
-    for batch in epoch_of(data):
-        alone = batch.assay == ASSAYS.index("RNA")
-        assert alone.any()
-        assert (batch.average[alone] == 0).all()
-        assert (batch.average[~alone & batch.real[..., None].bool()] != 0).any()
-
-
-def test_validation_comes_with_the_averages_of_the_training_tracks(tiny_store):
-    region = tiny_store.region("pilot")
-    averages = torch.cat([batch.averages for batch in make_data(tiny_store).val_dataloader()])
-    for number, assay in enumerate(ASSAYS):
-        columns = [column for column in TRAIN if PAIRS[column][1] == assay]
-        expected = region.to_blocks(tiny_store.read_tracks(columns, "pilot").mean(axis=1))
-        np.testing.assert_allclose(averages[..., number], expected, atol=3e-3)
+    prior, _ = fit_prior(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
+    data = tracks(tiny_store, only)
+    found = prior.blocks("pilot", data.cell, data.assay, 0, 6)[tiny_store.region("pilot").mask[:6]]
+    assert found[:, 0].std() == 0 < found[:, 0].mean()
+    assert (found[:, 1:].std(axis=0) > 0.1).all()
 
 
 @pytest.mark.parametrize("tracks_per_bin", [1, 3])
@@ -196,9 +288,12 @@ def test_ranks_draw_different_tracks_for_the_same_data(tiny_store):
 
 
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-def test_processes_load_their_own_blocks(tiny_store, memory_limit):
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_processes_load_their_own_blocks(tiny_store, tmp_path, memory_limit, with_prior):
     """Drawn alike, as there is nothing to draw, their batches are those of one process."""
     options = {"order": "sequential", "tracks_per_bin": 99, "batch_size": 200, "memory_limit": memory_limit}
+    values = make_prior_file(tmp_path / "prior.npy", CHR20)
+    options["prior"] = tmp_path / "prior.npy" if with_prior else None
     alone = make_data(tiny_store, "chr20", val=True, **options | {"batch_size": 400})
     shared = make_data(tiny_store, "chr20", val=True, processes=2, **options)
     whole = epoch_of(alone)
@@ -208,28 +303,38 @@ def test_processes_load_their_own_blocks(tiny_store, memory_limit):
             mine = both.blocks % 2 == rank
             assert torch.equal(batch.blocks * 2 + rank, both.blocks[mine])
             assert torch.equal(batch.signal, both.signal[mine])
-            assert torch.equal(batch.average, both.average[mine])
+            assert (batch.prior is not None) == with_prior
+            assert batch.prior is None or torch.equal(batch.prior, both.prior[mine])
             assert torch.equal(batch.real, both.real[mine])
-        assert len(shared.training.averages) == 5
+        if memory_limit:
+            assert len(shared.training.signal) == 5
+            assert not with_prior or len(shared.training.prior) == 5
         for batch in shared.val_dataloader():
             held = tiny_store.signal("chr20")[batch.blocks.numpy() * 2 + rank][..., VAL]
             np.testing.assert_array_equal(batch.signal.numpy(), held)
-    assert torch.equal(shared.region_averages(), alone.averages)
+            if with_prior:
+                its = values[batch.blocks.numpy() * 2 + rank][..., len(TRAIN) :]
+                np.testing.assert_array_equal(batch.prior.numpy(), its)
 
 
 @pytest.mark.parametrize("draws", DRAWS)
-def test_streaming_draws_the_same_batches(tiny_store, draws):
-    kept = epoch_of(make_data(tiny_store, "chr20", **draws), 4)
-    assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0, **draws), 4))
+def test_streaming_draws_the_same_batches(tiny_store, tmp_path, draws):
+    make_prior_file(tmp_path / "prior.npy", CHR20)
+    for prior in (None, tmp_path / "prior.npy"):
+        kept = epoch_of(make_data(tiny_store, "chr20", prior=prior, **draws), 4)
+        assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0, prior=prior, **draws), 4))
 
 
-def test_streaming_by_another_process_draws_the_same_batches(tiny_store):
-    data = make_data(tiny_store, "chr20", memory_limit=0, workers=1)
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_streaming_by_another_process_draws_the_same_batches(tiny_store, tmp_path, with_prior):
+    make_prior_file(tmp_path / "prior.npy", CHR20)
+    prior = tmp_path / "prior.npy" if with_prior else None
+    data = make_data(tiny_store, "chr20", memory_limit=0, workers=1, prior=prior)
     loader = data.train_dataloader()
     assert loader.num_workers == 1
     loader.sampler.set_epoch(4)
     streamed = [type(batch)(*(part.clone() if torch.is_tensor(part) else part for part in batch)) for batch in loader]
-    assert same(epoch_of(make_data(tiny_store, "chr20"), 4), streamed)
+    assert same(epoch_of(make_data(tiny_store, "chr20", prior=prior), 4), streamed)
 
 
 def test_a_loader_in_this_process_yields_the_batches(tiny_store):
@@ -245,16 +350,14 @@ def test_held_out_tracks_cannot_be_reached(tmp_path, memory_limit, poison, draws
     held = [column for column in range(len(PAIRS)) if column not in TRAIN]
     store = make_store(tmp_path / "poisoned", **{f"t{column}": poison for column in held})
     clean = make_store(tmp_path / "clean")
-    batches, expected = (
-        [
-            batch
-            for data in [make_data(each, val=False, memory_limit=memory_limit, **draws)]
-            for epoch in range(5)
-            for batch in epoch_of(data, epoch)
-        ]
-        for each in (store, clean)
-    )
+    found = []
+    for each in (store, clean):
+        with prior_of(each, make_network(WITH_PRIOR), val=False) as prior:
+            data = make_data(each, val=False, memory_limit=memory_limit, prior=prior, **draws)
+            found.append([batch for epoch in range(5) for batch in epoch_of(data, epoch)])
+    batches, expected = found
     assert same(batches, expected)
+    assert all(batch.prior.isfinite().all() for batch in batches)
     position, cell, assay, signal = samples(batches)
     assert len(position) >= 5 * store.region("pilot").n_bins
     assert signal.max() < 10
@@ -265,8 +368,7 @@ def test_validation_holds_validation_tracks_only(tmp_path, tiny_store):
     others = [column for column in range(len(PAIRS)) if column not in VAL]
     store = make_store(tmp_path, **{f"t{column}": 777.0 for column in others})
     region = store.region("pilot")
-    data = make_data(store)
-    batches = list(data.val_dataloader())
+    batches = list(make_data(store).val_dataloader())
     blocks = torch.cat([batch.blocks for batch in batches]).numpy()
     assert blocks.tolist() == list(range(region.n_blocks))
     np.testing.assert_array_equal(torch.cat([batch.real for batch in batches]).numpy(), region.mask)

@@ -5,7 +5,7 @@ import pyBigWig
 import pytest
 import torch
 from test_modeldir import save
-from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY
+from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, TRAIN, WITH_PRIOR
 
 from avocado import impute as impute_module
 from avocado.errors import InputError
@@ -13,26 +13,31 @@ from avocado.hardware import Hardware
 from avocado.impute import impute, impute_chunks, regions_to_impute, write_tracks
 from avocado.model import reference
 from avocado.modeldir import load_model
+from avocado.regression import smoothed
 
 TWO = [("NA", "RNA"), ("B cell", "DNase")]
 EXACT = Hardware("cpu", "float32")
 TWO_BLOCKS = 2 * 200 * len(TWO) * 4  # bytes
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=[TINY, WITH_PRIOR], ids=["plain", "prior"])
+def model(request, tiny_store, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
     # large factors, so that some of the imputed signal is below 0
-    save(path, replace(TINY, factor_init=1.0))
+    save(path, replace(request.param, factor_init=1.0), store=tiny_store)
     return load_model(path)
 
 
 def by_reference(model, pair, region):
     position = torch.from_numpy(np.flatnonzero(region.mask))
     cell, assay = (torch.full_like(position, index) for index in model.pair(*pair))
-    averages = model.averages(region.name)
-    average = None if averages is None else averages.flatten(0, 1)[position, assay].float()
-    return reference(model.network, model.genome(region.name), position, cell, assay, average).numpy()
+    prior = None
+    if model.network.config.prior_input:
+        signal = model.prior.store.signal(region.name)
+        means = smoothed(signal, region, np.array(TRAIN), 0, region.n_blocks)
+        weights = model.prior_weights.numpy()[:, *model.pair(*pair)]
+        prior = torch.from_numpy(means @ weights[:-1] + weights[-1])
+    return reference(model.network, model.genome(region.name), position, cell, assay, prior).numpy()
 
 
 def read(path, segment):
@@ -53,9 +58,9 @@ def test_imputes_what_the_paper_computes(model, region):
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize("average_input", [False, True])
-def test_bf16_is_close(tmp_path, layers, average_input):
-    save(tmp_path, replace(TINY, factor_init=1.0, layers=layers, average_input=average_input))
+@pytest.mark.parametrize("prior_input", [False, True])
+def test_bf16_is_close(tmp_path, tiny_store, layers, prior_input):
+    save(tmp_path, replace(TINY, factor_init=1.0, layers=layers, prior_input=prior_input), store=tiny_store)
     model = load_model(tmp_path)
     found = impute(model, TWO, "pilot", Hardware("cpu", "bf16"))
     assert found.dtype == np.float32
@@ -69,13 +74,23 @@ def test_bf16_is_close(tmp_path, layers, average_input):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_average_activity_is_used(tmp_path):
-    save(tmp_path, replace(TINY, average_input=True))
+def test_prior_is_used(tmp_path, tiny_store):
+    save(tmp_path, WITH_PRIOR, store=tiny_store)
     model = load_model(tmp_path)
     found = impute(model, TWO, "pilot", EXACT)
     for column, pair in enumerate(TWO):
         np.testing.assert_allclose(found[:, column], by_reference(model, pair, PILOT), rtol=1e-4, atol=1e-5)
     assert found.std() > 0.1  # factors of ±0.05 alone give next to nothing
+
+
+def test_prior_is_made_in_bounded_pieces(tmp_path, tiny_store, monkeypatch):
+    """Moving means reach beyond a piece: what comes out does not depend on where it is cut."""
+    save(tmp_path, WITH_PRIOR, store=tiny_store)
+    model = load_model(tmp_path)
+    whole = impute(model, TWO, "pilot", EXACT)
+    monkeypatch.setattr("avocado.regression.PIECE", 1)
+    assert len(list(impute_chunks(model, TWO, "pilot", EXACT))) == PILOT.n_blocks
+    np.testing.assert_allclose(impute(model, TWO, "pilot", EXACT), whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("output", "n_pieces"), [(0, PILOT.n_blocks), (TWO_BLOCKS, PILOT.n_blocks // 2), (1 << 30, 1)])

@@ -9,46 +9,78 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, TRAIN, VAL, make_network
+from toy import (
+    ASSAYS,
+    ASSEMBLY,
+    CELLS,
+    CHR20,
+    PAIRS,
+    PILOT,
+    TINY,
+    TRAIN,
+    VAL,
+    WITH_PRIOR,
+    make_network,
+    make_store,
+)
 
 from avocado.errors import InputError
-from avocado.hardware import device_of
+from avocado.genome import Region, Segment
+from avocado.hardware import Hardware, device_of
+from avocado.impute import impute
 from avocado.model import genome_factors
 from avocado.modeldir import load_model, save_region, save_shared
+from avocado.regression import WINDOWS, Prior
+from avocado.store import open_store, write_metadata, write_region
 
 ROLES = ["train" if number in TRAIN else "val" if number in VAL else "test" for number in range(len(PAIRS))]
 TRACKS = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"])).assign(role=ROLES)
 TRAINING = {"stage": "pilot", "fold": 0, "seed": 0}
+WEIGHTS = (len(WINDOWS) * len(TRAIN) + 1, len(CELLS), len(ASSAYS))  # of the prior
 
 
-def save(path, config=TINY, seed=0, regions=(PILOT, CHR20)):
-    """A model that was initialised and not trained. Returns its network and genome factors."""
-    network = make_network(config, seed)
-    save_shared(path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING)
+def save(path, config=TINY, seed=0, regions=(PILOT, CHR20), store=None):
+    """A model that was initialised and not trained. Returns its network, genome factors and weights of the prior.
+
+    store: where a model with `prior_input` finds the training tracks. Its weights are random and its scales are not 1.
+    """
+    network, training, weights = make_network(config, seed), TRAINING, None
+    if config.prior_input:
+        generator = torch.Generator().manual_seed(seed + 2)
+        network.scale.uniform_(0.5, 2.0, generator=generator)
+        with torch.no_grad():
+            network.prior_in.uniform_(-0.5, 0.5, generator=generator)
+        weights = (torch.rand(WEIGHTS, generator=generator) - 0.4).numpy() / 3
+        training = TRAINING | {"store": str(store.path), "store_checksum": store.tracks_checksum}
+    save_shared(path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, training, weights)
     genomes = {r.name: genome_factors(config, r.n_blocks, torch.Generator().manual_seed(seed + 1)) for r in regions}
-    averages = (
-        {r.name: torch.rand(r.n_blocks, 200, len(ASSAYS)).half() for r in regions} if config.average_input else {}
-    )
     for region in regions:
-        save_region(path, region, genomes[region.name], averages.get(region.name))
-    return network, genomes, averages
+        save_region(path, region, genomes[region.name])
+    return network, genomes, weights
 
 
-@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=0), replace(TINY, average_input=True)])
-def test_round_trip(tmp_path, config):
-    network, genomes, averages = save(tmp_path, config)
+@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=0), WITH_PRIOR])
+def test_round_trip(tmp_path, tiny_store, config):
+    network, genomes, weights = save(tmp_path, config, store=tiny_store)
     model = load_model(tmp_path)
     assert model.network.config == config
     assert (model.cells, model.assays, model.assembly) == (CELLS, ASSAYS, ASSEMBLY)
-    assert model.training == TRAINING
+    stored = {"store": str(tiny_store.path), "store_checksum": tiny_store.tracks_checksum}
+    assert model.training == TRAINING | (stored if config.prior_input else {})
     assert model.regions == {"pilot": PILOT, "chr20": CHR20}
     pd.testing.assert_frame_equal(model.tracks, TRACKS)
+    assert model.network.state_dict().keys() == network.state_dict().keys()
     for name, tensor in network.state_dict().items():
         assert torch.equal(model.network.state_dict()[name], tensor), name
     for name, genome in genomes.items():
         assert torch.equal(model.genome(name), genome)
-        found = model.averages(name)
-        assert torch.equal(found, averages[name]) if averages else found is None
+    if config.prior_input:
+        assert model.prior.columns.tolist() == TRAIN
+        np.testing.assert_array_equal(model.prior.weights, weights)
+        assert model.prior.store.path == tiny_store.path
+    else:
+        assert model.prior is None
+        assert model.prior_weights is None
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
     assert {file.name for file in tmp_path.iterdir()} == {
@@ -137,7 +169,7 @@ def test_a_changed_byte_of_the_shared_parameters(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "text", "- a\n- b", "a: [", "format_version: 1", "model: {nodes: 8}\nformat_version: 1", "\0"],
+    ["", "text", "- a\n- b", "a: [", "format_version: 2", "model: {nodes: 8}\nformat_version: 2", "\0"],
 )
 def test_damaged_yaml(tmp_path, damage):
     save(tmp_path)
@@ -155,11 +187,12 @@ def test_yaml_without_a_key(tmp_path, key):
     assert f"model.yaml is damaged (KeyError: '{key}')" in refused(tmp_path)
 
 
-def test_another_format(tmp_path):
+@pytest.mark.parametrize("version", [1, 99])
+def test_another_format(tmp_path, version):
     save(tmp_path)
     file = tmp_path / "model.yaml"
-    file.write_text(file.read_text().replace("format_version: 1", "format_version: 99"))
-    assert "model format 99, this program reads 1" in refused(tmp_path)
+    file.write_text(file.read_text().replace("format_version: 2", f"format_version: {version}"))
+    assert f"model format {version}, this program reads 2" in refused(tmp_path)
 
 
 def test_shapes_of_another_model(tmp_path):
@@ -197,12 +230,106 @@ def test_a_foreign_safetensors_file(tmp_path):
     assert "other.safetensors is not a file of genome factors: remove it" in refused(tmp_path)
 
 
-def test_missing_average_activity(tmp_path):
-    config = replace(TINY, average_input=True)
-    _, genomes, _ = save(tmp_path, config)
-    save_region(tmp_path, CHR20, genomes["chr20"])
-    with pytest.raises(InputError, match=r"chr20\.safetensors has no average activity of shape \(10, 200, 4\)"):
-        load_model(tmp_path).averages("chr20")
+@pytest.mark.parametrize("shape", [None, (len(WINDOWS) * len(TRAIN), 4, 4), (WEIGHTS[0], 4, 3), WEIGHTS[1:]])
+def test_weights_of_the_prior_that_do_not_fit(tmp_path, tiny_store, shape):
+    network, *_ = save(tmp_path, WITH_PRIOR, store=tiny_store)
+    weights = None if shape is None else np.zeros(shape, dtype=np.float32)
+    (tmp_path / "pilot.safetensors").unlink()
+    (tmp_path / "chr20.safetensors").unlink()
+    save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING, weights)
+    message = refused(tmp_path)
+    assert "shared.safetensors has no prior_weights of shape (37, 4, 4): restore it or train again" in message
+
+
+@pytest.fixture
+def with_prior(tmp_path):
+    """The place of a model with a prior, that of its store, and what it imputes."""
+    store = make_store(tmp_path / "store")
+    save(tmp_path / "model", WITH_PRIOR, store=store)
+    return tmp_path / "model", tmp_path / "store", imputed(load_model(tmp_path / "model"))
+
+
+def imputed(model):
+    return impute(model, [("NA", "RNA"), ("liver", "DNase")], "chr20", Hardware("cpu", "float32"))
+
+
+def test_a_store_that_is_gone(with_prior):
+    """The model opens, and says what it misses when it is to impute; told where the store is now, it goes on."""
+    path, store, expected = with_prior
+    assert expected.std() > 0.1
+    moved = store.rename(store.with_name("moved"))
+    model = load_model(path)
+    assert model.genome("chr20").shape[0] == CHR20.n_blocks
+    with pytest.raises(InputError) as caught:
+        imputed(model)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"model {path} imputes with its training tracks, which were in the store {store}" in message
+    assert "there is no store now; say where it is with store=" in message
+    np.testing.assert_array_equal(imputed(load_model(path, open_store(moved))), expected)
+    np.testing.assert_array_equal(imputed(load_model(path, store=open_store(moved))), expected)
+
+
+def test_a_store_of_other_tracks(with_prior):
+    path, store, expected = with_prior
+    old = store.rename(store.with_name("old"))
+    other = make_store(store)
+    assert other.tracks_checksum == open_store(old).tracks_checksum
+    np.testing.assert_array_equal(imputed(load_model(path)), expected)  # the same again
+    write_metadata(store, ASSEMBLY, [PILOT, CHR20], other.tracks.assign(sha256="0" * 64), "float32")
+    with pytest.raises(InputError) as caught:
+        imputed(load_model(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"which were in the store {store}, checksum {other.tracks_checksum}: it holds other tracks now" in message
+    assert "say where it is with store=" in message
+    np.testing.assert_array_equal(imputed(load_model(path, open_store(old))), expected)
+
+
+def test_a_store_that_has_lost_a_region(with_prior):
+    """Its tracks are the same, so the model goes on with it, over the regions that there are."""
+    path, store, expected = with_prior
+    write_metadata(store, ASSEMBLY, [CHR20], open_store(store).tracks, "float32")
+    np.testing.assert_array_equal(imputed(load_model(path)), expected)
+    with pytest.raises(InputError, match=r"no region 'pilot'"):
+        impute(load_model(path), [("NA", "RNA")], "pilot", Hardware("cpu", "float32"))
+
+
+def test_a_store_without_the_training_tracks(with_prior, tmp_path):
+    path, store, _ = with_prior
+    tracks = open_store(store).tracks
+    signal = np.load(store / "chr20.npy")
+    write_region(tmp_path / "fewer", CHR20, len(PAIRS) - 1, "float32", [signal[..., 1:]])
+    write_metadata(tmp_path / "fewer", ASSEMBLY, [CHR20], tracks.iloc[1:], "float32")
+    with pytest.raises(InputError, match=r"fewer has no experiment B cell DNase: unknown pair"):
+        imputed(load_model(path, open_store(tmp_path / "fewer")))
+
+
+def test_columns_of_the_training_tracks_are_found_by_name(with_prior, tmp_path):
+    """In a store that has the same tracks in another order, and others between them."""
+    path, store, expected = with_prior
+    order = np.random.default_rng(0).permutation(len(PAIRS))
+    assert order.tolist() != sorted(order)
+    tracks = open_store(store).tracks.iloc[order]
+    write_region(tmp_path / "other", CHR20, len(PAIRS), "float32", [np.load(store / "chr20.npy")[..., order]])
+    write_metadata(tmp_path / "other", ASSEMBLY, [CHR20], tracks, "float32")
+    np.testing.assert_allclose(imputed(load_model(path, open_store(tmp_path / "other"))), expected, atol=1e-6)
+
+
+def test_a_store_with_another_region(with_prior, tmp_path):
+    path, store, _ = with_prior
+    shorter = Region("chr20", (Segment("chr20", 0, 1800),))
+    write_region(tmp_path / "other", shorter, len(PAIRS), "float32", [np.load(store / "chr20.npy")[:9]])
+    write_metadata(tmp_path / "other", ASSEMBLY, [shorter], open_store(store).tracks, "float32")
+    with pytest.raises(InputError, match=r"store .*other has another chr20 than model .*model"):
+        imputed(load_model(path, open_store(tmp_path / "other")))
+
+
+def test_held_out_tracks_of_the_store_do_not_matter(with_prior, tmp_path):
+    path, _, expected = with_prior
+    held = {f"t{column}": np.nan for column in range(len(PAIRS)) if column not in TRAIN}
+    found = imputed(load_model(path, make_store(tmp_path / "poisoned", **held)))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_no_file_can_carry_code(tmp_path):
@@ -216,8 +343,9 @@ def test_no_file_can_carry_code(tmp_path):
     assert "model.yaml is damaged" in refused(tmp_path)
 
 
-def test_loading_needs_neither_lightning_nor_hydra(tmp_path):
-    network, genomes, _ = save(tmp_path)
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+def test_loading_needs_neither_lightning_nor_hydra(tmp_path, tiny_store, config):
+    network, genomes, weights = save(tmp_path, config, store=tiny_store)
     program = f"""
 import sys
 from avocado.modeldir import load_model
@@ -231,8 +359,12 @@ print([name for name in heavy if name in sys.modules])
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     values, modules = done.stdout.splitlines()
     assert modules == "[]"
+    prior, cell, assay = None, np.array([2]), np.array([3])
+    if config.prior_input:
+        blocks = Prior(tiny_store, np.array(TRAIN), weights).blocks("pilot", cell, assay, 0, PILOT.n_blocks)
+        prior = torch.from_numpy(blocks)
     with torch.no_grad():
-        expected = network.predict(genomes["pilot"], torch.tensor([2]), torch.tensor([3]))[0, :3, 0]
+        expected = network.predict(genomes["pilot"], torch.tensor(cell), torch.tensor(assay), prior)[0, :3, 0]
     np.testing.assert_allclose(json.loads(values), expected, rtol=1e-5)
 
 

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -8,22 +9,26 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
-from toy import CHR20, PAIRS, RUN, TINY, genome_run, make_store, train_elsewhere, with_fit
+from toy import CHR20, PAIRS, PILOT, RUN, TINY, WITH_PRIOR, genome_run, make_store, train_elsewhere, with_fit
 
 from avocado import runs as runs_module
 from avocado.errors import InputError
 from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.modeldir import load_model
+from avocado.regression import fit_prior
 from avocado.runs import Run, SplitConfig, train
+from avocado.store import open_store
 
 # everything that draws random numbers
-NOISY = with_fit(replace(RUN, model=replace(TINY, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
+NOISY = with_fit(replace(RUN, model=replace(WITH_PRIOR, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
 PATIENT = replace(
     with_fit(NOISY, epochs=60, patience=8),
+    model=replace(TINY, dropout=0.3),
     split=SplitConfig(fold=0, n_folds=4, validation=0.2),
     optimizer=replace(RUN.optimizer, learning_rate=0.03, schedule="constant"),
 )
@@ -142,7 +147,7 @@ def test_other_settings_are_refused(tiny_store, trained, changes, message):
 
 def test_other_signal_is_refused(tiny_store, trained):
     tracks = tiny_store.tracks.assign(sha256="0" * 64)
-    with pytest.raises(InputError, match=r"other settings \(signal was toy pilot 851 \w+, is toy pilot 851 \w+"):
+    with pytest.raises(InputError, match=r"other settings \(signal was pilot 851 \w+, is pilot 851 \w+"):
         go(RUN, replace(tiny_store, tracks=tracks), trained)
 
 
@@ -195,18 +200,122 @@ def test_genome_completes_the_pilot_model(tiny_store, tmp_path):
     assert after.items() <= results(again).items()
 
 
-def test_average_activity_as_an_input(tiny_store, tmp_path):
-    run = replace(RUN, model=replace(TINY, average_input=True))
-    go(run, tiny_store, tmp_path)
-    outcome = go(genome_run(run), tiny_store, tmp_path)
-    model = load_model(outcome.model)
-    for region in ("pilot", "chr20"):
-        averages = model.averages(region)
-        for number, assay in enumerate(model.assays):
-            table = model.tracks[(model.tracks["role"] == "train") & (model.tracks["assay"] == assay)]
-            columns = [tiny_store.track_index(cell, assay) for cell in table["cell"]]
-            mean = tiny_store.region(region).to_blocks(tiny_store.read_tracks(columns, region).mean(axis=1))
-            np.testing.assert_allclose(averages[..., number], mean, atol=3e-3)
+PRIOR_RUN = replace(RUN, model=WITH_PRIOR, split=replace(RUN.split, validation=0.2))
+
+
+@pytest.fixture
+def priors(monkeypatch):
+    """The prior of every run while it trained: its file, and what that held."""
+    found = []
+
+    def watched(*args, **options):
+        file = options["prior"]
+        found.append((file, None if file is None else np.load(file)))
+        return prepare(*args, **options)
+
+    prepare = runs_module.prepare
+    monkeypatch.setattr(runs_module, "prepare", watched)
+    return found
+
+
+def roles_of(outcome):
+    table = pd.read_csv(outcome.directory / "split.tsv", sep="\t", keep_default_na=False)
+    return {role: np.flatnonzero(table["role"] == role) for role in ("train", "val", "test")}
+
+
+def test_prior_as_an_input(tiny_store, tmp_path, priors):
+    """Weights are found in the pilot run and used on every chromosome; the file is there while a run trains."""
+    pilot = go(PRIOR_RUN, tiny_store, tmp_path)
+    genome = go(genome_run(PRIOR_RUN), tiny_store, tmp_path)
+    columns = roles_of(pilot)
+    assert all(len(its) for its in columns.values())
+    cells, assays = tiny_store.cells, tiny_store.assays
+    fitted, scale = fit_prior(tiny_store, "pilot", columns["train"], cells, assays)
+    elsewhere, _ = fit_prior(tiny_store, "chr20", columns["train"], cells, assays)
+    model = load_model(genome.model)
+    np.testing.assert_array_equal(model.prior.weights, fitted.weights)
+    np.testing.assert_array_equal(model.network.scale, scale)
+    assert model.training["store"] == str(tiny_store.path.resolve())
+    assert model.training["store_checksum"] == tiny_store.tracks_checksum
+    its = [PAIRS[column] for role in ("train", "val") for column in columns[role]]
+    index = [np.array([names.index(name) for name in axis])
+             for names, axis in zip((cells, assays), zip(*its, strict=True), strict=True)]  # fmt: skip
+    for region, (file, held) in zip((PILOT, CHR20), priors, strict=True):
+        expected = fitted.blocks(region.name, *index, 0, region.n_blocks)
+        assert held.dtype == np.float16
+        np.testing.assert_allclose(held, expected, rtol=1e-3, atol=1e-3)
+        assert file.name == f"{region.name}.npy"
+        assert not file.exists()
+        assert not file.parent.exists()
+    assert np.abs(priors[1][1] - elsewhere.blocks("chr20", *index, 0, CHR20.n_blocks)).max() > 0.05
+    assert not list(tmp_path.rglob("*.npy"))
+    assert {file.name for file in genome.model.iterdir()} == {
+        "model.yaml", "shared.safetensors", "pilot.safetensors", "chr20.safetensors",
+    }  # fmt: skip
+
+
+def test_the_model_with_a_prior_imputes_what_was_scored(tiny_store, tmp_path):
+    go(PRIOR_RUN, tiny_store, tmp_path)
+    outcome = go(genome_run(PRIOR_RUN), tiny_store, tmp_path)
+    model, scores = load_model(outcome.model), outcome.scores
+    scored = scores[(scores["method"] == "Avocado") & (scores["cell"] != "mean")]
+    assert len(scored)
+    for row in scored.to_dict("records"):
+        imputed = impute(model, [(row["cell"], row["assay"])], "chr20")[:, 0]
+        mse = np.square(imputed - tiny_store.read_track(row["cell"], row["assay"], "chr20")).mean()
+        assert row["mse"] == pytest.approx(mse, rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["pilot", "genome"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
+def test_prior_is_gone_after_an_interrupt(tiny_store, tmp_path, priors, monkeypatch, stage, error):
+    run = PRIOR_RUN
+    if stage == "genome":
+        go(run, tiny_store, tmp_path)
+        run = genome_run(run)
+
+    def stop(*args, **options):
+        assert priors[-1][0].is_file()
+        raise error("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs_module, "fit", stop)
+        with pytest.raises(error):
+            go(run, tiny_store, tmp_path)
+    assert priors[-1][0].parent.parent == run.directory(tmp_path)
+    assert not list(tmp_path.rglob("*.npy"))
+    assert not priors[-1][0].parent.exists()
+    assert not go(run, tiny_store, tmp_path).was_done
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_nothing_is_left_of_a_prior_that_could_not_be_written(tiny_store, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avocado.regression.apply_weights", stop)
+        with pytest.raises(KeyboardInterrupt):
+            go(PRIOR_RUN, tiny_store, tmp_path)
+    assert not list(tmp_path.rglob("prior"))
+
+
+def test_without_a_prior_nothing_is_regressed(tiny_store, tmp_path, priors, monkeypatch):
+    monkeypatch.setattr("avocado.fitting.fit_prior", None)
+    go(RUN, tiny_store, tmp_path)
+    assert priors == [(None, None)]
+
+
+def test_a_genome_run_in_a_store_of_its_own(tiny_store, tmp_path):
+    """The pilot's store is gone: regressions are made of the tracks of the run's own, which are the same."""
+    shutil.copytree(tiny_store.path, tmp_path / "first")
+    go(PRIOR_RUN, open_store(tmp_path / "first"), tmp_path / "runs")
+    (tmp_path / "first").rename(tmp_path / "second")
+    outcome = go(genome_run(PRIOR_RUN), open_store(tmp_path / "second"), tmp_path / "runs")
+    whole = tmp_path / "whole"
+    go(PRIOR_RUN, tiny_store, whole)
+    expected = load_file(go(genome_run(PRIOR_RUN), tiny_store, whole).model / "chr20.safetensors")
+    assert torch.equal(load_file(outcome.model / "chr20.safetensors")["genome"], expected["genome"])
 
 
 def test_joint_makes_a_model_of_its_own(tiny_store, tmp_path):
@@ -354,15 +463,32 @@ def test_two_processes_share_the_work(tiny_store, tmp_path, processes, uninterru
     assert results(outcome) == uninterrupted(NOISY)
 
 
-def test_held_out_signal_changes_no_weight(tiny_store, tmp_path):
-    """The same run on two stores that differ in the held-out tracks alone."""
-    run = replace(NOISY, model=replace(NOISY.model, average_input=True), fit=replace(RUN.fit, epochs=3))
+@pytest.mark.parametrize("poison", [777.0, np.nan])
+def test_held_out_signal_changes_no_weight(tiny_store, tmp_path, monkeypatch, poison):
+    """The same runs on two stores that differ in the held-out tracks alone: bit for bit the same model."""
+    monkeypatch.setattr(runs_module, "held_out", lambda model: [])  # which cannot be scored where they are no numbers
+    run = replace(NOISY, fit=replace(RUN.fit, epochs=3))
     clean = go(run, tiny_store, tmp_path / "a")
     split = pd.read_csv(clean.directory / "split.tsv", sep="\t", keep_default_na=False)
     held = split.index[split["role"] != "train"]
     assert len(held)
-    poisoned = go(run, make_store(tmp_path / "store", **{f"t{column}": 777.0 for column in held}), tmp_path / "b")
-    assert results(clean) == results(poisoned)
+    poisoned = make_store(tmp_path / "store", **{f"t{column}": poison for column in held})
+    assert results(clean) == results(go(run, poisoned, tmp_path / "b"))
+    clean, other = (
+        results(go(genome_run(run), store, tmp_path / name)) for store, name in ((tiny_store, "a"), (poisoned, "b"))
+    )
+    assert clean == other
+    assert set(clean) == {"shared.safetensors", "pilot.safetensors", "chr20.safetensors", "curve"}
+
+
+def test_validation_signal_changes_no_weight(tmp_path, tiny_store):
+    """With a prior, which validation tracks are compared with and have no part in."""
+    clean = go(PRIOR_RUN, tiny_store, tmp_path / "a")
+    poison = {f"t{column}": 777.0 for column in roles_of(clean)["val"]}
+    other = go(PRIOR_RUN, make_store(tmp_path / "store", **poison), tmp_path / "b")
+    mine, theirs = results(clean), results(other)
+    assert mine.pop("curve") != theirs.pop("curve")
+    assert mine == theirs
 
 
 def test_seeds_and_folds_are_different_runs(tiny_store, tmp_path):

@@ -1,3 +1,4 @@
+import copy
 import logging
 import math
 from dataclasses import replace
@@ -5,31 +6,56 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy import FAST, PAIRS, TINY, TRAIN, VAL, make_data, make_module, make_network, make_store
+from toy import (
+    ASSAYS,
+    CELLS,
+    FAST,
+    PAIRS,
+    TINY,
+    TRAIN,
+    VAL,
+    WITH_PRIOR,
+    make_data,
+    make_module,
+    make_network,
+    make_store,
+    prior_of,
+    tracks,
+)
 
 from avocado.errors import InputError
+from avocado.fitting import set_prior
 from avocado.hardware import Hardware
 from avocado.model import reference
-from avocado.training import FitConfig, OptimizerConfig, fit
+from avocado.regression import fit_prior
+from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
 
 FOUR = FitConfig(epochs=4, batch_size=400)
 
 
-def run(store, how=FOUR, region="pilot", stage="pilot", checkpoint=None, val=True, data=None, **options):
+def run(
+    store, how=FOUR, region="pilot", stage="pilot", checkpoint=None, val=True, config=TINY, seed=0, network=None,
+    reads=None, **options,
+):  # fmt: skip
+    """reads: whether data stays in memory, where not as it is by default."""
     draws = how.draws(stage)
-    data = data or make_data(
-        store,
-        region,
-        val,
-        draws.order,
-        draws.tracks_per_bin,
-        draws.hidden,
-        draws.reveal_at,
-        batch_size=how.batch_size,
-    )
-    hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
-    module = make_module(store, region, stage, **options, **hiding)
-    return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
+    network = network or make_network(config, seed)
+    with prior_of(store, network, region, val) as prior:
+        data = make_data(
+            store,
+            region,
+            val,
+            draws.order,
+            draws.tracks_per_bin,
+            draws.hidden,
+            draws.reveal_at,
+            batch_size=how.batch_size,
+            prior=prior,
+            **(reads or {}),
+        )
+        hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
+        module = make_module(store, region, stage, network=network, seed=seed, **options, **hiding)
+        return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
 
 
 def weights(module):
@@ -45,76 +71,122 @@ def validation_mse(module, store, region="pilot"):
     layout, network, val = store.region(region), module.network.eval(), module.val
     position = torch.from_numpy(np.flatnonzero(layout.mask))
     index = torch.ones_like(position)
-    scores = []
+    scores, prior = [], None
     for cell, assay, column in zip(val.cell, val.assay, val.columns, strict=True):
-        others = [other for other in TRAIN if PAIRS[other][1] == PAIRS[column][1]]
-        average = torch.from_numpy(store.read_tracks(others, region).mean(axis=1))
+        if network.config.prior_input:
+            fitted, _ = fit_prior(store, region, np.array(TRAIN), CELLS, ASSAYS)
+            blocks = fitted.blocks(region, np.array([cell]), np.array([assay]), 0, layout.n_blocks)
+            prior = torch.from_numpy(blocks[layout.mask][:, 0]).half().float()  # as it is kept
         with torch.no_grad():
-            imputed = reference(
-                network,
-                module.genome,
-                position,
-                index * int(cell),
-                index * int(assay),
-                average if network.config.average_input else None,
-            )
+            imputed = reference(network, module.genome, position, index * int(cell), index * int(assay), prior)
         scores.append(np.square(imputed.numpy() - store.read_track(*PAIRS[column], region)).mean(dtype=np.float64))
     return float(np.mean(scores))
 
 
-def test_training_learns(tiny_store):
-    module = run(tiny_store, replace(FOUR, epochs=40))
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+def test_training_learns(tiny_store, config):
+    module = run(tiny_store, replace(FOUR, epochs=40), config=config)
     curve = module.history
     variance = tiny_store.signal("pilot")[tiny_store.region("pilot").mask][:, TRAIN].var()
     assert len(curve.train_mse) == len(curve.val_mse) == 40
     assert curve.val_epoch == list(range(40))
-    assert curve.train_mse[-1] < 0.5 * variance < 0.6 * curve.train_mse[0]
-    assert curve.val_mse[-1] < 0.5 * curve.val_mse[0]
+    assert curve.train_mse[-1] < 0.5 * variance
+    if config.prior_input:  # begins with what regression knows
+        assert curve.train_mse[-1] < 0.6 * curve.train_mse[0] < 0.5 * variance
+        assert max(curve.val_mse) < 0.5 * variance
+    else:
+        assert 0.5 * variance < 0.6 * curve.train_mse[0]
+        assert curve.val_mse[-1] < 0.5 * curve.val_mse[0]
 
 
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
 @pytest.mark.parametrize("stage", ["pilot", "joint", "genome"])
-def test_what_a_stage_trains(tiny_store, stage):
+def test_what_a_stage_trains(tiny_store, stage, config):
     region = "pilot" if stage == "pilot" else "chr20"
-    before = weights(make_module(tiny_store, region, stage))
-    after = weights(run(tiny_store, region=region, stage=stage))
+    before = weights(make_module(tiny_store, region, stage, config))
+    module = run(tiny_store, region=region, stage=stage, config=config)
+    after = weights(module)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == ({"genome"} if stage == "genome" else set(before))
     assert (before["genome"] != after["genome"]).any(dim=1).all()  # every block was visited
+    if config.prior_input:
+        _, scale = fit_prior(tiny_store, region, np.array(TRAIN), CELLS, ASSAYS)
+        assert torch.equal(module.network.scale, torch.from_numpy(scale))
 
 
-def test_genome_stage_leaves_a_given_network_alone(tiny_store):
-    network = make_network(replace(TINY, dropout=0.5), seed=5)
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+def test_genome_stage_leaves_a_given_network_alone(tiny_store, config):
+    network = make_network(replace(config, dropout=0.5), seed=5)
+    if config.prior_input:
+        set_prior(network, tiny_store, "chr20", tracks(tiny_store, TRAIN))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = replace(FAST, weight_decay=0.1, genome_weight_decay=0.1)
     module = run(tiny_store, region="chr20", stage="genome", network=network, optimizer=optimizer)
     assert same(before, module.network.state_dict())
 
 
-def test_first_step_by_hand(tiny_store):
-    """One batch, one epoch: Adam's first step moves every weight by its rate, against the gradient."""
-    data = make_data(tiny_store, batch_size=100_000, val=False)
-    optimizer = OptimizerConfig(0.001, 0.02, schedule="constant", warmup=0)
-    module = make_module(tiny_store, optimizer=optimizer)
-    before = weights(module)
-    batch = data.training[next(iter(data.sampler()))]
-    network, genome = make_module(tiny_store).network, before["genome"].clone().requires_grad_()
-    dims = [1] * (batch.signal.dim() - 2)
-    position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(-1, 200, *dims).expand_as(batch.signal)
-    real = batch.real.view(-1, 200, *dims).expand_as(batch.signal).bool()
-    imputed = reference(network, genome, position[real], batch.cell[real], batch.assay[real])
-    loss = (imputed - batch.signal[real]).square().mean()
-    loss.backward()
-    fit(module, data, FitConfig(1, 100_000), hardware=Hardware("cpu"), progress=False)
-    assert module.history.train_mse[0] == pytest.approx(loss.item(), rel=1e-5)
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+@pytest.mark.parametrize("hidden", [0, 0.4])
+@pytest.mark.parametrize("formulation", ["blocks", "reference"])
+def test_first_step_by_hand(tiny_store, config, hidden, formulation):
+    """One batch, one epoch: Adam's first step moves every weight by rate × g / (|g| + eps), which shows g itself.
+
+    With a prior, errors are in units of their tracks' expected deviations, and the curve is in arcsinh all the same.
+    """
+    how = FitConfig(1, 100_000, tracks_per_bin=6, hidden=hidden, hidden_weight=2.0)
+    optimizer = OptimizerConfig(0.5, 0.25, eps=0.1, schedule="constant", warmup=0)
+    network = make_network(config)
+    with prior_of(tiny_store, network, val=False) as prior:
+        if config.prior_input:
+            with torch.no_grad():  # not as at the start, 0 and 1
+                network.prior_in.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
+                network.prior_out.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
+        plain = copy.deepcopy(network)
+        data = make_data(tiny_store, "pilot", False, "shuffled", 6, hidden, 1, batch_size=100_000, prior=prior)
+        module = make_module(tiny_store, optimizer=optimizer, network=network, reveal_at=1, hidden_weight=2.0,
+                             formulation=formulation)  # fmt: skip
+        before = weights(module)
+        (draw,) = data.sampler()
+        batch = data.training[draw]
+        fit(module, data, how, hardware=Hardware("cpu"), progress=False)
     after = weights(module)
-    gradients = {f"network.{name}": tensor.grad for name, tensor in network.named_parameters()} | {
-        "genome": genome.grad
-    }
+
+    genome = before["genome"].clone().requires_grad_()
+    shape = batch.signal.shape
+    position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(-1, 200, 1).expand(shape)
+    is_hidden = (torch.arange(shape[2]) < batch.n_hidden).expand(shape)
+    errors, standardised = {}, {}
+    for kind, chosen in (("visible", ~is_hidden), ("hidden", is_hidden)):
+        real = batch.real.view(-1, 200, 1).expand(shape).bool() & chosen
+        cell, assay = (index.expand(shape)[real] for index in (batch.cell, batch.assay))
+        its = None if batch.prior is None else batch.prior[real]
+        rows = genome if kind == "visible" else genome.detach()
+        errors[kind] = reference(plain, rows, position[real], cell, assay, its) - batch.signal[real]
+        scale = plain.scale[cell, assay] if config.prior_input else 1
+        standardised[kind] = errors[kind] / scale
+    assert (batch.n_hidden > 0) == (hidden > 0)
+    loss = standardised["visible"].square().mean()
+    if hidden:
+        loss = loss + 2 * standardised["hidden"].square().mean()
+    loss.backward()
+    assert module.history.train_mse[0] == pytest.approx(errors["visible"].square().mean().item(), rel=1e-5)
+    gradients = {f"network.{name}": tensor.grad for name, tensor in plain.named_parameters()} | {"genome": genome.grad}
+    assert gradients.keys() == after.keys()
     for name, gradient in gradients.items():
-        step, rate = after[name] - before[name], 0.02 if name == "genome" else 0.001
-        clear = gradient.abs() > 1e-5  # beyond Adam's eps of 1e-8 and beyond rounding
-        assert clear.any(), name
-        torch.testing.assert_close(step[clear], -rate * gradient[clear].sign(), rtol=0.01, atol=1e-6)
+        assert gradient.abs().max() > 1e-4, name
+        expected = -(0.25 if name == "genome" else 0.5) * gradient / (gradient.abs() + 0.1)
+        torch.testing.assert_close(after[name] - before[name], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_of_the_prior_do_not_decay(tiny_store):
+    """One step with a gradient of nothing but decay, which Adam keeps apart: the two ways of the prior stay."""
+    how, moved = FitConfig(1, 100_000), {}
+    for decay in (0.0, 0.9):
+        optimizer = replace(FAST, weight_decay=decay, learning_rate=0.1, schedule="constant", warmup=0)
+        moved[decay] = weights(run(tiny_store, how, config=WITH_PRIOR, optimizer=optimizer))
+    differ = {name for name, tensor in moved[0.0].items() if not torch.equal(tensor, moved[0.9][name])}
+    assert {"network.prior_in", "network.prior_out", "genome"}.isdisjoint(differ)
+    assert {"network.cell_factors", "network.assay_factors", "network.output.weight"} <= differ
 
 
 def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
@@ -145,11 +217,10 @@ def test_dense_and_lazy_adam_agree_where_all_blocks_are_in_every_batch(tiny_stor
     torch.testing.assert_close(lazy.genome.detach(), dense.genome.detach(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 2, "dropout": 0.3}, {"average_input": True}])
+@pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 2, "dropout": 0.3}, {"prior_input": True}])
 def test_validation_curve_is_the_mse(tiny_store, changes):
     module = run(tiny_store, config=replace(TINY, **changes))
-    precision = 1e-3 if "average_input" in changes else 1e-5  # average activity is kept as float16
-    assert module.history.val_mse[-1] == pytest.approx(validation_mse(module, tiny_store), rel=precision)
+    assert module.history.val_mse[-1] == pytest.approx(validation_mse(module, tiny_store), rel=1e-5)
 
 
 def test_validation_may_be_rare(tiny_store):
@@ -169,25 +240,26 @@ def test_no_weight_depends_on_held_out_signal(tmp_path, memory_limit):
     found = []
     for name, poison in {"a": {}, "b": {f"t{c}": 777.0 for c in held}, "c": {f"t{c}": math.nan for c in held}}.items():
         store = make_store(tmp_path / name, **poison)
-        data = make_data(store, val=False, memory_limit=memory_limit, workers=0)
-        module = run(store, data=data, config=replace(TINY, dropout=0.2, average_input=True))
-        found.append((weights(module), module.history.train_mse))
+        reads = {"memory_limit": memory_limit, "workers": 0}
+        module = run(store, val=False, reads=reads, config=replace(WITH_PRIOR, dropout=0.2))
+        found.append((weights(module) | {"scale": module.network.scale}, module.history.train_mse))
     for others in found[1:]:
         assert same(found[0][0], others[0])
         assert found[0][1] == others[1]
 
 
 def test_validation_tracks_change_the_curve_and_no_weight(tmp_path, tiny_store):
-    config = replace(TINY, average_input=True)
+    config = WITH_PRIOR
     poisoned = run(make_store(tmp_path, **{f"t{column}": 777.0 for column in VAL}), config=config)
     clean = run(tiny_store, config=config)
     assert same(weights(clean), weights(poisoned))
     assert min(poisoned.history.val_mse) > 500_000 > max(clean.history.val_mse)
 
 
-def test_streamed_training_is_the_same(tiny_store):
-    kept = run(tiny_store, region="chr20")
-    streamed = run(tiny_store, data=make_data(tiny_store, "chr20", memory_limit=0, workers=1), region="chr20")
+@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+def test_streamed_training_is_the_same(tiny_store, config):
+    kept = run(tiny_store, region="chr20", config=config)
+    streamed = run(tiny_store, region="chr20", config=config, reads={"memory_limit": 0, "workers": 1})
     assert same(weights(kept), weights(streamed))
 
 
@@ -221,31 +293,31 @@ def test_patience_needs_validation(tiny_store):
         run(tiny_store, replace(FOUR, patience=2), val=False)
 
 
+@pytest.mark.parametrize("model", [TINY, WITH_PRIOR])
 @pytest.mark.parametrize("optimizer", ["lazy", "dense"])
-def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer):
+def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer, model):
     """Stopped by Ctrl-C in the fifth epoch."""
-    options = {"config": replace(TINY, dropout=0.2), "optimizer": replace(FAST, genome_optimizer=optimizer)}
+    options = {"config": replace(model, dropout=0.2), "optimizer": replace(FAST, genome_optimizer=optimizer)}
     config = FitConfig(8, 400, checkpoint_every=0)
     whole = run(tiny_store, config, **options)
 
-    data, checkpoint = make_data(tiny_store), tmp_path / "checkpoint.ckpt"
-    module, starts = make_module(tiny_store, **options), []
-    start = module.on_train_epoch_start
+    checkpoint, starts = tmp_path / "checkpoint.ckpt", []
+    start = FactorizationModule.on_train_epoch_start
 
-    def interrupted():
+    def interrupted(module):
         starts.append(module.current_epoch)
         if len(starts) == 5:
             raise KeyboardInterrupt
-        start()
+        start(module)
 
-    module.on_train_epoch_start = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        fit(module, data, config, checkpoint, hardware=Hardware("cpu"), progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FactorizationModule, "on_train_epoch_start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_store, config, checkpoint=checkpoint, **options)
     assert starts == [0, 1, 2, 3, 4]
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.ckpt"]
 
-    resumed = make_module(tiny_store, **options)
-    fit(resumed, data, config, checkpoint, hardware=Hardware("cpu"), progress=False)
+    resumed = run(tiny_store, config, checkpoint=checkpoint, **options)
     assert same(weights(whole), weights(resumed))
     assert resumed.history == whole.history
 
