@@ -324,7 +324,8 @@ class SignalDataModule(pl.LightningDataModule):
             n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
             blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
             held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
-            guess = None if prior is None else prior[blocks][:, :, n_train:]
+            bins = np.arange(BLOCK_BINS)
+            guess = None if prior is None else prior[np.ix_(blocks, bins, np.arange(n_train, prior.shape[2]))]
             self.validation = ValidationBlocks(held, guess, blocks, mask, self.batch_blocks)
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:

@@ -187,7 +187,8 @@ def require_memory(memory: Memory, device: torch.device, root: Path = Path("/"))
     short, terms = memory.total - available, memory.terms
     largest = max(terms, key=lambda name: terms[name])
     # what can be done without, where that is enough, is given up before factors are
-    spared = [name for name in ("signal", "gradients", "best") if terms[name] >= short]
+    streamable = {"signal": terms["signal"] + terms["prior"]}
+    spared = [name for name in ("signal", "gradients", "best") if (terms | streamable)[name] >= short]
     raise InputError(
         f"training needs about {memory.total / GIB:.2f} GiB and {_name(device)} has {available / GIB:.2f} GiB free; "
         f"most of it is {largest} ({terms[largest] / GIB:.2f} GiB): {ADVICE[spared[0] if spared else largest]}"

@@ -72,19 +72,18 @@ def training(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
                 epoch = statistics.median(times)
                 row = {"bins": n_bins, "tracks": n_tracks, "signal MB": n_bins * n_tracks * 2 / 1e6, "read from": where}
                 row |= {"s per epoch": epoch, "samples/s": f"{n_bins / epoch:,.0f}", "peak MB": peak / 1e6}
-                rows.append(row | {"factors, moments, averages MB": own / 1e6})
+                rows.append(row | {"factors, moments MB": own / 1e6})
                 print(f"{n_bins:,} bins × {n_tracks} tracks from {where}: {epoch:.3g} s per epoch", flush=True)
     return f"training, model {config.model}, stage {config.stage}", pd.DataFrame(rows)
 
 
 def _train(store: Path, setting: Setting, epochs: int) -> tuple[list[float], int]:
-    """Seconds of each epoch; bytes that a model of the region needs: genome factors, their moments, averages."""
-    from avocado.genome import BLOCK_BINS
+    """Seconds of each epoch; bytes that a model of the region needs: genome factors and their moments."""
     from avocado.store import open_store
-    from experiments.benchmarks.synthetic_run import ASSAYS, REGION, timed_epochs
+    from experiments.benchmarks.synthetic_run import REGION, timed_epochs
 
     opened = open_store(store)
-    block = 3 * 4 * setting.model.block_width + 2 * BLOCK_BINS * len(ASSAYS)
+    block = 3 * 4 * setting.model.block_width
     return timed_epochs(setting, opened, epochs), block * opened.region(REGION).n_blocks
 
 
