@@ -23,8 +23,15 @@ WITHHELD = [("A", "m1"), ("B", "m2"), ("C", "m3"), ("D", "m4"), ("E", "m5")]
 PAIRS = [(cell, assay) for cell in CELLS for assay in ASSAYS]
 TRAIN = [column for column, pair in enumerate(PAIRS) if pair not in WITHHELD]
 SMALL = ChromImputeConfig(
+    standardise=False,
     bags=1,
-    positions=500, neighbours=2, distance_window=4, narrow_window=3, wide_window=40, wide_step=10, min_leaf=5
+    positions=500,
+    neighbours=2,
+    distance_window=4,
+    narrow_window=3,
+    wide_window=40,
+    wide_step=10,
+    min_leaf=5,
 )
 Signals = dict[Region, np.ndarray]
 
@@ -118,7 +125,7 @@ def test_features_and_imputation_are_those_of_the_description(store, monkeypatch
 
 
 def test_feature_count_with_the_default_settings(store):
-    imputer = fitted(store, config=ChromImputeConfig(bags=1, min_leaf=20))
+    imputer = fitted(store, config=ChromImputeConfig(bags=1, min_leaf=20, standardise=False))
     for donor in "BCDE":
         assays = tuple(a for a in ASSAYS[1:] if (donor, a) not in WITHHELD)
         rows, _ = imputer.training_rows(donor, assays, "A", "m1", np.arange(10))
@@ -382,3 +389,14 @@ def test_wrong_settings_and_regions(store):
         fitted(store, region="chr9")
     with pytest.raises(InputError, match="no region 'chr9'"):
         fitted(store).predict("A", "m1", "chr9")
+
+
+def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
+    """What is imputed moves with the target's expected mean and deviation, and its shape with nothing."""
+    signals = make_signals()
+    stores = [make_store(tmp_path / name, {region: signal * factor for region, signal in signals.items()})
+              for name, factor in (("once", 1.0), ("twice", 2.0))]  # fmt: skip
+    imputed = [fitted(store, config=replace(SMALL, standardise=True)).predict("A", "m1", "pilot") for store in stores]
+    np.testing.assert_allclose(imputed[1], 2 * imputed[0], rtol=1e-2, atol=1e-2)
+    plain = fitted(stores[0]).predict("A", "m1", "pilot")
+    assert not np.allclose(plain, imputed[0], atol=0.01)

@@ -7,11 +7,13 @@ other assays of j around the bin. Each of these trees is then given the same fea
 imputation. Neither the donor nor T is among the similar cell types, at both ends, so that a tree is applied to what it
 was trained on.
 
-Written from the method's description. The original works on whatever signal it is given, in text
-files rounded to 0.1; here it is the store's arcsinh(−log10 p), unrounded, which is also the space of the scores. Trees
-predict means, and arcsinh of a mean is more than the mean of arcsinh: trained on −log10 p itself they would impute too
-much by arcsinh MSE. Nor are kept: the original's zeros within 10 kbp of the ends of a chromosome, its windows that run
-from one region into the next, and its comparison of rounded features with differently rounded thresholds.
+Written from the method's description. The original works on whatever signal it is given, in text files rounded to 0.1;
+here it is the store's arcsinh(−log10 p), unrounded, which is also the space of the scores. Trees predict means, and
+arcsinh of a mean is more than the mean of arcsinh: trained on −log10 p itself they would impute too much by arcsinh
+MSE. By default tracks are standardised, as cell types differ in how strong their tracks are throughout, and a tree
+cannot know how strong its target is; the original knows no such step. Nor are kept: the original's zeros within 10 kbp of the ends
+of a chromosome, its windows that run from one region into the next, and its comparison of rounded features with
+differently rounded thresholds.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from avocado.imputers.chromimpute_features import (
     running_means,
     signal_offsets,
 )
+from avocado.regression import SMALLEST, Experiments, Moments, expected_scales
 from avocado.store import SignalStore
 
 if TYPE_CHECKING:
@@ -52,10 +55,15 @@ class ChromImputeConfig:
     wide_window: int = 400  # in which they are looked at every wide_step bins
     wide_step: int = 20
     min_leaf: int = 100  # training bins in a leaf of a tree (20)
+    standardise: bool = True  # tracks to mean 0 and deviation 1, and back to what is expected of the target (False)
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name in MAY_BE_0 else 1
+            if field.name == "standardise":
+                if not isinstance(value, bool):
+                    raise InputError(f"chromimpute: standardise={value!r}: expected true or false")
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"chromimpute: {field.name}={value!r}: expected a whole number of at least {least}")
 
@@ -103,6 +111,13 @@ class ChromImpute:
         for column in sorted(experiments, key=lambda e: store.tracks["cell"].iloc[e]):
             cell, assay = store.tracks["cell"].iloc[column], store.tracks["assay"].iloc[column]
             self._columns.setdefault(assay, {})[cell] = column
+        self._scale = self._train = None
+        if config.standardise:
+            columns = np.array(list(experiments), dtype=np.int64)
+            tracks = store.tracks.iloc[columns]
+            self._train = Experiments(columns, tracks["cell"].tolist(), tracks["assay"].tolist())
+            self._scale = np.ones((2, len(store.tracks)), dtype=np.float32)
+            self._scale[:, columns] = scales(store, region, columns)
         self._bins = [
             np.sort(np.random.default_rng([self.seed, bag]).choice(n_bins, min(config.positions, n_bins), False))
             for bag in range(config.bags)
@@ -132,7 +147,7 @@ class ChromImpute:
         imputed = np.empty(layout.n_bins, dtype=np.float32)
         # a bin's signal around it twice, for all donors and for one, besides its running means
         width = 2 * len(others) * (len(offsets) + config.neighbours)
-        cut = pieces(self._store, region, columns, config.margin, width)
+        cut = pieces(self._store, region, columns, config.margin, width, self._scale)
         for ranks, signal in self._shown(cut, None, f"imputing {cell} {assay}"):
             rows = np.arange(config.margin, len(signal) - config.margin)
             # one more than the running means need, as every donor is left out of what its own trees see
@@ -151,7 +166,12 @@ class ChromImpute:
                 )
                 total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
             imputed[ranks] = total / len(self._donors)
-        return imputed
+        if self._scale is None or self._train is None:
+            return imputed
+        mean, deviation = self._scale[:, self._train.columns]
+        moments = Moments(mean.astype(float), np.diag(deviation.astype(float) ** 2))
+        expected = expected_scales(moments, self._train, [(cell, assay)])[0].astype(np.float32)
+        return imputed * expected[1] + expected[0]
 
     def _grow_all(self, cell: str, assay: str) -> list[_Donor]:
         """The donors of a track and their trees; the track itself is no part of what they learn from."""
@@ -194,7 +214,7 @@ class ChromImpute:
         columns, place = _gathered(candidates, target)
         features = np.empty((len(bins), sum(counts) + len(offsets) * len(assays)))
         targets = np.empty(len(bins))
-        for ranks, signal in pieces(self._store, self._region, columns, config.margin):
+        for ranks, signal in pieces(self._store, self._region, columns, config.margin, scale=self._scale):
             part = slice(*np.searchsorted(bins, [ranks.start, ranks.stop]))
             rows = bins[part] - ranks.start + config.margin
             if not len(rows):
@@ -227,6 +247,16 @@ class ChromImpute:
         from rich.progress import track
 
         return track(items, label, total, console=Console(stderr=True))
+
+
+def scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
+    sums = np.zeros((2, len(columns)))
+    for _, signal in pieces(store, region, columns.tolist(), margin=0):
+        values = signal.astype(np.float64)
+        sums += [values.sum(axis=0), np.square(values).sum(axis=0)]
+    mean, square = sums / store.region(region).n_bins
+    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
 def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:

@@ -23,13 +23,19 @@ SMALLEST_PIECE = 1_000  # bins; shorter ones would be mostly margin
 
 
 def pieces(
-    store: SignalStore, region: str, columns: Sequence[int], margin: int, width: int = 0
+    store: SignalStore,
+    region: str,
+    columns: Sequence[int],
+    margin: int,
+    width: int = 0,
+    scale: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """The signal of some columns of the store, in pieces of one segment each and in order.
 
     Yields (ranks, signal): the ranks of the piece's n bins in the region, and their arcsinh signal with `margin` bins
     on either side, float32 (margin + n + margin, n_columns); beyond the segment's ends its end bins are repeated.
-    width: numbers of 8 bytes that the caller will hold per bin, for which the pieces are made shorter.
+    width: numbers of 8 bytes that the caller will hold per bin, for which the pieces are made shorter. scale: mean and
+    deviation of every column of the store, (2, n_tracks), for standardised signal.
     """
     signal = store.signal(region).reshape(-1, len(store.tracks))
     size = max(SMALLEST_PIECE, PIECE_BYTES // (4 * len(columns) + 8 * width))
@@ -39,6 +45,8 @@ def pieces(
             stop = min(start + size, segment.n_bins)
             first, last = max(start - margin, 0), min(stop + margin, segment.n_bins)
             values = flat[first:last][:, columns].astype(np.float32)
+            if scale is not None:
+                values = (values - scale[0, columns]) / scale[1, columns]
             beyond = (margin - (start - first), margin - (last - stop))
             yield slice(rank + start, rank + stop), np.pad(values, (beyond, (0, 0)), mode="edge")
 
