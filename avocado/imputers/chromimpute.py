@@ -11,9 +11,9 @@ Written from the method's description. The original works on whatever signal it 
 here it is the store's arcsinh(−log10 p), unrounded, which is also the space of the scores. Trees predict means, and
 arcsinh of a mean is more than the mean of arcsinh: trained on −log10 p itself they would impute too much by arcsinh
 MSE. By default tracks are standardised, as cell types differ in how strong their tracks are throughout, and a tree
-cannot know how strong its target is; the original knows no such step. Nor are kept: the original's zeros within 10 kbp of the ends
-of a chromosome, its windows that run from one region into the next, and its comparison of rounded features with
-differently rounded thresholds.
+cannot know how strong its target is; the original knows no such step. Nor are kept: the original's zeros within 10 kbp
+of the ends of a chromosome, its windows that run from one region into the next, and its comparison of rounded features
+with differently rounded thresholds.
 """
 
 from __future__ import annotations
