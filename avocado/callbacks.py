@@ -1,7 +1,9 @@
-"""What happens between epochs: checkpoints, and stopping early."""
+"""What happens between epochs: checkpoints, stopping early, and what an epoch has cost."""
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from avocado.files import replacing
+from avocado.parallel import sum_over_processes
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -82,6 +85,45 @@ class EarlyStop(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint."""
         self.weights = state_dict["weights"]
+
+
+class Cost(pl.Callback):
+    """Logs each epoch's bins per second, without validation, and the most memory (GiB) taken until its end.
+
+    n_bins: of an epoch, in all processes. Memory is what PyTorch took of the first GPU, or what the training processes
+    held of the CPU's, with those pages of memory-mapped signal that they have read.
+    """
+
+    def __init__(self, n_bins: int) -> None:
+        self.n_bins = n_bins
+        self.begun = self.seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.begun, self.seconds = time.monotonic(), 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it."""
+        self._stop(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it where nothing was validated, and log."""
+        device = pl_module.device
+        self._stop(device)
+        if device.type == "cuda":
+            peak = float(torch.cuda.max_memory_allocated(device))
+        else:
+            kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+            total = torch.tensor(kib * 1024)
+            sum_over_processes([total])
+            peak = float(total)
+        pl_module.log_dict({"bins_per_second": self.n_bins / self.seconds, "memory/peak_gib": peak / (1 << 30)})
+
+    def _stop(self, device: torch.device) -> None:
+        if not self.seconds:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            self.seconds = time.monotonic() - self.begun
 
 
 def _validation_curve(module: pl.LightningModule) -> list[float]:

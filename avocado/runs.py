@@ -32,7 +32,7 @@ from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import replacing
 from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
 from avocado.hardware import Hardware, device_of
-from avocado.memory import describe_memory, predict_memory, require_memory
+from avocado.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
 from avocado.regression import Prior
@@ -176,6 +176,9 @@ def _fit(
     )  # fmt: skip
     log.info(describe_memory(memory))
     require_memory(memory, device_of(hardware.device))
+    if isinstance(logger, Logger):
+        logger.log_hyperparams(_settings(run, store, pilot))
+        logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
     prior = None
     if network.config.prior_input:
         prior = pilot.prior if pilot else set_prior(network, store, run.region, train_tracks)
@@ -255,10 +258,10 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
     if not file.is_file():
         return
     try:
-        before = _flat(yaml.safe_load(file.read_text()))
+        before = flat(yaml.safe_load(file.read_text()))
     except (yaml.YAMLError, AttributeError):
         raise InputError(f"{file} is damaged: set overwrite=true to train this run again") from None
-    now = _flat(settings)
+    now = flat(settings)
     changed = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in {**before, **now}
                if before.get(key) != now.get(key)]  # fmt: skip
     if changed:
@@ -268,11 +271,12 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys."""
     found = {}
     for key, value in settings.items():
         if isinstance(value, dict):
-            found.update(_flat(value, f"{prefix}{key}."))
+            found.update(flat(value, f"{prefix}{key}."))
         else:
             found[prefix + key] = value
     return found

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from avocado.callbacks import CheckpointFile, EarlyStop, EpochCheckpoint
+from avocado.callbacks import CheckpointFile, Cost, EarlyStop, EpochCheckpoint
 from avocado.data import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.hardware import Hardware
@@ -365,6 +365,8 @@ def fit(
         callbacks.append(early_stop)
     if checkpoint is not None:
         callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
+    if logger:
+        callbacks.append(Cost(data.region.n_bins))
     resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
     try:
         with warnings.catch_warnings():

@@ -294,12 +294,11 @@ def test_wandb_without_a_key(store, quick, tmp_path, monkeypatch):
         text=True,
         timeout=120,
     )
-    assert process.returncode == 2, process.stderr
-    last = process.stderr.splitlines()[-1]
-    assert last.startswith("error: W&B")
-    assert "wandb login" in last
-    assert "logger.mode=offline" in last
+    assert process.returncode == 0, process.stderr
+    assert "not logged in" in process.stderr
+    assert "wandb sync" in process.stderr
     assert "Traceback" not in process.stderr
+    assert len(list(tmp_path.glob("runs/pilot/pilot/fold0/seed0/wandb/offline-run-*"))) == 1
 
 
 # --- impute ----------------------------------------------------------------------------------------------------------

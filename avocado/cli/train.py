@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.errors import InputError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from avocado.hardware import Hardware
     from avocado.runs import Outcome, Run, SplitConfig
     from avocado.store import SignalStore
+    from avocado.tracking import Tracking
 
 
 def train(config: DictConfig) -> None:
@@ -31,6 +31,7 @@ def train(config: DictConfig) -> None:
         torch.set_num_threads(config.trainer.threads)
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # of further processes
     hardware_of(config)  # says what is wrong with it, before any work
+    tracking_of(config)
     store = prepare_store(config)
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(config.epochs):
@@ -52,7 +53,7 @@ def train(config: DictConfig) -> None:
         else:
             print(format_scores(outcome.scores, color=sys.stdout.isatty()))
     assert outcome is not None
-    imputed = _impute_held_out(config, outcome) if config.stage.impute and outcome.scores is not None else None
+    imputed = _impute_held_out(config, outcome, store) if config.stage.impute and outcome.scores is not None else None
     _say_what_is_next(config, outcome, store, imputed)
 
 
@@ -128,66 +129,45 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
 
 
 def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
-    from avocado import runs
+    from omegaconf import OmegaConf
 
-    with _logger(config, run) as logger:
-        return runs.train(
+    from avocado import runs
+    from avocado.tracking import tracked
+
+    # what every run of the command shares; the run knows its own stage, region, fold and seed
+    settings = OmegaConf.to_container(config, resolve=True)
+    fresh = config.overwrite or not config.resume
+    folder = Path(config.runs)
+    with tracked(tracking_of(config), run, store, folder, settings, fresh=fresh) as tracker:  # type: ignore[arg-type]
+        outcome = runs.train(
             run,
             store,
-            Path(config.runs),
+            folder,
             resume=config.resume,
             overwrite=config.overwrite,
             hardware=hardware_of(config, run.stage),
             progress=config.trainer.progress,
-            logger=logger,
+            logger=tracker or False,
         )
+        if tracker is not None:
+            tracker.report(outcome)
+    return outcome
 
 
-@contextmanager
-def _logger(config: DictConfig, run: Run) -> Iterator[Any]:
-    """The W&B logger where it is asked for; a failed run is marked as failed."""
-    if not config.logger.wandb:
-        yield False
-        return
-    import wandb
-    import wandb.errors
-    from omegaconf import OmegaConf
-    from pytorch_lightning.loggers import WandbLogger
+def tracking_of(config: DictConfig) -> Tracking:
+    """What logger= asks for."""
+    from avocado.tracking import Tracking
 
-    directory = run.directory(Path(config.runs))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {directory}: {error.strerror}; choose another place with runs=...") from None
-    failed = 1
-    try:
-        settings = OmegaConf.to_container(config, resolve=True)
-        logger = WandbLogger(
-            project=config.logger.project,
-            name=f"{run.stage}-{run.region}-fold{config.fold}-seed{config.seed}",
-            save_dir=str(directory),
-            entity=config.logger.entity,
-            mode=config.logger.mode,
-            group=f"fold{config.fold}-seed{config.seed}",
-            job_type=run.stage,
-            tags=[run.region],
-        )
-        logger.experiment.config.update(settings, allow_val_change=True)
-        yield logger
-        failed = 0
-    except wandb.errors.UsageError as error:
-        raise InputError(f"W&B: {error}; run `wandb login`, or set logger.mode=offline") from None
-    finally:
-        wandb.finish(exit_code=failed)
+    return app.build(Tracking, config.logger, "logger")
 
 
-def _impute_held_out(config: DictConfig, outcome: Outcome) -> Path:
+def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -> Path:
     from avocado.cli.impute import write
     from avocado.evaluation.held_out import held_out
     from avocado.impute import regions_to_impute
     from avocado.modeldir import load_model
 
-    model = load_model(outcome.model)
+    model = load_model(outcome.model, store)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
     files = {(cell, assay): folder / f"{cell}-{assay}.bigWig" for cell, assay in held_out(model)}
     write(model, files, regions_to_impute(model), "pval", hardware_of(config), config.trainer.progress)
@@ -206,7 +186,7 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
     imputer = build_imputer(config, region_of_fit(store, regions[-1]))
     name = config.imputer.name
     baseline = Baseline(name, imputer_settings(config, imputer), split_of(config), config.seed)
-    if config.logger.wandb:
+    if tracking_of(config).mode != "disabled":
         print(f"imputer={name} has no curves to log: its scores are in scores.csv")
     outcomes = score_baseline(
         baseline, lambda: imputer, store, regions, Path(config.runs),
