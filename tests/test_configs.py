@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avocado.cli import VERBS, app
 from avocado.model import ModelConfig
+from avocado.search_space import read_space
 from avocado.training import FitConfig, OptimizerConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,6 +22,10 @@ CONF = REPOSITORY / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted((path.parent.relative_to(CONF).as_posix(), path.stem) for path in FILES if path.parent != CONF)
+
+
+# of groups that are not train's
+OWNERS = {"sweep": "sweep"}
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
@@ -42,10 +47,12 @@ def test_every_verb_has_a_config_and_every_config_a_command():
         assert (REPOSITORY / module[1].replace(".", "/")).with_suffix(".py").is_file(), module[1]
 
 
-def test_every_file_is_a_command_or_an_option_of_a_group_of_train():
+def test_every_file_is_a_command_or_an_option_of_a_group_of_its_command():
     groups = {group for group, _ in OPTIONS}
-    text = (CONF / "train.yaml").read_text()
-    assert set(re.findall(r"^  - (\w+): \w+", text, re.MULTILINE)) == groups
+    for command in {"train", *OWNERS.values()}:
+        text = (CONF / f"{command}.yaml").read_text()
+        its = {group for group in groups if OWNERS.get(group, "train") == command}
+        assert set(re.findall(r"^  - (\w+): \w+", text, re.MULTILINE)) == its
     assert len(COMMANDS) + len(OPTIONS) == len(FILES)
     assert len(OPTIONS) >= 20
 
@@ -69,7 +76,13 @@ def test_every_command_composes(command):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group, option):
-    config = composed("train", f"{group}={option}")
+    if group == "sweep":  # adds to the config of train, to be composed by itself
+        node = composed("sweep", f"sweep={option}").sweep
+        config = composed("train", *node.train)
+        assert set(read_space(OmegaConf.to_container(node.space))) == set(node.space)
+        assert all(OmegaConf.select(config, key) is not None for key in node.space)
+    else:
+        config = composed("train", f"{group}={option}")
     assert isinstance(app.build(ModelConfig, config.model, "model"), ModelConfig)
     assert isinstance(app.build(OptimizerConfig, config.optimizer, "optimizer"), OptimizerConfig)
     for epochs in config.epochs.values():
@@ -80,7 +93,7 @@ def test_every_option_composes_and_builds(group, option):
 @pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS} - {"experiment", "debug", "imputer"}))
 def test_options_of_a_group_have_the_same_keys(group):
     keys = {
-        option: list(OmegaConf.to_container(composed("train", f"{group}={option}"))[group])
+        option: list(OmegaConf.to_container(composed(OWNERS.get(group, "train"), f"{group}={option}"))[group])
         for found, option in OPTIONS
         if found == group
     }
@@ -146,7 +159,7 @@ def test_no_interpolation_is_left_dangling(monkeypatch):
     for command in COMMANDS:
         OmegaConf.to_container(composed(command), resolve=True)
     for group, option in OPTIONS:
-        OmegaConf.to_container(composed("train", f"{group}={option}"), resolve=True)
+        OmegaConf.to_container(composed(OWNERS.get(group, "train"), f"{group}={option}"), resolve=True)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -167,8 +180,8 @@ def test_help_explains_every_key(verb):
 
 
 def test_help_lists_the_options_of_every_group():
-    text = app.help_text("train")
     for group, option in OPTIONS:
+        text = app.help_text(OWNERS.get(group, "train"))
         (line,) = re.findall(rf"^{group}=\w+: (.*)$", text, re.MULTILINE)
         assert re.search(rf"\b{option}\b", line.rpartition("(")[2]), (group, option)
 

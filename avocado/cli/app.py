@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WIDTH = 30  # column of --help in which the meanings start
 # keys that take several names: a,b is a list for them, where for other keys it asks for several runs
-LISTS = ("regions", "region", "cell", "assay", "tracks", "average", "data.regions", "split.hold_out")
+LISTS = (
+    "regions",
+    "region",
+    "cell",
+    "assay",
+    "tracks",
+    "average",
+    "data.regions",
+    "split.hold_out",
+    "sweep.objectives",
+)
 WHOLE_OR_NULL = ("workers", "trainer.threads", "threads")
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
@@ -102,7 +112,7 @@ def _quoted(value: str) -> str:
 
 
 def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
-    """The overrides, with names that look like numbers as texts.
+    """The overrides, with names that look like numbers as texts, and a file, `model=mine.yaml`, as the keys in it.
 
     Raises a one-line InputError, which lists what exists, for an override that Hydra would refuse at length, and for
     a value of the wrong kind.
@@ -115,7 +125,7 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
     from omegaconf.errors import OmegaConfBaseException
 
     groups = _groups(verb)
-    checked = list(overrides)
+    checked = [inner for override in overrides for inner in _from_file(override, groups)]
     chosen = []
     GlobalHydra.instance().clear()
     try:
@@ -155,6 +165,29 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
     finally:
         GlobalHydra.instance().clear()
     return checked
+
+
+def _from_file(override: str, groups: Iterable[str]) -> list[str]:
+    """`model=mine.yaml` as model.nodes=64 and so on: an option of a group in a file of the user's own."""
+    import yaml
+
+    group, _, value = override.partition("=")
+    file = value.strip("'")
+    if group not in groups or "," in file or not file.endswith((".yaml", ".yml")):
+        return [override]
+    try:
+        node = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"{file} is not a YAML file") from None
+    if not isinstance(node, dict) or any(isinstance(its, dict | list) for its in node.values()):
+        raise InputError(f"{file}: expected lines of the form key: value, as the files in conf/{group} have them")
+    words = {True: "true", False: "false", None: "null"}
+    typed = [
+        f"{group}.{key}={words[its] if its is None or isinstance(its, bool) else its}" for key, its in node.items()
+    ]
+    return read_arguments(typed)[0]
 
 
 def _require_kind(key: str, value: Any, default: Any) -> None:
@@ -279,10 +312,14 @@ def help_text(verb: str) -> str:
     for name, default, meaning in groups:
         options = sorted(path.stem for path in (config_directory() / name).glob("*.yaml"))
         out += ["", f"{name}={default}: {meaning} ({', '.join(options)})"]
+        section = ""
         for line in (config_directory() / name / f"{default}.yaml").read_text().splitlines():
-            key = re.match(r"(\w+):\s*(.*?)\s+# (.*)$", line)
-            if key:
-                out.append(_entry(f"{name}.{key[1]}={key[2]}", key[3]))
+            key = re.match(r"(  )?([\w.]+):\s*(.*?)\s*# (.*)$", line)
+            if key and not key[1] and not key[3]:
+                section = f"{key[2]}."
+                out.append(f"{name}.{key[2]}: {key[4]}")
+            elif key:
+                out.append(_entry(f"{name}.{section if key[1] else ''}{key[2]}={key[3]}", key[4]))
     return "\n".join(out)
 
 

@@ -1,0 +1,318 @@
+"""`avocado sweep`: a search of hyperparameters on the training tracks of a fold, judged on validation tracks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avocado.cli import app
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+    from optuna.trial import FrozenTrial
+
+    from avocado.candidates import Candidates
+    from avocado.search_space import Space
+    from avocado.store import SignalStore
+    from avocado.sweep import Report, SweepConfig
+
+SEARCHED = ("model", "optimizer", "fit", "epochs")  # sections; other keys change what is measured
+CARRYING_OUT = ("trials", "stale_after", "give_up_after")  # settings that a study may go on without
+OWN = ("sweep=", "sweep.", "hydra.", "-")
+SPACE = "sweep.space."
+SHOWN = 10  # best trials at the end
+
+
+def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) -> None:
+    """Work on the study until enough trials are completed, then print the best.
+
+    typed_space: `sweep.space.<key>=<value>`; typed: keys of train.py.
+    """
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from avocado.candidates import Candidates
+    from avocado.cli.train import hardware_of, plan, prepare_store
+    from avocado.search_space import read_space
+    from avocado.sweep import SweepConfig, best_trials, open_study, search, storage_errors
+
+    node = config.sweep
+    values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
+    settings = app.build(SweepConfig, values | {"objectives": tuple(app.as_list(node.objectives))}, "sweep")
+    described = _described(node, typed_space)
+    space = read_space(described)
+    overrides = _checked(_common(node, typed, space), space)
+    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+        train = compose("train", overrides)
+        (step,) = _steps(train)
+        if settings.prune and train.trainer.processes > 1:
+            raise InputError("sweep.prune=true needs trials of a single process: set trainer.processes=1")
+        if train.trainer.threads:
+            torch.set_num_threads(train.trainer.threads)
+        hardware_of(train)
+        store = prepare_store(train)
+        run = plan(train, store, step)
+        storage = storage_of(node.storage, train.runs, node.name)
+        same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
+        with (
+            _scratch(Path(train.runs)) as folder,
+            Candidates(store, run.region, run.split, folder) as candidates,
+            storage_errors(storage),
+        ):
+            study = open_study(storage, node.name, settings, same, overrides)
+            print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {storage}")
+            judge = _judge(overrides, step, store, candidates, settings.objectives)
+            with _progress(settings, train.trainer.progress) as (told, counted), _quiet():
+                search(study, space, settings, judge, told, counted)
+            best = best_trials(study, SHOWN if len(settings.objectives) == 1 else None)
+        if best.empty:
+            print("no trial was completed")
+            return
+        title = "the best" if len(settings.objectives) == 1 else "the Pareto front: no trial is better in everything"
+        print(f"\n{title}\n{format_trials(best)}\n\nnext:")
+        place = f" storage={shlex.quote(node.storage)}" if node.storage else ""
+        place += f" runs={shlex.quote(train.runs)}" if train.runs != "runs" and not node.storage else ""
+        print(
+            f"  python -m experiments.hyperparameters name={node.name}{place}    # figures, and the winner as a config"
+        )
+        winner = {key: best[key].iloc[0] for key in space}
+        print(f"  {train_command([*as_overrides(winner)], overrides)}    # the first of these, with a model and scores")
+
+
+def storage_of(storage: str | None, runs: str, name: str) -> str:
+    """The database URL of a study: the one that is given, or a file below the folder of runs."""
+    return storage or f"sqlite:///{Path(runs) / 'sweeps' / f'{name}.db'}"
+
+
+def as_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Parameters of a trial as train.py takes them."""
+    words = {True: "true", False: "false", None: "null"}
+    texts = [f"{k}={words[v] if v is None or isinstance(v, bool) else v}" for k, v in params.items()]
+    return app.read_arguments(texts)[0]
+
+
+def train_command(chosen: Sequence[str], common: Sequence[str]) -> str:
+    """How to train a model like a trial's; validation tracks, which have done their work, are trained on as well.
+
+    chosen: overrides of the trial; common: those of all trials.
+    """
+    kept = [override for override in common if override.partition("=")[0] != "split.validation"]
+    return " ".join(["python train.py", *map(shlex.quote, [*kept, *chosen])])
+
+
+def format_trials(table: pd.DataFrame) -> str:
+    """A table of trials as text, with the last parts of the keys."""
+    short = {key: key.rpartition(".")[2] for key in map(str, table.columns)}
+    if len(set(short.values())) < len(short):
+        short = {}
+    formats = {"mse": "{:.5f}".format, "seconds": "{:.0f}".format, "trial": "{:.0f}".format}
+    shown = table.rename(columns=short)
+    for name in shown.columns:
+        if name in ("parameters", "flops"):
+            shown[name] = shown[name].map("{:,.0f}".format)
+    return shown.to_string(index=False, formatters=formats)  # type: ignore[arg-type]
+
+
+def _described(node: DictConfig, typed: Sequence[str]) -> dict[str, Any]:
+    """The space as plain values: that of the option, with what is typed added, replaced or, with null, taken out."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    space = OmegaConf.to_container(node.space)
+    assert isinstance(space, dict)
+    for argument in typed:
+        key, _, value = argument.removeprefix(SPACE).partition("=")
+        try:
+            # of Hydra's notations of a text, a list and a mapping, the one that knows 1e-4 to be a number
+            space[key] = _plain(OverridesParser.create().parse_override(f"it={value}").value())
+        except HydraException:
+            raise InputError(f"{argument}: expected a list, [64,128], or {{low:1,high:8}}, in quotes") from None
+    found = {str(key): value for key, value in space.items() if value is not None}
+    for key in found:
+        if key.partition(".")[0] not in SEARCHED:
+            raise InputError(
+                f"{SPACE}{key} cannot be searched, as trials would not measure the same: keys of "
+                f"{', '.join(SEARCHED)} can, such as model.nodes"
+            )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """What Hydra parsed, without its type of quoted texts."""
+    from hydra.core.override_parser.types import QuotedString
+
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(its) for its in value]
+    return {_plain(key): _plain(its) for key, its in value.items()} if isinstance(value, dict) else value
+
+
+def _common(node: DictConfig, typed: Sequence[str], space: Space) -> list[str]:
+    """What train.py is told in every trial, each key once: stage=pilot, those of the option, those typed."""
+    overrides, multirun = app.read_arguments(["stage=pilot", *app.as_list(node.train), *typed])
+    if multirun:
+        raise InputError("avocado sweep takes one value for each key; what is to vary goes to sweep.space.<key>")
+    last = {override.partition("=")[0]: override for override in overrides}
+    for key in last:
+        if key in space:
+            raise InputError(f"{key} is searched: to keep it fixed take it out of the search with {SPACE}{key}=null")
+    return list(last.values())
+
+
+def _checked(overrides: Sequence[str], space: Space) -> list[str]:
+    """The overrides as Hydra takes them. Raises InputError for a key or a choice that train.py does not have, now."""
+    choices = {key: getattr(its, "choices", None) or (its.low, its.high) for key, its in space.items()}  # type: ignore
+    checked = list(overrides)
+    for number in range(max(map(len, choices.values()))):
+        chosen = as_overrides({key: its[min(number, len(its) - 1)] for key, its in choices.items()})
+        checked = app.check("train", [*checked, *chosen], False)[: -len(chosen)]
+    return checked
+
+
+def _steps(train: DictConfig) -> list[str]:
+    """The one stage of a trial. Raises InputError for what a sweep cannot do."""
+    from avocado.cli.train import tracking_of
+
+    steps = list(train.stage.steps)
+    if steps not in (["pilot"], ["joint"]):
+        raise InputError("a trial trains a single stage from the start: set stage=pilot, or stage=joint and chrom=")
+    if train.imputer.name != "avocado" or train.imputer.models != 1:
+        raise InputError("a sweep searches a single Avocado model: leave imputer= out")
+    if tracking_of(train).mode != "disabled":
+        raise InputError("a sweep keeps its trials in its study and no curves: leave logger= out")
+    if train.overwrite or not train.resume:
+        raise InputError("a sweep goes on with its study: to begin afresh, choose another sweep.name=")
+    return steps
+
+
+def _same(
+    settings: SweepConfig, space: Mapping[str, Any], run: dict[str, Any], checksum: str, n_bins: int
+) -> dict[str, Any]:
+    """What all trials of a study have in common, flat: with anything else they could not be compared."""
+    from avocado.runs import INCIDENTAL
+
+    searched = [*space, *(["fit.epochs"] if any(key.startswith("epochs.") for key in space) else [])]
+    flat = {f"sweep.{key}": value for key, value in asdict(settings).items() if key not in CARRYING_OUT}
+    flat |= {f"{SPACE}{key}": value for key, value in space.items()}
+    for section, value in run.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        for name, its in inner.items():
+            key = f"{section}.{name}".rstrip(".")
+            of_search = any(key == found or key.startswith(f"{found}.") for found in searched)
+            if not of_search and not (section == "fit" and name in INCIDENTAL):
+                flat[key] = list(its) if isinstance(its, tuple) else its
+    return flat | {"signal": f"{n_bins} bins, tracks {checksum}"}
+
+
+def _judge(
+    overrides: Sequence[str], step: str, store: SignalStore, candidates: Candidates, objectives: Sequence[str]
+) -> Callable[[dict[str, Any], Report | None], list[float]]:
+    """What trains one trial's model and says its objectives."""
+    from hydra import compose
+
+    from avocado.candidates import flops, parameters
+    from avocado.cli.train import hardware_of, plan
+
+    def judge(params: dict[str, Any], report: Report | None) -> list[float]:
+        config = compose("train", [*overrides, *as_overrides(params)])
+        run = plan(config, store, step)
+        n_blocks = store.region(run.region).n_blocks
+        cost = {
+            "parameters": parameters(run.model, len(store.cells), len(store.assays), n_blocks),
+            "flops": flops(run.model),
+        }
+        mse = candidates.mse(run, hardware_of(config, step), report)
+        return [mse if name == "mse" else float(cost[name]) for name in objectives]
+
+    return judge
+
+
+@contextmanager
+def _scratch(runs: Path) -> Iterator[Path]:
+    """A folder of this worker's own beside the studies, where there is room for signal."""
+    from avocado.sweep import is_other_process
+
+    place, mine = runs / "sweeps", f".worker@{socket.gethostname()}@"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.glob(f"{mine}*"):  # by workers that were killed
+            if not is_other_process(int(left.name.split("@")[2])):
+                shutil.rmtree(left, ignore_errors=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f"{mine}{os.getpid()}@", dir=place)
+    except OSError as error:
+        raise InputError(f"cannot write {place}: {error.strerror}; choose another place with runs=...") from None
+    with scratch as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _progress(
+    settings: SweepConfig, shown: bool
+) -> Iterator[tuple[Callable[[FrozenTrial], None], Callable[[int], None]]]:
+    """A bar of judged trials, and a line for each trial that this worker ends."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("trials", total=settings.trials)
+
+        def told(trial: FrozenTrial) -> None:
+            print(_line(trial, settings.objectives), flush=True)
+
+        yield told, lambda done: bar.update(task, completed=done)
+
+
+def _line(trial: FrozenTrial, objectives: Sequence[str]) -> str:
+    if trial.state.name == "COMPLETE":
+        outcome = "  ".join(
+            f"MSE {value:.5f}" if name == "mse" else f"{name} {value:,.0f}"
+            for name, value in zip(objectives, trial.values, strict=True)
+        )
+    elif trial.state.name == "PRUNED":
+        outcome = f"pruned after epoch {trial.last_step}"
+    else:
+        outcome = f"failed: {trial.user_attrs['failure']}"
+    params = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in trial.params.items())
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return f"trial {trial.number:>4}  {params}  {seconds:.0f} s  {outcome}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that each training logs."""
+    logger = logging.getLogger("avocado.fitting")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    space = [argument for argument in arguments if argument.startswith(SPACE)]
+    own = [argument for argument in arguments if argument.startswith(OWN) and argument not in space]
+    typed = [argument for argument in arguments if argument not in own and argument not in space]
+    return app.run("sweep", lambda config: sweep(config, space, typed), own)
