@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avocado.modeldir import FORMAT_VERSION
 from avocado.store import open_store
 
 pytest_plugins = ["demo"]
@@ -231,7 +232,7 @@ def spoil_yaml(model):
 
 def future_format(model):
     (model / "model.yaml").write_text(
-        (model / "model.yaml").read_text().replace("format_version: 1", "format_version: 9")
+        (model / "model.yaml").read_text().replace(f"format_version: {FORMAT_VERSION}", "format_version: 9")
     )
     return "model format 9"
 
