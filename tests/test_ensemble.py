@@ -181,7 +181,7 @@ def test_a_member_that_cannot_impute_from_the_rest(tiny_store):
         def predict(self, cell, assay, region):
             raise InputError(f"cannot impute {cell} {assay}")
 
-    message = r"from 7 of 10 training tracks: cannot impute .*; lower validation, or take weights=mean"
+    message = r"of the tracks set apart 0 can be imputed by all members, .*cannot impute .*; lower validation, or take"
     with pytest.raises(InputError, match=message):
         fitted(tiny_store, {"a": Refusing(1.0)}, weights="fitted", validation=3)
 
@@ -192,6 +192,7 @@ def test_a_member_that_cannot_impute_from_the_rest(tiny_store):
         ({"weights": "best"}, "there is mean and fitted"),
         ({"validation": 0}, "give a share"),
         ({"validation": -1}, "give"),
+        ({"rounds": 0}, "rounds=0"),
     ],
 )
 def test_wrong_settings(config, message):
@@ -202,3 +203,26 @@ def test_wrong_settings(config, message):
 def test_an_ensemble_needs_members():
     with pytest.raises(InputError, match="without members"):
         Ensemble({})
+
+
+def test_rounds_set_other_tracks_apart_and_all_count(tiny_store):
+    members = {"true": Scaled(1.0), "noise": Scaled(0.0, 3.0)}
+    ensemble = fitted(tiny_store, members, weights="fitted", validation=4, rounds=3)
+    apart = [frozenset(TRAINING) - set(fit) for fit in members["true"].fits[:3]]
+    assert len(set(apart)) == 3
+    # twelve tracks now stand against the plain mean
+    assert ensemble.member_weights["true"] == pytest.approx((12 * 1 + 0.5) / 13, abs=0.03)
+
+
+def test_tracks_that_a_member_cannot_impute_are_passed_over(tiny_store):
+    class Choosy(Scaled):
+        def predict(self, cell, assay, region):
+            if (cell, assay) in refused:
+                raise InputError(f"cannot impute {cell} {assay}")
+            return super().predict(cell, assay, region)
+
+    probe = Scaled(1.0)
+    fitted(tiny_store, {"a": probe}, weights="fitted", validation=4)
+    refused = {PAIRS[column] for column in sorted(set(TRAINING) - set(probe.fits[0]))[:1]}
+    ensemble = fitted(tiny_store, {"true": Choosy(1.0), "noise": Scaled(0.0, 3.0)}, weights="fitted", validation=4)
+    assert ensemble.member_weights["true"] == pytest.approx((3 * 1 + 0.5) / 4, abs=0.03)

@@ -39,6 +39,7 @@ class EnsembleConfig:
 
     weights: str = "mean"  # 'mean': all alike; 'fitted': to training tracks that are set apart
     validation: float = 0.2  # of 'fitted': share or number of the training tracks that are set apart
+    rounds: int = 1  # of 'fitted': how often, each time others; members are fitted as often and once more
     seed: int = 0  # which ones
 
     def __post_init__(self) -> None:
@@ -46,6 +47,8 @@ class EnsembleConfig:
             raise InputError(f"ensemble: weights='{self.weights}': there is {' and '.join(WEIGHTS)}")
         if not self.validation > 0:
             raise InputError(f"ensemble: validation={self.validation}: give a share of the training tracks (0.2)")
+        if not isinstance(self.rounds, int) or isinstance(self.rounds, bool) or self.rounds < 1:
+            raise InputError(f"ensemble: rounds={self.rounds!r}: expected a whole number of at least 1")
 
 
 class Ensemble:
@@ -63,8 +66,9 @@ class Ensemble:
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Find the weights, then fit the members to all of the columns `experiments`.
 
-        With fitted weights every member is fitted twice, and one track is in memory at a time, as often as there are
-        members. Raises InputError where there are too few tracks to set some apart, or to impute these from the rest.
+        With fitted weights every member is fitted once more in each round, and one track is in memory at a time, as
+        often as there are members. Raises InputError where there are too few tracks to set some apart, or to impute
+        these from the rest.
         """
         self.member_weights = dict.fromkeys(self.members, 1 / len(self.members))
         if self.config.weights == "fitted":
@@ -90,9 +94,37 @@ class Ensemble:
         return total
 
     def _fit_weights(self, store: SignalStore, experiments: list[int], region: str) -> dict[str, float]:
+        n, n_tracks, refused = len(self.members), 0, None
+        squares, products = np.zeros((n, n)), np.zeros(n)
+        for number in range(self.config.rounds):
+            apart, rest = self._set_apart(store, experiments, self.config.seed + number)
+            for member in self.members.values():
+                member.fit(store, rest, region)
+            for column in apart:
+                cell, assay = store.tracks[["cell", "assay"]].iloc[column]
+                try:
+                    imputed = np.stack([member.predict(cell, assay, region) for member in self.members.values()])
+                except InputError as error:  # too few tracks are left for one of the members; the others will do
+                    refused = error
+                    continue
+                n_tracks += 1
+                observed = store.read_track(cell, assay, region)
+                for first in range(0, len(observed), CHUNK_BINS):
+                    part = imputed[:, first : first + CHUNK_BINS].astype(np.float64)
+                    squares += part @ part.T
+                    products += part @ observed[first : first + CHUNK_BINS]
+        if n_tracks < MIN_TRACKS:
+            raise InputError(
+                f"ensemble with weights=fitted: of the tracks set apart {n_tracks} can be imputed by all members, at "
+                f"least {MIN_TRACKS} are needed ({refused}); lower validation, or take weights=mean"
+            )
+        return dict(zip(self.members, solve_weights(squares, products, n_tracks).tolist(), strict=True))
+
+    def _set_apart(self, store: SignalStore, experiments: list[int], seed: int) -> tuple[list[int], list[int]]:
+        """The columns on which members are compared, and those from which they learn for it."""
         table = store.tracks.iloc[experiments][["cell", "assay"]].reset_index(drop=True)
         try:
-            roles = split(table, None, validation=self.config.validation, seed=self.config.seed)
+            roles = split(table, None, validation=self.config.validation, seed=seed)
         except InputError as error:
             raise InputError(f"ensemble with weights=fitted: {error}; or take weights=mean") from None
         apart, rest = ([c for c, role in zip(experiments, roles, strict=True) if role == r] for r in ("val", "train"))
@@ -101,25 +133,7 @@ class Ensemble:
                 f"ensemble with weights=fitted: validation={self.config.validation:g} of {len(experiments)} training "
                 f"tracks sets {len(apart)} apart, at least {MIN_TRACKS} are needed; raise it, or take weights=mean"
             )
-        for member in self.members.values():
-            member.fit(store, rest, region)
-        n = len(self.members)
-        squares, products = np.zeros((n, n)), np.zeros(n)
-        for column in apart:
-            cell, assay = store.tracks[["cell", "assay"]].iloc[column]
-            try:
-                imputed = np.stack([member.predict(cell, assay, region) for member in self.members.values()])
-            except InputError as error:
-                raise InputError(
-                    f"ensemble with weights=fitted, from {len(rest)} of {len(experiments)} training tracks: {error}; "
-                    "lower validation, or take weights=mean"
-                ) from None
-            observed = store.read_track(cell, assay, region)
-            for first in range(0, len(observed), CHUNK_BINS):
-                part = imputed[:, first : first + CHUNK_BINS].astype(np.float64)
-                squares += part @ part.T
-                products += part @ observed[first : first + CHUNK_BINS]
-        return dict(zip(self.members, solve_weights(squares, products, len(apart)).tolist(), strict=True))
+        return apart, rest
 
 
 def solve_weights(squares: np.ndarray, products: np.ndarray, n_tracks: int) -> np.ndarray:
