@@ -24,7 +24,7 @@ from avocado.errors import InputError
 from avocado.hardware import Hardware
 from avocado.model import Network, Weights
 from avocado.optim import BlockAdam
-from avocado.parallel import devices, gather, quiet, shard, sum_over_processes
+from avocado.parallel import devices, disconnect, gather, quiet, shard, sum_over_processes
 
 BLOCK_STATE = {"visits", "mean", "square", "exp_avg", "exp_avg_sq"}  # of BlockAdam and of Adam, one row per block
 STAGES = ("pilot", "genome", "joint")
@@ -303,8 +303,9 @@ class FactorizationModule(pl.LightningModule):
             self.log("val/mse", mse, prog_bar=True)
 
     def on_fit_end(self) -> None:
-        """The first process takes the genome factors of all."""
+        """The first process takes the genome factors of all; they need each other no more."""
         self.genome = torch.nn.Parameter(gather(self.genome.data, self.n_blocks), requires_grad=False)
+        disconnect()
 
     def get_extra_state(self) -> dict[str, Any]:
         """The curves are a part of the state, in checkpoints and where another process hands over its module."""

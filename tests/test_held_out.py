@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -111,7 +113,7 @@ def test_no_tracks_are_refused(model, tiny_store):
 
 def test_another_layout_is_refused(model, tiny_store):
     shifted = Region("pilot", (Segment("chr1", 1, 451), *model.regions["pilot"].segments[1:]))
-    other = type(model)(**{**vars(model), "regions": {"pilot": shifted}})
+    other = replace(model, regions={"pilot": shifted})
     for measure in (score_model, picture):
         with pytest.raises(InputError, match=r"has 851 bins and of model .* 851, or lies elsewhere"):
             measure(other, tiny_store, "pilot", HELD)
