@@ -402,6 +402,7 @@ def test_lineage_online(tiny_store, tmp_path, monkeypatch, caplog, answers):
     model = f"model-study-pilot-pilot-fold0-seed0:{sha256(outcome.model / 'shared.safetensors')[:16]}"
     assert found[0].used == ([store, model] if answers else [store])
     assert ("no answer" in caplog.text) is not answers
+    wandb.teardown()  # so little patience ends before W&B has written all
     (run,) = logged(outcome.directory)
     assert run.exit_code == 0
     assert run.config["input.model"] == model
