@@ -22,7 +22,6 @@ import pandas as pd
 import yaml
 
 import avocado
-from avocado.compendium import split
 from avocado.errors import InputError
 from avocado.evaluation.comparison import SHOWN, compare, draw, loci_of_tracks
 from avocado.evaluation.held_out import MODEL
@@ -70,8 +69,7 @@ class Baseline:
 
     @property
     def _place(self) -> Path:
-        fold = "foldall" if self.split.fold is None else f"fold{self.split.fold}"
-        return Path(fold) / f"seed{self.seed}"
+        return Path(self.split.name) / f"seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,6 @@ def region_of_fit(store: SignalStore, region: str) -> str:
     """Where an imputer learns what it will impute on `region`: the pilot regions, or there if the store has none."""
     store.region(region)
     return "pilot" if "pilot" in store.regions else region
-
-
-def roles_of(store: SignalStore, config: SplitConfig) -> pd.DataFrame:
-    """The tracks of a store, cell and assay, and their `role`: train, val or test."""
-    roles = split(store.tracks, config.fold, config.n_folds, config.seed, config.hold_out, config.validation)
-    return store.tracks[["cell", "assay"]].assign(role=roles)
 
 
 def tracks_in(tracks: pd.DataFrame, role: str) -> list[Track]:
@@ -128,7 +120,7 @@ def score_baseline(
     imputer was scored before. Raises InputError where no track is held out, and for a run directory that was begun
     with other settings (unless `overwrite`).
     """
-    tracks = roles_of(store, baseline.split)
+    tracks = baseline.split.roles(store)
     held_out, training = tracks_in(tracks, "test"), tracks_in(tracks, "train")
     if not held_out:
         raise InputError(

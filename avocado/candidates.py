@@ -12,7 +12,6 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from avocado.compendium import split as split_tracks
 from avocado.data import tracks_of
 from avocado.errors import InputError
 from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
@@ -33,7 +32,7 @@ class Candidates:
     """
 
     def __init__(self, store: SignalStore, region: str, split: SplitConfig, folder: Path) -> None:
-        roles = split_tracks(store.tracks, split.fold, split.n_folds, split.seed, split.hold_out, split.validation)
+        roles = split.roles(store)["role"].to_numpy()
         self.store, self.region, self.folder = store, region, folder
         self.train, self.val = (
             tracks_of(store, np.flatnonzero(roles == role).tolist(), store.cells, store.assays)

@@ -81,7 +81,8 @@ def smoothed(signal: np.ndarray, layout: Region, columns: np.ndarray, first: int
             continue
         low, high = max(0, start - half), min(segment.n_bins, end + half)
         blocks = slice(block + low // BLOCK_BINS, block - (-high // BLOCK_BINS))
-        values = signal[blocks][:, :, columns].reshape(-1, len(columns))
+        values = signal[blocks][:, :, columns]
+        values = values.reshape(len(values) * BLOCK_BINS, len(columns))
         skip = low // BLOCK_BINS * BLOCK_BINS
         sums = np.zeros((high - low + 1, len(columns)))
         np.cumsum(values[low - skip : high - skip], axis=0, dtype=np.float64, out=sums[1:])
@@ -91,7 +92,7 @@ def smoothed(signal: np.ndarray, layout: Region, columns: np.ndarray, first: int
         for number, window in enumerate(WINDOWS[1:], 1):
             left, right = np.maximum(bins - window // 2, 0), np.minimum(bins + window // 2 + 1, segment.n_bins)
             means[:, number] = (sums[right - low] - sums[left - low]) / (right - left)[:, None]
-        found.append(means.reshape(end - start, -1))
+        found.append(means.reshape(end - start, len(WINDOWS) * len(columns)))
     return np.concatenate(found)
 
 
@@ -223,7 +224,11 @@ def apply_weights(
 
     weights: (entries + 1, n_pairs), columns of what `regress` returns for the training tracks in `columns`.
     """
-    regressed = smoothed(signal, layout, columns, first, last) @ weights[:-1] + weights[-1]
+    by_track = weights[:-1].reshape(len(WINDOWS), len(columns), weights.shape[1])
+    # of a thousand tracks one pair takes those of its assay and those of its cell type
+    used = np.flatnonzero(by_track.any(axis=(0, 2)))
+    means = smoothed(signal, layout, columns[used], first, last)
+    regressed = means @ by_track[:, used].reshape(means.shape[1], weights.shape[1]) + weights[-1]
     mask = layout.mask[first:last]
     if mask.all():
         return regressed.reshape(*mask.shape, -1)

@@ -36,6 +36,7 @@ from avocado.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.modeldir import Model, load_model, save_region, save_shared
 from avocado.plots import plot_learning_curve, plot_scores
 from avocado.regression import Prior
+from avocado.settings import changes, flat
 from avocado.store import SignalStore
 from avocado.training import FactorizationModule, fit
 
@@ -56,6 +57,16 @@ class SplitConfig:
     hold_out: tuple[str, ...] = ()
     validation: float = 0
 
+    @property
+    def name(self) -> str:
+        """The fold in the names of folders."""
+        return "foldall" if self.fold is None else f"fold{self.fold}"
+
+    def roles(self, store: SignalStore) -> pd.DataFrame:
+        """The tracks of a store, cell and assay, and their `role`: train, val or test."""
+        roles = split(store.tracks, self.fold, self.n_folds, self.seed, self.hold_out, self.validation)
+        return store.tracks[["cell", "assay"]].assign(role=roles)
+
 
 @dataclass(frozen=True)
 class Run(Plan):
@@ -65,17 +76,13 @@ class Run(Plan):
 
     def directory(self, runs: Path) -> Path:
         """Where this run's record lies."""
-        return runs / self.stage / self.region / self._fold / f"seed{self.seed}"
+        return runs / self.stage / self.region / self.split.name / f"seed{self.seed}"
 
     def model_directory(self, runs: Path) -> Path:
         """The model that this run makes (pilot, joint) or completes (genome)."""
         if self.stage == "joint":
             return self.directory(runs) / "model"
-        return runs / "model" / self._fold / f"seed{self.seed}"
-
-    @property
-    def _fold(self) -> str:
-        return "foldall" if self.split.fold is None else f"fold{self.split.fold}"
+        return runs / "model" / self.split.name / f"seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,7 @@ def train(
     """
     directory, model_dir = run.directory(runs), run.model_directory(runs)
     hardware = hardware or Hardware()
-    roles = split(store.tracks, run.split.fold, run.split.n_folds, run.split.seed, run.split.hold_out,
-                  run.split.validation)  # fmt: skip
-    tracks = store.tracks[["cell", "assay"]].assign(role=roles)
+    tracks = run.split.roles(store)
     with locked(directory):
         pilot = _pilot(model_dir, store, tracks) if run.stage == "genome" else None
         settings = _settings(run, store, pilot)
@@ -261,25 +266,12 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
         before = flat(yaml.safe_load(file.read_text()))
     except (yaml.YAMLError, AttributeError):
         raise InputError(f"{file} is damaged: set overwrite=true to train this run again") from None
-    now = flat(settings)
-    changed = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in {**before, **now}
-               if before.get(key) != now.get(key)]  # fmt: skip
+    changed = changes(before, flat(settings))
     if changed:
         raise InputError(
             f"{directory} was begun with other settings ({'; '.join(changed[:4])}): "
             "choose another place with runs=..., or overwrite=true to train it again"
         )
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted keys."""
-    found = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def _has_region(model_dir: Path, region: str) -> bool:

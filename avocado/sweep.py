@@ -31,6 +31,7 @@ from sqlalchemy.engine import make_url
 
 from avocado.errors import InputError
 from avocado.search_space import JUDGED, OPEN, Space, Unrepeated, combination_of, space_size, taken_by
+from avocado.settings import changes
 
 log = logging.getLogger(__name__)
 SAMPLERS = ("random", "tpe")
@@ -138,8 +139,7 @@ def open_study(
             study.set_user_attr("overrides", list(overrides))
             study.set_user_attr("settings", now)
         before = study.user_attrs["settings"]
-    changed = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in {**before, **now}
-               if before.get(key) != now.get(key)]  # fmt: skip
+    changed = changes(before, now)
     if changed:
         raise InputError(
             f"the study {name} in {_shown(storage)} was begun with other settings ({'; '.join(changed[:4])}), and its "

@@ -28,7 +28,8 @@ from avocado.errors import InputError
 from avocado.evaluation.scores import KEYS, mean_rows, track_rows
 from avocado.files import sha256
 from avocado.modeldir import SHARED
-from avocado.runs import Outcome, Run, flat
+from avocado.runs import Outcome, Run
+from avocado.settings import flat
 from avocado.store import SignalStore
 
 if TYPE_CHECKING:
@@ -281,7 +282,7 @@ def _name(run: Run) -> str:
 
 def _place(run: Run) -> str:
     """What the runs of one model share."""
-    return f"fold{'all' if run.split.fold is None else run.split.fold}-seed{run.seed}"
+    return f"{run.split.name}-seed{run.seed}"
 
 
 def _run_id(directory: Path, settings: Mapping[str, Any], fresh: bool) -> str:

@@ -240,7 +240,7 @@ def test_impute_one_pair_without_a_model(avocado, store, tmp_path):
 
 
 def test_impute_with_a_fold_learns_from_its_training_tracks_only(avocado, store, tmp_path):
-    from avocado.baselines import roles_of, tracks_in
+    from avocado.baselines import tracks_in
     from avocado.imputers.average import AverageActivity
     from avocado.runs import SplitConfig
 
@@ -248,7 +248,7 @@ def test_impute_with_a_fold_learns_from_its_training_tracks_only(avocado, store,
     answer = avocado("impute", *keys, "fold=0", "pairs=held_out", "out=h/{cell}-{assay}.npz")
     assert answer.status == 0, answer
     opened = open_store(store)
-    roles = roles_of(opened, SplitConfig(fold=0))
+    roles = SplitConfig(fold=0).roles(opened)
     test = tracks_in(roles, "test")
     assert {path.stem for path in (tmp_path / "h").iterdir()} == {f"{cell}-{assay}" for cell, assay in test}
     imputer = AverageActivity()
@@ -342,10 +342,10 @@ def test_score_agrees_with_train(avocado, store, quick, demo, tmp_path):
 
 
 def test_score_all_regions_and_chosen_tracks(avocado, store, unchanged):
-    from avocado.baselines import roles_of, tracks_in
+    from avocado.baselines import tracks_in
     from avocado.runs import SplitConfig
 
-    roles = roles_of(open_store(store), SplitConfig(fold=0))
+    roles = SplitConfig(fold=0).roles(open_store(store))
     (cell, assay), (learned, its) = tracks_in(roles, "test")[0], tracks_in(roles, "train")[0]
     keys = ["imputer=nearest", f"store={store}"]
     with unchanged():

@@ -161,6 +161,8 @@ def test_an_assay_with_few_tracks():
     assert not weights[:-1, 1].any()  # nothing is left: the expected mean
     assert np.isfinite(weights).all()
     assert weights[-1, 1] > 0
+    alone = apply_weights(signal, LAYOUT, one.columns, weights[:, 1:], 0, LAYOUT.n_blocks)
+    np.testing.assert_array_equal(alone[..., 0], weights[-1, 1] * LAYOUT.mask)  # no track has a part in it
 
 
 def test_constant_tracks_do_no_harm():

@@ -54,13 +54,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from avocado.baselines import (
-        fitted,
-        region_of_fit,
-        roles_of,
-        tracks_in,
-        write_track,
-    )
+    from avocado.baselines import fitted, region_of_fit, tracks_in, write_track
     from avocado.cli.train import split_of
     from avocado.impute import regions_in_order, require_files
     from avocado.store import open_store
@@ -69,7 +63,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
         raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
     composed = imputers.train_config(config, settings)
     store = open_store(config.store)
-    tracks = roles_of(store, split_of(composed))
+    tracks = split_of(composed).roles(store)
     cells, assays = app.as_list(config.cell), app.as_list(config.assay)
     for names, known, kind in ((cells, store.cells, "cell type"), (assays, store.assays, "assay")):
         for name in names:

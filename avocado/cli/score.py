@@ -91,7 +91,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 
 def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
-    from avocado.baselines import METHODS, fitted, region_of_fit, roles_of, tracks_in
+    from avocado.baselines import METHODS, fitted, region_of_fit, tracks_in
     from avocado.cli.train import split_of
     from avocado.evaluation.comparison import compare, compare_strata, draw, loci_of_tracks
     from avocado.evaluation.scores import AVERAGE
@@ -99,7 +99,7 @@ def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.
     from avocado.store import open_store
 
     composed, store = imputers.train_config(config, settings), open_store(config.store)
-    roles = roles_of(store, split_of(composed))
+    roles = split_of(composed).roles(store)
     held_out, training = tracks_in(roles, "test"), tracks_in(roles, "train")
     if not held_out:
         raise InputError("no track is held out, so there is nothing to score: give fold= or split.hold_out=")
