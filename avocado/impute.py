@@ -56,7 +56,7 @@ def impute_chunks(
     if prior is not None:
         if prior.store.region(region) != layout:
             raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
-        step = min(step, next(block_steps(layout, len(prior.columns)))[1])
+        step = min(step, next(block_steps(layout, len(prior.train.columns)))[1])
     with torch.inference_mode():
         weights = network.weights()
         for first in range(0, layout.n_blocks, step):

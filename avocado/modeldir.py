@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -29,12 +28,12 @@ from avocado.errors import InputError
 from avocado.files import replacing, sha256
 from avocado.genome import Assembly, Region, Segment
 from avocado.model import ModelConfig, Network
-from avocado.regression import WINDOWS, Prior
+from avocado.regression import OTHERS, WINDOWS, Fitted, Prior, experiments_of
 from avocado.store import SignalStore, open_store
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SHARED = "shared.safetensors"
-PRIOR = "prior_weights"  # a tensor in it
+PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with `prior_input`
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Model:
     tracks: pd.DataFrame  # cell, assay, role: train, val or test
     regions: dict[str, Region]  # with genome factors in this directory
     training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
-    prior_weights: Tensor | None = None  # of a model with `prior_input`, see `regression.Prior`
+    regression: Fitted | None = None  # of a model with `prior_input`, see `regression.Prior`
     store: SignalStore | None = None  # where the training tracks are now, if not where they were
 
     def genome(self, region: str) -> Tensor:
@@ -75,8 +74,8 @@ class Model:
         store = self.store or _store_of(self)
         tracks = self.tracks[self.tracks["role"] == "train"]
         columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
-        assert self.prior_weights is not None
-        return Prior(store, np.array(columns, dtype=np.int64), self.prior_weights.numpy())
+        assert self.regression is not None
+        return Prior(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
 
     def _tensor(self, region: str, name: str) -> Tensor | None:
         """One tensor of a region's file, the others left on disk."""
@@ -114,15 +113,16 @@ def save_shared(
     assembly: Assembly,
     tracks: pd.DataFrame,
     training: dict[str, Any],
-    prior_weights: np.ndarray | None = None,
+    regression: Fitted | None = None,
 ) -> None:
     """Write the shared parameters and then `model.yaml`, which completes them.
 
-    prior_weights: of a model with `prior_input`, whose `training` says where the store is.
+    regression: of a model with `prior_input`, whose `training` says where the store is.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    if prior_weights is not None:
-        tensors[PRIOR] = torch.from_numpy(prior_weights)
+    if regression is not None:
+        parts = (regression.scales, regression.projection, regression.weights)
+        tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
     with replacing(directory / SHARED) as temporary:
         save_file(tensors, temporary)
         checksum = sha256(temporary)
@@ -181,7 +181,7 @@ def load_model(path: str | Path, store: SignalStore | None = None) -> Model:
     tensors = _read(path / SHARED)
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
-    prior_weights = tensors.pop(PRIOR, None)
+    prior = [tensors.pop(name, None) for name in PRIOR]
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:
@@ -193,12 +193,16 @@ def load_model(path: str | Path, store: SignalStore | None = None) -> Model:
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
     regions = _regions(path, checksum, assembly)
+    regression = None
     if config.prior_input:
-        n_train = int((tracks["role"] == "train").sum())
-        shape = (len(WINDOWS) * n_train + 1, len(cells), len(assays))
-        if prior_weights is None or tuple(prior_weights.shape) != shape:
-            raise InputError(f"{path / SHARED} has no prior_weights of shape {shape}: restore it or train again")
-    return Model(path, network, cells, assays, assembly, tracks, regions, training, prior_weights, store)
+        n_train, n_inputs = int((tracks["role"] == "train").sum()), len(WINDOWS) + len(OTHERS) * len(assays)
+        n_features = 0 if prior[1] is None else prior[1].shape[-1]
+        shapes = (2, n_train), (n_inputs + 1, n_features), (len(cells), len(assays), n_inputs + n_features + 1)
+        for name, tensor, shape in zip(PRIOR, prior, shapes, strict=True):
+            if tensor is None or tuple(tensor.shape) != shape:
+                raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
+        regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
+    return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store)
 
 
 def _store_of(model: Model) -> SignalStore:

@@ -1,14 +1,13 @@
-"""Cross-assay regression: what the other tracks say about one, linearly and in closed form.
+"""Cross-assay regression: what the other tracks say about one, in closed form.
 
 A track of assay a in cell type c is imputed from the average of the assay's tracks in other cell types, at the bin and
-over windows around it, and from the other assays of the same cell type at the bin. All tracks are standardised first:
-cell types differ in how strong their tracks are throughout, and an average is too strong for one and too weak for the
-next. The weights come from the assay's tracks in other cell types, each of which is regressed on the same features of
-its own cell type (as ChromImpute trains its trees), in one ridge regression. Mean and standard deviation of a track
+over windows around it, and from the other assays of the same cell type. All tracks are standardised first: cell types
+differ in how strong their tracks are throughout, and an average is too strong for one and too weak for the next. The
+weights come from the assay's tracks in other cell types, each of which is regressed on the same inputs of its own cell
+type (as ChromImpute trains its trees), in one ridge regression over bins drawn at random. Besides the inputs
+themselves it has random features of them, max(0, a random combination + a random shift), with which it fits curves and
+interactions (Rahimi and Recht 2008, "Weighted sums of random kitchen sinks"). Mean and standard deviation of a track
 that was never measured come from those of its cell type's and its assay's other tracks.
-
-All of it is linear: an imputed track is a weighted sum of training tracks and of their moving means. The weights
-follow from the second moments of these, which take one pass over the signal, whatever the number of pairs.
 
 Without a pair's own track: the weights of a training track's pair are found, and applied, as if it had not been
 measured. So a model may be trained on regressions of its training tracks and meet the same kind in imputation.
@@ -17,33 +16,49 @@ measured. So a model may be trained on regressions of its training tracks and me
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region
 from avocado.store import SignalStore, write_region
 
 WINDOWS = (1, 11, 41, 201)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb
+OTHERS = (0, 2, 3)  # windows in which a cell type's other assays are looked at
+ROWS = 80_000  # bins × tracks at most that a pair's weights are learned from
 PIECE = 64 << 20  # bytes of moving means at a time
+CHUNK = 16_384  # bins whose random features stay in the cache
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
+
+Pair = tuple[str, str]  # cell, assay
 
 
 @dataclass(frozen=True)
 class RegressionConfig:
-    """Penalties, each of a squared weight, in units of the variance of the (standardised) tracks that are fitted."""
+    """Random features, and penalties, each of a squared weight, in units of the variance of standardised tracks."""
 
-    ridge: float = 0.4  # of the weights of other assays
+    features: int = 128  # random features; 0: linear
+    bins: int = 20_000  # drawn at random to learn from
+    ridge: float = 0.1  # of the weights of other assays
     average_ridge: float = 0.01  # of the weights of averages
+    feature_ridge: float = 0.05  # of the weights of random features
     scale_ridge: float = 0.1  # of the logarithms by which a cell type or assay differs in mean and deviation
+    seed: int = 0  # of bins and features
 
     def __post_init__(self) -> None:
+        least = {"features": 0, "bins": 1, "seed": 0}
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+            value, whole = getattr(self, field.name), field.name in least
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise InputError(f"regression: {field.name}={value!r}: expected a {'whole ' * whole}number")
+            if whole and value < least[field.name]:
+                raise InputError(f"regression: {field.name}={value!r}: expected at least {least[field.name]}")
+            if not whole and not 0 < value < np.inf:
                 raise InputError(f"regression: {field.name}={value!r}: expected a number above 0")
 
 
@@ -52,19 +67,32 @@ class Experiments:
     """Some columns of a store's arrays, and the cell type and assay of each."""
 
     columns: np.ndarray
-    cells: Sequence[str]
-    assays: Sequence[str]
+    cells: list[str]
+    assays: list[str]
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str], int]:
+        """The place of each (cell, assay) among these."""
+        return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
+
+
+def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> Experiments:
+    """Cell types and assays of some columns of a store."""
+    tracks = store.tracks.iloc[list(columns)]
+    return Experiments(np.array(columns, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist())
 
 
 @dataclass(frozen=True)
-class Moments:
-    """First and second moments of the moving means of some tracks over the bins of a region.
+class Fitted:
+    """What imputing pairs takes, besides the training tracks.
 
-    Entry w × n_tracks + t is track t's mean over WINDOWS[w] bins.
+    Inputs of a pair are the averages of its assay, one for each of WINDOWS, and then, for each assay in order, the cell
+    type's track of it in each of OTHERS. Those that a pair lacks have weight 0.
     """
 
-    mean: np.ndarray  # (entries,) float64
-    covariance: np.ndarray  # (entries, entries) float64
+    scales: np.ndarray  # mean and deviation of the training tracks, arcsinh (2, n_tracks)
+    projection: np.ndarray  # from standardised inputs to random features; the last row is their shift (inputs + 1, F)
+    weights: np.ndarray  # of inputs, features and 1 in the signal of each pair, arcsinh (..., inputs + F + 1), float32
 
 
 def smoothed(signal: np.ndarray, layout: Region, columns: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -103,49 +131,25 @@ def block_steps(layout: Region, n_tracks: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, layout.n_blocks)
 
 
-def moments_of(signal: np.ndarray, layout: Region, columns: np.ndarray) -> Moments:
-    """Moments of some tracks of a region, in one pass."""
-    size = len(WINDOWS) * len(columns)
-    total, products = np.zeros(size), np.zeros((size, size))
+def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
+    signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))
     for first, last in block_steps(layout, len(columns)):
-        means = smoothed(signal, layout, columns, first, last)
-        total += means.sum(axis=0, dtype=np.float64)
-        products += means.T @ means
-    mean = total / layout.n_bins
-    return Moments(mean, products / layout.n_bins - np.outer(mean, mean))
-
-
-def regress(
-    moments: Moments, train: Experiments, pairs: Sequence[tuple[str, str]], config: RegressionConfig | None = None
-) -> np.ndarray:
-    """Weights of the training tracks' moving means in the signal of each pair, float32 (entries + 1, n_pairs).
-
-    The last row is a constant. moments: of the training tracks, in the same order. Of a pair whose assay has no
-    other training track it is all: the pair's expected mean.
-    """
-    config, n_tracks = config or RegressionConfig(), len(train.columns)
-    deviation = np.sqrt(np.maximum(np.diag(moments.covariance)[:n_tracks], SMALLEST**2))
-    scale = np.tile(deviation, len(WINDOWS))
-    correlation = moments.covariance / np.outer(scale, scale)
-    expected = expected_scales(moments, train, pairs, config)
-    weights = np.zeros((len(scale) + 1, len(pairs)), dtype=np.float32)
-    for number, pair in enumerate(pairs):
-        standardised = _standardised_weights(correlation, train, pair, config)
-        weights[:-1, number] = expected[number, 1] * standardised / scale
-        weights[-1, number] = expected[number, 0] - weights[:-1, number] @ moments.mean
-    return weights
+        values = signal[first:last][:, :, columns].astype(np.float64)  # padding is 0
+        sums += [values.sum(axis=(0, 1)), np.square(values).sum(axis=(0, 1))]
+    mean, square = sums / layout.n_bins
+    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
 def expected_scales(
-    moments: Moments, train: Experiments, pairs: Sequence[tuple[str, str]], config: RegressionConfig | None = None
+    scales: np.ndarray, train: Experiments, pairs: Sequence[Pair], config: RegressionConfig | None = None
 ) -> np.ndarray:
     """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
 
-    Logarithms of both are a sum of a cell type's and an assay's part.
+    scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part.
     """
     config, n_tracks = config or RegressionConfig(), len(train.columns)
-    found = np.stack([moments.mean[:n_tracks], np.sqrt(np.diag(moments.covariance)[:n_tracks].clip(0))], axis=1)
-    logs = np.log(np.maximum(found, SMALLEST))
+    logs = np.log(np.maximum(scales.T, SMALLEST))
     cells, assays = (sorted({*known, *asked}) for known, asked in
                      zip((train.cells, train.assays), zip(*pairs, strict=True), strict=True))  # fmt: skip
     columns = {
@@ -156,13 +160,12 @@ def expected_scales(
     for row, (cell, assay) in enumerate(zip(train.cells, train.assays, strict=True)):
         design[row, [columns["cell", cell], columns["assay", assay], -1]] = 1
     penalty = np.diag([config.scale_ridge] * len(columns) + [1e-6])
-    index = {pair: row for row, pair in enumerate(zip(train.cells, train.assays, strict=True))}
     every = np.ones(n_tracks)
     expected, shared = np.empty((len(pairs), 2)), None
     for number, pair in enumerate(pairs):
-        if pair in index:
+        if pair in train.rows:
             used = every.copy()
-            used[index[pair]] = 0
+            used[train.rows[pair]] = 0
             parts = _ridge(design * used[:, None], logs, penalty)
         else:
             shared = _ridge(design, logs, penalty) if shared is None else shared
@@ -176,63 +179,164 @@ def _ridge(design: np.ndarray, values: np.ndarray, penalty: np.ndarray) -> np.nd
     return np.linalg.solve(design.T @ design + penalty, design.T @ values)
 
 
-def _standardised_weights(
-    correlation: np.ndarray, train: Experiments, pair: tuple[str, str], config: RegressionConfig
+def drawn_bins(
+    store: SignalStore, region: str, columns: np.ndarray, scales: np.ndarray, config: RegressionConfig
 ) -> np.ndarray:
-    """Weights (entries,) of standardised moving means in the standardised track of a pair."""
+    """Standardised moving means of some tracks at bins drawn at random, float32 (bins, windows, n_columns)."""
+    signal, layout = store.signal(region), store.region(region)
+    random = np.random.default_rng([config.seed, 0])
+    chosen = np.sort(random.choice(layout.n_bins, min(config.bins, layout.n_bins), replace=False))
+    found, done = [], 0
+    for first, last in block_steps(layout, len(columns)):
+        means = _standardised(signal, layout, columns, scales, first, last)
+        found.append(means[chosen[slice(*np.searchsorted(chosen, [done, done + len(means)]))] - done])
+        done += len(means)
+    return np.concatenate(found)
+
+
+def regress(
+    means: np.ndarray,
+    scales: np.ndarray,
+    train: Experiments,
+    assays: Sequence[str],
+    pairs: Sequence[Pair],
+    config: RegressionConfig | None = None,
+) -> Fitted:
+    """The weights of each pair, which take no notice of the pair's own track.
+
+    means: of the training tracks, see `drawn_bins`; scales: of these, see `track_scales`; assays: all, in their order.
+    Of a pair whose assay has one other training track, that is rescaled; of one without any, the expected mean is all.
+    """
+    config = config or RegressionConfig()
+    n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
+    projection = np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
+    expected = expected_scales(scales, train, pairs, config)
+    weights = np.zeros((len(pairs), n_inputs + config.features + 1), dtype=np.float32)
+    for number, pair in enumerate(pairs):
+        inputs = _inputs_of(pair, train, assays)
+        if len(inputs.donors) > 1:
+            used = np.concatenate([inputs.places, np.arange(n_inputs, weights.shape[1])])
+            weights[number, used] = _standardised_weights(means, train, inputs, projection, config)
+        elif len(inputs.donors):
+            weights[number, 0] = 1
+        weights[number] *= expected[number, 1]
+        weights[number, -1] += expected[number, 0]
+    return Fitted(scales, projection, weights)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The training tracks, by row, that a pair is imputed from, and the places of these inputs among all."""
+
+    donors: np.ndarray  # of the assay, in other cell types
+    others: np.ndarray  # of other assays, in the cell type
+    places: np.ndarray
+
+
+def _inputs_of(pair: Pair, train: Experiments, assays: Sequence[str]) -> _Inputs:
     cell, assay = pair
-    n_tracks, n_windows = len(train.columns), len(WINDOWS)
-    track = {pair: number for number, pair in enumerate(zip(train.cells, train.assays, strict=True))}
-    donors = [number for (c, a), number in track.items() if a == assay and c != cell]
-    others = [a for (c, a) in track if c == cell and a != assay]
-    weights = np.zeros(len(correlation))
-    if not donors:
-        return weights
-    windows = np.arange(n_windows) * n_tracks
-    members = (windows[:, None] + donors).ravel()
-    # of the sum over all donors with every entry, window by window
-    sums = correlation[members].reshape(n_windows, len(donors), -1).sum(axis=1)
-    size = n_windows + len(others)
-    gram, moment = np.zeros((size, size)), np.zeros(size)
-    for donor in donors if len(donors) > 1 else []:
-        have = [number for number, a in enumerate(others) if (train.cells[donor], a) in track]
-        own = np.array([track[train.cells[donor], others[number]] for number in have], dtype=np.int64)
-        at, n = windows + donor, len(donors) - 1
-        # averages are over the donors without this one
-        rest = (sums - correlation[at]) / n
-        average = (rest.reshape(n_windows, -1)[:, members].reshape(n_windows, n_windows, -1).sum(axis=2)
-                   - rest[:, at]) / n  # fmt: skip
-        used = np.array([*range(n_windows), *(n_windows + number for number in have)])
-        gram[np.ix_(used, used)] += np.block([[average, rest[:, own]], [rest[:, own].T, correlation[np.ix_(own, own)]]])
-        moment[used] += np.concatenate([rest[:, donor], correlation[own, donor]])
-    if len(donors) > 1:
-        penalty = np.repeat([config.average_ridge, config.ridge], [n_windows, len(others)]) * len(donors)
-        found = np.linalg.solve(gram + np.diag(penalty), moment)
-    else:  # nothing to learn from: the only other track, as it is
-        found = np.zeros(size)
-        found[0] = 1
-    weights[members] = np.repeat(found[:n_windows] / len(donors), len(donors))
-    for number, other in enumerate(others):
-        weights[track[cell, other]] = found[n_windows + number]
-    return weights
+    donors = [row for (its, a), row in train.rows.items() if a == assay and its != cell]
+    measured = [(number, train.rows.get((cell, a))) for number, a in enumerate(assays) if a != assay]
+    others = {number: row for number, row in measured if row is not None}
+    n_windows, n_others = len(WINDOWS), len(OTHERS)
+    places = [np.arange(n_windows), *(n_windows + n_others * number + np.arange(n_others) for number in others)]
+    return _Inputs(
+        np.array(donors, dtype=np.int64), np.array([*others.values()], dtype=np.int64), np.concatenate(places)
+    )
 
 
-def apply_weights(
-    signal: np.ndarray, layout: Region, columns: np.ndarray, weights: np.ndarray, first: int, last: int
+def _standardised_weights(
+    means: np.ndarray, train: Experiments, inputs: _Inputs, projection: np.ndarray, config: RegressionConfig
+) -> np.ndarray:
+    """Weights of a pair's inputs, of random features of these and of 1 in its standardised track, from its donors."""
+    donors = inputs.donors
+    means = means[:: -(-len(donors) * len(means) // ROWS)]
+    total = means[:, :, donors].sum(axis=2)
+    rows, targets = [], []
+    for donor in donors:
+        # the same inputs of the donor's own cell type, without the donor; what it lacks is at its mean
+        average = (total - means[:, :, donor]) / (len(donors) - 1)
+        its = [train.rows.get((train.cells[donor], train.assays[other])) for other in inputs.others]
+        blank = np.zeros((len(means), len(OTHERS)), dtype=np.float32)
+        rows.append(
+            np.concatenate([average, *(blank if row is None else means[:, OTHERS, row] for row in its)], axis=1)
+        )
+        targets.append(means[:, 0, donor])
+    known, target = torch.from_numpy(np.concatenate(rows)), np.concatenate(targets)
+    n_inputs, n_windows = known.shape[1], len(WINDOWS)
+    columns = torch.cat([known, _features(known, *_projected(projection, inputs))], dim=1)
+    center = columns.mean(dim=0)
+    columns -= center
+    gram = (columns.T @ columns).double().numpy() / len(target)
+    moment = (columns.T @ torch.from_numpy(target - target.mean())).double().numpy() / len(target)
+    penalty = np.repeat(
+        [config.average_ridge, config.ridge, config.feature_ridge], [n_windows, n_inputs - n_windows, config.features]
+    )
+    found = np.linalg.solve(gram + np.diag(penalty), moment)
+    return np.append(found, target.mean() - center.double().numpy() @ found)
+
+
+def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Directions of length 1 (inputs, F), and the shifts of random features (F,), for the inputs that a pair has."""
+    directions = projection[inputs.places]
+    directions = directions / np.linalg.norm(directions, axis=0)
+    return torch.from_numpy(directions), torch.from_numpy(projection[-1])
+
+
+def _features(known: torch.Tensor, directions: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    return torch.addmm(shifts, known, directions).relu_()
+
+
+def _standardised(
+    signal: np.ndarray, layout: Region, columns: np.ndarray, scales: np.ndarray, first: int, last: int
+) -> np.ndarray:
+    """`smoothed` tracks with mean 0 and deviation 1, (bins, windows, n_columns)."""
+    means = smoothed(signal, layout, columns, first, last).reshape(-1, len(WINDOWS), len(columns))
+    mean, deviation = scales.astype(np.float32)
+    means -= mean
+    means /= deviation
+    return means
+
+
+def impute_blocks(
+    signal: np.ndarray,
+    layout: Region,
+    train: Experiments,
+    assays: Sequence[str],
+    fitted: Fitted,
+    pairs: Sequence[Pair],
+    first: int,
+    last: int,
 ) -> np.ndarray:
     """Regressions of some pairs over blocks [first, last), arcsinh, float32 (blocks, 200, n_pairs), 0 at padding.
 
-    weights: (entries + 1, n_pairs), columns of what `regress` returns for the training tracks in `columns`.
+    signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what `regress` returns, with weights of the pairs.
     """
-    by_track = weights[:-1].reshape(len(WINDOWS), len(columns), weights.shape[1])
+    inputs = [_inputs_of(pair, train, assays) for pair in pairs]
+    projected = [_projected(fitted.projection, its) for its in inputs]
+    of_assay = {assay: np.flatnonzero([a == assay for a in train.assays]) for _, assay in pairs}
     # of a thousand tracks one pair takes those of its assay and those of its cell type
-    used = np.flatnonzero(by_track.any(axis=(0, 2)))
-    means = smoothed(signal, layout, columns[used], first, last)
-    regressed = means @ by_track[:, used].reshape(means.shape[1], weights.shape[1]) + weights[-1]
+    used = np.unique(np.concatenate([*of_assay.values(), *(its.others for its in inputs)]))
+    at = np.zeros(len(train.columns), dtype=np.int64)
+    at[used] = np.arange(len(used))
+    means = torch.from_numpy(_standardised(signal, layout, train.columns[used], fitted.scales[:, used], first, last))
     mask = layout.mask[first:last]
+    regressed = np.empty((int(mask.sum()), len(pairs)), dtype=np.float32)
+    for start in range(0, len(regressed), CHUNK):
+        part = means[start : start + CHUNK]
+        totals = {assay: part[:, :, at[rows]].sum(dim=2) for assay, rows in of_assay.items()}
+        for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
+            total, own = totals[pair[1]], train.rows.get(pair)
+            average = (total if own is None else total - part[:, :, at[own]]) / max(1, len(its.donors))
+            others = part[:, OTHERS][:, :, at[its.others]].transpose(1, 2).flatten(1)
+            known, weights = torch.cat([average, others], dim=1), torch.from_numpy(fitted.weights[number])
+            imputed = torch.addmv(weights[-1], known, weights[its.places])
+            if len(its.donors) > 1:
+                imputed.addmv_(_features(known, *projected[number]), weights[len(fitted.projection) - 1 : -1])
+            regressed[start : start + CHUNK, number] = imputed.numpy()
     if mask.all():
         return regressed.reshape(*mask.shape, -1)
-    blocks = np.zeros((*mask.shape, weights.shape[1]), dtype=np.float32)
+    blocks = np.zeros((*mask.shape, len(pairs)), dtype=np.float32)
     blocks[mask] = regressed
     return blocks
 
@@ -242,18 +346,22 @@ class Prior:
     """Regressions of every pair of some cell types and assays, made of a store's training tracks when asked for."""
 
     store: SignalStore
-    columns: np.ndarray  # the training tracks (n_train,)
-    weights: np.ndarray  # (entries + 1, n_cells, n_assays), see `regress`
+    train: Experiments
+    cells: list[str]
+    assays: list[str]
+    fitted: Fitted  # with weights (n_cells, n_assays, ...)
 
     def blocks(self, region: str, cells: np.ndarray, assays: np.ndarray, first: int, last: int) -> np.ndarray:
         """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last), float32 (blocks, 200, n_pairs)."""
+        pairs = [(self.cells[cell], self.assays[assay]) for cell, assay in zip(cells, assays, strict=True)]
+        fitted = replace(self.fitted, weights=self.fitted.weights[cells, assays])
         signal, layout = self.store.signal(region), self.store.region(region)
-        return apply_weights(signal, layout, self.columns, self.weights[:, cells, assays], first, last)
+        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, first, last)
 
     def write(self, directory: Path, region: str, cells: np.ndarray, assays: np.ndarray) -> Path:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
-        steps = block_steps(layout, len(self.columns))
+        steps = block_steps(layout, len(self.train.columns))
         directory.mkdir(parents=True, exist_ok=True)
         pieces = (self.blocks(region, cells, assays, first, last) for first, last in steps)
         write_region(directory, layout, len(cells), "float16", pieces)
@@ -261,16 +369,15 @@ class Prior:
 
 
 def fit_prior(
-    store: SignalStore, region: str, columns: np.ndarray, cells: Sequence[str], assays: Sequence[str]
+    store: SignalStore, region: str, columns: np.ndarray, cells: list[str], assays: list[str]
 ) -> tuple[Prior, np.ndarray]:
     """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
 
     A training track's own signal has no part in what its pair gets.
     """
-    tracks = store.tracks.iloc[columns]
-    train = Experiments(columns, tracks["cell"].tolist(), tracks["assay"].tolist())
-    moments = moments_of(store.signal(region), store.region(region), columns)
-    pairs = list(product(cells, assays))
-    weights = regress(moments, train, pairs).reshape(-1, len(cells), len(assays))
-    scale = expected_scales(moments, train, pairs)[:, 1].astype(np.float32)
-    return Prior(store, columns, weights), scale.reshape(len(cells), len(assays))
+    train, config, pairs = experiments_of(store, columns), RegressionConfig(), list(product(cells, assays))
+    scales = track_scales(store, region, columns)
+    fitted = regress(drawn_bins(store, region, columns, scales, config), scales, train, assays, pairs, config)
+    fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))
+    expected = expected_scales(scales, train, pairs, config)[:, 1].astype(np.float32)
+    return Prior(store, train, cells, assays, fitted), expected.reshape(len(cells), len(assays))

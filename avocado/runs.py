@@ -149,8 +149,8 @@ def train(
             # factors that were trained with the shared parameters that are now replaced are of no use
             for stale in model_dir.glob("*.safetensors"):
                 stale.unlink()
-            weights = None if prior is None else prior.weights
-            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training, weights)
+            fitted = None if prior is None else prior.fitted
+            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training, fitted)
         save_region(model_dir, data.region, module.genome)
         table = _report(run, module, load_model(model_dir, store), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:

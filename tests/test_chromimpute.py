@@ -24,6 +24,7 @@ PAIRS = [(cell, assay) for cell in CELLS for assay in ASSAYS]
 TRAIN = [column for column, pair in enumerate(PAIRS) if pair not in WITHHELD]
 SMALL = ChromImputeConfig(
     standardise=False,
+    average=False,
     bags=1,
     positions=500,
     neighbours=2,
@@ -68,9 +69,16 @@ def store(tmp_path_factory):
 
 
 def naive_features(
-    store: SignalStore, experiments: Sequence[int], acting: str, cell: str, donor: str, assay: str, ranks: np.ndarray
+    store: SignalStore,
+    experiments: Sequence[int],
+    acting: str,
+    cell: str,
+    donor: str,
+    assay: str,
+    ranks: np.ndarray,
+    average: bool = False,
 ) -> np.ndarray:
-    """The method's description written down bin by bin, for the settings SMALL."""
+    """The method's description written down bin by bin, for the settings SMALL; and the average, if it is asked for."""
     tracks = {
         (store.tracks["cell"][e], store.tracks["assay"][e]): store.read_tracks([e], "pilot")[:, 0].astype(float)
         for e in experiments
@@ -96,16 +104,20 @@ def naive_features(
                 row += [np.mean([tracks[c, assay][i] for c in order[:r]]) for order in (by_near, by_far)]
         for a in shared:
             row += at(acting, a, [0, -1, 1, -2, 2, -3, 3, -13, 13, -23, 23, -33, 33]).tolist()
+        if average:
+            others = [c for c in cells if (c, assay) in tracks and c not in (cell, donor)]
+            row += [np.mean([tracks[c, assay][i] for c in others])] if others else []
         rows.append(row)
     return np.array(rows)
 
 
 @pytest.mark.parametrize("cell", ["A", "B"])  # m1 of A is held out, m1 of B is a training track
 @pytest.mark.parametrize("piece", [60, 10_000])
-def test_features_and_imputation_are_those_of_the_description(store, monkeypatch, cell, piece):
+@pytest.mark.parametrize("average", [False, True])
+def test_features_and_imputation_are_those_of_the_description(store, monkeypatch, cell, piece, average):
     monkeypatch.setattr(features, "SMALLEST_PIECE", piece)
     monkeypatch.setattr(features, "PIECE_BYTES", 1)
-    imputer = fitted(store)
+    imputer = fitted(store, config=replace(SMALL, average=average))
     imputed = imputer.predict(cell, "m1", "pilot")
     assert imputed.dtype == np.float32
     ranks = np.array([0, 1, 59, 60, 200, 452, 453, 460, 600, 642, 643, 1000, 1299])
@@ -113,10 +125,10 @@ def test_features_and_imputation_are_those_of_the_description(store, monkeypatch
     assert [donor.cell for donor in imputer._donors] == [c for c in "BCDE" if c != cell]
     for donor in imputer._donors:
         rows, targets = imputer.training_rows(donor.cell, donor.assays, cell, "m1", ranks)
-        naive = naive_features(store, TRAIN, donor.cell, cell, donor.cell, "m1", ranks)
+        naive = naive_features(store, TRAIN, donor.cell, cell, donor.cell, "m1", ranks, average)
         np.testing.assert_allclose(rows, naive, atol=1e-6)
         assert targets.tolist() == store.read_track(donor.cell, "m1", "pilot")[ranks].tolist()
-        applied = naive_features(store, TRAIN, cell, cell, donor.cell, "m1", ranks)
+        applied = naive_features(store, TRAIN, cell, cell, donor.cell, "m1", ranks, average)
         assert applied.shape == naive.shape
         (tree,) = donor.trees
         # means of float32 must not fall on the other side of a threshold than those of the trees
@@ -125,7 +137,7 @@ def test_features_and_imputation_are_those_of_the_description(store, monkeypatch
 
 
 def test_feature_count_with_the_default_settings(store):
-    imputer = fitted(store, config=ChromImputeConfig(bags=1, min_leaf=20, standardise=False))
+    imputer = fitted(store, config=ChromImputeConfig(bags=1, min_leaf=20, standardise=False, average=False))
     for donor in "BCDE":
         assays = tuple(a for a in ASSAYS[1:] if (donor, a) not in WITHHELD)
         rows, _ = imputer.training_rows(donor, assays, "A", "m1", np.arange(10))
@@ -134,6 +146,20 @@ def test_feature_count_with_the_default_settings(store):
     assert offsets[:5].tolist() == [0, -1, 1, -2, 2]
     assert offsets[39:45].tolist() == [-20, 20, -40, 40, -60, 60]
     assert (len(offsets), offsets[-1]) == (79, 400)
+
+
+def test_the_average_is_of_cell_types_that_share_no_assay_too(tmp_path):
+    """A has m2 alone, which of all cell types with m1 only B has: its tree knows m1 of the others by their average."""
+    pairs = [("A", "m2"), ("B", "m1"), ("B", "m2"), ("C", "m1"), ("C", "m3"), ("D", "m1"), ("D", "m3")]
+    store = make_store(tmp_path, make_signals(len(pairs)), pairs)
+    everything = range(len(pairs))
+    plain, averaging = (fitted(store, everything, replace(SMALL, average=average)) for average in (False, True))
+    ranks = np.arange(200)
+    (rows, _), (more, _) = (its.training_rows("B", ("m2",), "A", "m1", ranks) for its in (plain, averaging))
+    np.testing.assert_array_equal(more[:, :-1], rows)
+    expected = store.read_tracks([3, 5], "pilot")[ranks].mean(axis=1)
+    np.testing.assert_allclose(more[:, -1], expected, atol=1e-6)
+    assert np.abs(averaging.predict("A", "m1", "pilot") - plain.predict("A", "m1", "pilot")).max() > 0.1
 
 
 def test_the_order_of_the_tracks_changes_nothing(store, tmp_path):

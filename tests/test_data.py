@@ -19,7 +19,8 @@ from toy import (
 
 from avocado.data import BlockSampler, SignalDataModule
 from avocado.errors import InputError
-from avocado.regression import fit_prior, smoothed
+from avocado.imputers.regression import Regression
+from avocado.regression import fit_prior
 
 
 def epoch_of(data, epoch=0, rank=0, world=1):
@@ -180,16 +181,21 @@ def test_prior_leaves_the_drawn_track_out(tmp_path, tiny_store):
 
 
 def test_prior_is_made_with_the_weights_of_its_pair(tiny_store):
-    """By name: of each track's cell type and assay, from the training tracks' moving means, as float16."""
+    """By name: each track gets the regression of its cell type and assay, alone, as float16."""
     layout, columns = tiny_store.region("pilot"), np.array(TRAIN)
+    imputer = Regression()
+    imputer.fit(tiny_store, TRAIN, "pilot")
     prior, _ = fit_prior(tiny_store, "pilot", columns, CELLS, ASSAYS)
-    means = smoothed(tiny_store.signal("pilot"), layout, columns, 0, layout.n_blocks)
     train, val, real = regressed_epoch(tiny_store)
     for found, its in ((train, TRAIN), (val, VAL)):
         for number, column in enumerate(its):
             cell, assay = PAIRS[column]
-            weights = prior.weights[:, CELLS.index(cell), ASSAYS.index(assay)]
-            np.testing.assert_allclose(found[real][:, number], means @ weights[:-1] + weights[-1], rtol=1e-3, atol=1e-3)
+            index = np.array([CELLS.index(cell)]), np.array([ASSAYS.index(assay)])
+            expected = layout.from_blocks(prior.blocks("pilot", *index, 0, layout.n_blocks))[:, 0]
+            others = [PAIRS[row] for row in TRAIN if row != column]
+            if all(name in names for name, names in zip((cell, assay), zip(*others, strict=True), strict=True)):
+                np.testing.assert_allclose(expected, imputer.predict(cell, assay, "pilot"), atol=1e-5)
+            np.testing.assert_allclose(found[real][:, number], expected, rtol=1e-3, atol=1e-3)
     assert (val[~real] == 0).all()
 
 

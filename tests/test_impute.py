@@ -5,7 +5,7 @@ import pyBigWig
 import pytest
 import torch
 from test_modeldir import save
-from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, TRAIN, WITH_PRIOR
+from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, WITH_PRIOR
 
 from avocado import impute as impute_module
 from avocado.errors import InputError
@@ -13,7 +13,6 @@ from avocado.hardware import Hardware
 from avocado.impute import impute, impute_chunks, regions_to_impute, write_tracks
 from avocado.model import reference
 from avocado.modeldir import load_model
-from avocado.regression import smoothed
 
 TWO = [("NA", "RNA"), ("B cell", "DNase")]
 EXACT = Hardware("cpu", "float32")
@@ -33,10 +32,9 @@ def by_reference(model, pair, region):
     cell, assay = (torch.full_like(position, index) for index in model.pair(*pair))
     prior = None
     if model.network.config.prior_input:
-        signal = model.prior.store.signal(region.name)
-        means = smoothed(signal, region, np.array(TRAIN), 0, region.n_blocks)
-        weights = model.prior_weights.numpy()[:, *model.pair(*pair)]
-        prior = torch.from_numpy(means @ weights[:-1] + weights[-1])
+        index = (np.array([number]) for number in model.pair(*pair))
+        blocks = model.prior.blocks(region.name, *index, 0, region.n_blocks)
+        prior = torch.from_numpy(region.from_blocks(blocks)[:, 0])
     return reference(model.network, model.genome(region.name), position, cell, assay, prior).numpy()
 
 

@@ -30,38 +30,41 @@ from avocado.hardware import Hardware, device_of
 from avocado.impute import impute
 from avocado.model import genome_factors
 from avocado.modeldir import load_model, save_region, save_shared
-from avocado.regression import WINDOWS, Prior
+from avocado.regression import OTHERS, WINDOWS, Fitted, Prior, experiments_of
 from avocado.store import open_store, write_metadata, write_region
 
 ROLES = ["train" if number in TRAIN else "val" if number in VAL else "test" for number in range(len(PAIRS))]
 TRACKS = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"])).assign(role=ROLES)
 TRAINING = {"stage": "pilot", "fold": 0, "seed": 0}
-WEIGHTS = (len(WINDOWS) * len(TRAIN) + 1, len(CELLS), len(ASSAYS))  # of the prior
+INPUTS, FEATURES = len(WINDOWS) + len(OTHERS) * len(ASSAYS), 6  # of the prior
+SHAPES = {"scales": (2, len(TRAIN)), "projection": (INPUTS + 1, FEATURES),
+          "weights": (len(CELLS), len(ASSAYS), INPUTS + FEATURES + 1)}  # fmt: skip
 
 
 def save(path, config=TINY, seed=0, regions=(PILOT, CHR20), store=None):
-    """A model that was initialised and not trained. Returns its network, genome factors and weights of the prior.
+    """A model that was initialised and not trained. Returns its network, genome factors and what makes the prior.
 
     store: where a model with `prior_input` finds the training tracks. Its weights are random and its scales are not 1.
     """
-    network, training, weights = make_network(config, seed), TRAINING, None
+    network, training, fitted = make_network(config, seed), TRAINING, None
     if config.prior_input:
         generator = torch.Generator().manual_seed(seed + 2)
         network.scale.uniform_(0.5, 2.0, generator=generator)
         with torch.no_grad():
             network.prior_in.uniform_(-0.5, 0.5, generator=generator)
-        weights = (torch.rand(WEIGHTS, generator=generator) - 0.4).numpy() / 3
+        parts = {name: torch.rand(shape, generator=generator).numpy() for name, shape in SHAPES.items()}
+        fitted = Fitted(parts["scales"] + 0.5, parts["projection"] - 0.5, (parts["weights"] - 0.4) / 3)
         training = TRAINING | {"store": str(store.path), "store_checksum": store.tracks_checksum}
-    save_shared(path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, training, weights)
+    save_shared(path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, training, fitted)
     genomes = {r.name: genome_factors(config, r.n_blocks, torch.Generator().manual_seed(seed + 1)) for r in regions}
     for region in regions:
         save_region(path, region, genomes[region.name])
-    return network, genomes, weights
+    return network, genomes, fitted
 
 
 @pytest.mark.parametrize("config", [TINY, replace(TINY, layers=0), WITH_PRIOR])
 def test_round_trip(tmp_path, tiny_store, config):
-    network, genomes, weights = save(tmp_path, config, store=tiny_store)
+    network, genomes, fitted = save(tmp_path, config, store=tiny_store)
     model = load_model(tmp_path)
     assert model.network.config == config
     assert (model.cells, model.assays, model.assembly) == (CELLS, ASSAYS, ASSEMBLY)
@@ -75,12 +78,13 @@ def test_round_trip(tmp_path, tiny_store, config):
     for name, genome in genomes.items():
         assert torch.equal(model.genome(name), genome)
     if config.prior_input:
-        assert model.prior.columns.tolist() == TRAIN
-        np.testing.assert_array_equal(model.prior.weights, weights)
+        assert model.prior.train.columns.tolist() == TRAIN
+        for name in SHAPES:
+            np.testing.assert_array_equal(getattr(model.prior.fitted, name), getattr(fitted, name))
         assert model.prior.store.path == tiny_store.path
     else:
         assert model.prior is None
-        assert model.prior_weights is None
+        assert model.regression is None
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
     assert {file.name for file in tmp_path.iterdir()} == {
@@ -169,7 +173,7 @@ def test_a_changed_byte_of_the_shared_parameters(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "text", "- a\n- b", "a: [", "format_version: 2", "model: {nodes: 8}\nformat_version: 2", "\0"],
+    ["", "text", "- a\n- b", "a: [", "format_version: 3", "model: {nodes: 8}\nformat_version: 3", "\0"],
 )
 def test_damaged_yaml(tmp_path, damage):
     save(tmp_path)
@@ -191,8 +195,8 @@ def test_yaml_without_a_key(tmp_path, key):
 def test_another_format(tmp_path, version):
     save(tmp_path)
     file = tmp_path / "model.yaml"
-    file.write_text(file.read_text().replace("format_version: 2", f"format_version: {version}"))
-    assert f"model format {version}, this program reads 2" in refused(tmp_path)
+    file.write_text(file.read_text().replace("format_version: 3", f"format_version: {version}"))
+    assert f"model format {version}, this program reads 3" in refused(tmp_path)
 
 
 def test_shapes_of_another_model(tmp_path):
@@ -230,15 +234,22 @@ def test_a_foreign_safetensors_file(tmp_path):
     assert "other.safetensors is not a file of genome factors: remove it" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("shape", [None, (len(WINDOWS) * len(TRAIN), 4, 4), (WEIGHTS[0], 4, 3), WEIGHTS[1:]])
-def test_weights_of_the_prior_that_do_not_fit(tmp_path, tiny_store, shape):
-    network, *_ = save(tmp_path, WITH_PRIOR, store=tiny_store)
-    weights = None if shape is None else np.zeros(shape, dtype=np.float32)
-    (tmp_path / "pilot.safetensors").unlink()
-    (tmp_path / "chr20.safetensors").unlink()
-    save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING, weights)
-    message = refused(tmp_path)
-    assert "shared.safetensors has no prior_weights of shape (37, 4, 4): restore it or train again" in message
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("scales", (2, len(TRAIN) + 1)), ("projection", (INPUTS, FEATURES)), ("weights", (*SHAPES["weights"][:2], INPUTS)),
+     ("weights", SHAPES["weights"][1:])],
+)  # fmt: skip
+def test_a_prior_that_does_not_fit(tmp_path, tiny_store, name, shape):
+    network, _, fitted = save(tmp_path, WITH_PRIOR, store=tiny_store, regions=())
+    wrong = replace(fitted, **{name: np.zeros(shape, dtype=np.float32)})
+    save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING, wrong)
+    assert f"shared.safetensors has no prior.{name} of shape {SHAPES[name]}: restore it" in refused(tmp_path)
+
+
+def test_a_prior_that_is_not_there(tmp_path, tiny_store):
+    network, *_ = save(tmp_path, WITH_PRIOR, store=tiny_store, regions=())
+    save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING)
+    assert "shared.safetensors has no prior.scales of shape (2, 9): restore it or train again" in refused(tmp_path)
 
 
 @pytest.fixture
@@ -345,7 +356,7 @@ def test_no_file_can_carry_code(tmp_path):
 
 @pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
 def test_loading_needs_neither_lightning_nor_hydra(tmp_path, tiny_store, config):
-    network, genomes, weights = save(tmp_path, config, store=tiny_store)
+    network, genomes, fitted = save(tmp_path, config, store=tiny_store)
     program = f"""
 import sys
 from avocado.modeldir import load_model
@@ -361,8 +372,8 @@ print([name for name in heavy if name in sys.modules])
     assert modules == "[]"
     prior, cell, assay = None, np.array([2]), np.array([3])
     if config.prior_input:
-        blocks = Prior(tiny_store, np.array(TRAIN), weights).blocks("pilot", cell, assay, 0, PILOT.n_blocks)
-        prior = torch.from_numpy(blocks)
+        regressed = Prior(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
+        prior = torch.from_numpy(regressed.blocks("pilot", cell, assay, 0, PILOT.n_blocks))
     with torch.no_grad():
         expected = network.predict(genomes["pilot"], torch.tensor(cell), torch.tensor(assay), prior)[0, :3, 0]
     np.testing.assert_allclose(json.loads(values), expected, rtol=1e-5)

@@ -39,7 +39,7 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tiny_store, optimi
     assert together.history.train_mse == pytest.approx(alone.history.train_mse, rel=1e-4)
     assert together.history.val_mse == pytest.approx(alone.history.val_mse, rel=1e-4)
     # standardised errors are what falls, these change
-    assert together.history.train_mse[-1] != pytest.approx(together.history.train_mse[0], rel=0.1)
+    assert together.history.train_mse[-1] != pytest.approx(together.history.train_mse[0], rel=0.05)
     mine, theirs = (dict(module.named_parameters()) for module in (together, alone))
     assert mine["genome"].shape == theirs["genome"].shape == (10, TINY.block_width)
     assert torch.equal(together.network.scale, alone.network.scale)

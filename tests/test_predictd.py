@@ -13,6 +13,7 @@ from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.cp import Factors, Penalties, Sample, Schedule, initial, learn, loss, track_weights
 from avocado.imputers.predictd import Predictd, PredictdConfig
+from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import open_store, write_metadata, write_region
 
 QUICK = PredictdConfig(rank=2, splits=3, bins=300, max_steps=40, check_every=5)
@@ -132,7 +133,7 @@ def make_sample(signal: np.ndarray, tracks, cells: int, assays: int, left_out=()
     training[0, list(left_out)] = 0
     index = np.array(tracks)
     values = torch.tensor(signal, dtype=torch.float32)[None]
-    return Sample(values, one_hot(index[:, 0], cells), one_hot(index[:, 1], assays), training)
+    return Sample(values, one_hot(index[:, 0], cells), one_hot(index[:, 1], assays), training, torch.zeros(len(tracks)))
 
 
 def test_gradients_are_those_of_single_points_added_up():
@@ -251,7 +252,8 @@ def imputer(store):
     return fitted(store)
 
 
-def test_imputes_better_than_average_activity(tmp_path):
+@pytest.mark.parametrize(("standardise", "share"), [(False, 0.2), (True, 0.35)])
+def test_imputes_better_than_average_activity(tmp_path, standardise, share):
     """8 × 6 tracks of rank 3, arcsinh-transformed, of which 8 are held out."""
     random = np.random.default_rng(0)
     pairs = [(f"cell{c}", f"assay{a}") for c in range(8) for a in range(6)]
@@ -262,13 +264,14 @@ def test_imputes_better_than_average_activity(tmp_path):
     write_metadata(tmp_path, ASSEMBLY, [PILOT], pd.DataFrame(pairs, columns=pd.Index(["cell", "assay"])), "float32")
     held_out = [0, 7, 14, 21, 28, 35, 36, 43]
     training = [column for column in range(48) if column not in held_out]
-    imputer, average = Predictd(PredictdConfig(splits=4, bins=300, max_steps=200), device="cpu"), AverageActivity()
+    config = PredictdConfig(splits=4, bins=300, max_steps=200, standardise=standardise)
+    imputer, average = Predictd(config, device="cpu"), AverageActivity()
     errors = {}
     for method in (imputer, average):
         method.fit(open_store(tmp_path), training, "pilot")
         imputed = np.stack([method.predict(*pairs[column], "pilot") for column in held_out], axis=1)
         errors[method] = ((imputed - signal[:, held_out]) ** 2).mean()
-    assert errors[imputer] < 0.2 * errors[average]
+    assert errors[imputer] < share * errors[average]
 
 
 def test_any_region_in_chunks_one_track_or_several(store, imputer, monkeypatch):
@@ -286,10 +289,35 @@ def test_the_mean_of_all_models_is_what_falls_to_zero_at_0(store, imputer):
     cell, assay = PAIRS[TEST[0]]
     cells, assays = sorted({PAIRS[c][0] for c in TRAIN}), sorted({PAIRS[c][1] for c in TRAIN})
     tracks = [(cells.index(PAIRS[c][0]), assays.index(PAIRS[c][1])) for c in TRAIN]
-    observed, wanted = store.read_tracks(TRAIN, "pilot"), (cells.index(cell), assays.index(assay))
+    observed, wanted = store.read_tracks(TRAIN, "pilot").astype(float), (cells.index(cell), assays.index(assay))
+    # standardised: each track by itself, and back to what its pair lets expect
+    scales = track_scales(store, "pilot", np.array(TRAIN))
+    observed = (observed - scales[0]) / scales[1]
+    ((mean, deviation),) = expected_scales(scales, experiments_of(store, TRAIN), [(cell, assay)])
     learned = imputer._learned
     single = [ridge_by_hand(learned.factors, k, tracks, observed, wanted, learned.ridge) for k in range(QUICK.splits)]
-    np.testing.assert_allclose(imputer.predict(cell, assay, "pilot"), np.mean(single, axis=0).clip(0), atol=1e-4)
+    expected = (mean + deviation * np.mean(single, axis=0)).clip(0)
+    np.testing.assert_allclose(imputer.predict(cell, assay, "pilot"), expected, atol=1e-4)
+
+
+def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"]))
+    signal = random.gamma(2, 1, (*PILOT.mask.shape, len(PAIRS))) * PILOT.mask[..., None]
+    strength = random.uniform(0.5, 2, len(PAIRS))
+    pair, train = PAIRS[TEST[0]], experiments_of(make_store(tmp_path / "any"), TRAIN)
+    found = []
+    for number, factor in enumerate((np.ones(len(PAIRS)), strength)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        write_region(place, PILOT, len(PAIRS), "float32", [(signal * factor).astype(np.float32)])
+        write_metadata(place, ASSEMBLY, [PILOT], table, "float32")
+        store = open_store(place)
+        imputed = fitted(store).predict(*pair, "pilot")
+        ((mean, deviation),) = expected_scales(track_scales(store, "pilot", np.array(TRAIN)), train, [pair])
+        found.append((imputed - mean) / deviation)
+    assert found[0].std() > 0.1
+    np.testing.assert_allclose(*found, atol=0.02)
 
 
 def test_held_out_signal_is_never_looked_at(store, imputer, tmp_path):

@@ -233,7 +233,7 @@ def test_prior_as_an_input(tiny_store, tmp_path, priors):
     fitted, scale = fit_prior(tiny_store, "pilot", columns["train"], cells, assays)
     elsewhere, _ = fit_prior(tiny_store, "chr20", columns["train"], cells, assays)
     model = load_model(genome.model)
-    np.testing.assert_array_equal(model.prior.weights, fitted.weights)
+    np.testing.assert_array_equal(model.prior.fitted.weights, fitted.fitted.weights)
     np.testing.assert_array_equal(model.network.scale, scale)
     assert model.training["store"] == str(tiny_store.path.resolve())
     assert model.training["store_checksum"] == tiny_store.tracks_checksum
@@ -294,7 +294,7 @@ def test_nothing_is_left_of_a_prior_that_could_not_be_written(tiny_store, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("avocado.regression.apply_weights", stop)
+        patch.setattr("avocado.regression.impute_blocks", stop)
         with pytest.raises(KeyboardInterrupt):
             go(PRIOR_RUN, tiny_store, tmp_path)
     assert not list(tmp_path.rglob("prior"))

@@ -79,7 +79,7 @@ class Avocado:
 
             genome = self._train(plan, network, prior, generator, folder)
             save_shared(folder, network, store.cells, store.assays, store.assembly, self._tracks, training,
-                        None if prior is None else prior.weights)  # fmt: skip
+                        None if prior is None else prior.fitted)  # fmt: skip
             save_region(folder, store.region(region), genome)
 
     def predict(self, cell: str, assay: str, region: str) -> np.ndarray:

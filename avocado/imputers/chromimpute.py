@@ -11,7 +11,9 @@ Written from the method's description. The original works on whatever signal it 
 here it is the store's arcsinh(−log10 p), unrounded, which is also the space of the scores. Trees predict means, and
 arcsinh of a mean is more than the mean of arcsinh: trained on −log10 p itself they would impute too much by arcsinh
 MSE. By default tracks are standardised, as cell types differ in how strong their tracks are throughout, and a tree
-cannot know how strong its target is; the original knows no such step. Nor are kept: the original's zeros within 10 kbp
+cannot know how strong its target is; the original knows no such step. And trees also see the mean of the assay over all
+other cell types: where cell types were measured in few assays, those that share one with the target may be few, or the
+donor alone, whose tree would know nothing of the assay elsewhere. Nor are kept: the original's zeros within 10 kbp
 of the ends of a chromosome, its windows that run from one region into the next, and its comparison of rounded features
 with differently rounded thresholds.
 """
@@ -33,7 +35,7 @@ from avocado.imputers.chromimpute_features import (
     running_means,
     signal_offsets,
 )
-from avocado.regression import SMALLEST, Experiments, Moments, expected_scales
+from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import SignalStore
 
 if TYPE_CHECKING:
@@ -56,13 +58,14 @@ class ChromImputeConfig:
     wide_step: int = 20
     min_leaf: int = 100  # training bins in a leaf of a tree (20)
     standardise: bool = True  # tracks to mean 0 and deviation 1, and back to what is expected of the target (False)
+    average: bool = True  # also the mean of the assay over all other cell types, whatever else these have (False)
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name in MAY_BE_0 else 1
-            if field.name == "standardise":
+            if isinstance(field.default, bool):
                 if not isinstance(value, bool):
-                    raise InputError(f"chromimpute: standardise={value!r}: expected true or false")
+                    raise InputError(f"chromimpute: {field.name}={value!r}: expected true or false")
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"chromimpute: {field.name}={value!r}: expected a whole number of at least {least}")
@@ -113,11 +116,9 @@ class ChromImpute:
             self._columns.setdefault(assay, {})[cell] = column
         self._scale = self._train = None
         if config.standardise:
-            columns = np.array(list(experiments), dtype=np.int64)
-            tracks = store.tracks.iloc[columns]
-            self._train = Experiments(columns, tracks["cell"].tolist(), tracks["assay"].tolist())
+            self._train = experiments_of(store, list(experiments))
             self._scale = np.ones((2, len(store.tracks)), dtype=np.float32)
-            self._scale[:, columns] = scales(store, region, columns)
+            self._scale[:, self._train.columns] = track_scales(store, region, self._train.columns)
         self._bins = [
             np.sort(np.random.default_rng([self.seed, bag]).choice(n_bins, min(config.positions, n_bins), False))
             for bag in range(config.bags)
@@ -142,7 +143,8 @@ class ChromImpute:
             self._grown = cell, assay
         others = sorted({other for donor in self._donors for other in donor.assays})
         candidates = {other: self._candidates(cell, other, assay, cell) for other in others}
-        columns, place = _gathered(candidates.values())
+        averaged = {donor.cell: self._averaged(donor.cell, cell, assay) for donor in self._donors}
+        columns, place = _gathered(candidates.values(), *set().union(*averaged.values()))
         offsets = self._offsets()
         imputed = np.empty(layout.n_bins, dtype=np.float32)
         # a bin's signal around it twice, for all donors and for one, besides its running means
@@ -163,14 +165,14 @@ class ChromImpute:
                     [around[other] for other in donor.assays],
                     config.neighbours,
                     [candidates[other].ordering.index(self._columns[other][donor.cell]) for other in donor.assays],
+                    signal[rows[:, None], [place[column] for column in averaged[donor.cell]]],
                 )
                 total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
             imputed[ranks] = total / len(self._donors)
         if self._scale is None or self._train is None:
             return imputed
-        mean, deviation = self._scale[:, self._train.columns]
-        moments = Moments(mean.astype(float), np.diag(deviation.astype(float) ** 2))
-        expected = expected_scales(moments, self._train, [(cell, assay)])[0].astype(np.float32)
+        scales = self._scale[:, self._train.columns]
+        expected = expected_scales(scales, self._train, [(cell, assay)])[0].astype(np.float32)
         return imputed * expected[1] + expected[0]
 
     def _grow_all(self, cell: str, assay: str) -> list[_Donor]:
@@ -211,8 +213,9 @@ class ChromImpute:
         candidates = [self._candidates(donor, other, assay, cell) for other in assays]
         counts = [2 * min(config.neighbours, len(found.ordering)) for found in candidates]
         target = self._columns[assay][donor]
-        columns, place = _gathered(candidates, target)
-        features = np.empty((len(bins), sum(counts) + len(offsets) * len(assays)))
+        averaged = self._averaged(donor, cell, assay)
+        columns, place = _gathered(candidates, target, *averaged)
+        features = np.empty((len(bins), sum(counts) + len(offsets) * len(assays) + bool(averaged)))
         targets = np.empty(len(bins))
         for ranks, signal in pieces(self._store, self._region, columns, config.margin, scale=self._scale):
             part = slice(*np.searchsorted(bins, [ranks.start, ranks.stop]))
@@ -224,7 +227,8 @@ class ChromImpute:
                 for found in candidates
             ]
             around = [signal[rows[:, None] + offsets, place[found.acting]] for found in candidates]
-            features[part] = _laid_out(near, around, config.neighbours, [None] * len(assays))
+            average = signal[rows[:, None], [place[column] for column in averaged]]
+            features[part] = _laid_out(near, around, config.neighbours, [None] * len(assays), average)
             targets[part] = signal[rows, place[target]]
         return features, targets
 
@@ -235,6 +239,11 @@ class ChromImpute:
         return Candidates(
             ordering[acting], tuple(ordering[name] for name in cells), tuple(target[name] for name in cells)
         )
+
+    def _averaged(self, donor: str, cell: str, assay: str) -> list[int]:
+        """The assay's tracks in all cell types but the donor's and the target's own."""
+        columns = self._columns[assay] if self.config.average else {}
+        return [column for name, column in columns.items() if name not in (donor, cell)]
 
     def _offsets(self) -> np.ndarray:
         return signal_offsets(self.config.narrow_window, self.config.wide_window, self.config.wide_step)
@@ -247,16 +256,6 @@ class ChromImpute:
         from rich.progress import track
 
         return track(items, label, total, console=Console(stderr=True))
-
-
-def scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
-    sums = np.zeros((2, len(columns)))
-    for _, signal in pieces(store, region, columns.tolist(), margin=0):
-        values = signal.astype(np.float64)
-        sums += [values.sum(axis=0), np.square(values).sum(axis=0)]
-    mean, square = sums / store.region(region).n_bins
-    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
 def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:
@@ -284,10 +283,12 @@ def _laid_out(
     around: Sequence[np.ndarray],
     neighbours: int,
     without: Sequence[int | None],
+    averaged: np.ndarray,
 ) -> np.ndarray:
-    """Features in the order of the trees, float64 (n, n_features): running means by assay, then signal by assay."""
+    """Features in the order of the trees, float64 (n, n_features): running means by assay, signal by assay, average."""
     means = [running_means(*found, neighbours, one) for found, one in zip(near, without, strict=True)]
-    return np.concatenate([*means, *around], axis=1, dtype=np.float64)
+    average = averaged.mean(axis=1, keepdims=True) if averaged.shape[1] else averaged
+    return np.concatenate([*means, *around, average], axis=1, dtype=np.float64)
 
 
 def _gathered(candidates: Iterable[Candidates], *more: int) -> tuple[list[int], dict[int, int]]:

@@ -23,12 +23,13 @@ from avocado.errors import InputError
 
 @dataclass(frozen=True)
 class Sample:
-    """What the models learn from: arcsinh signal of all tracks at each model's own bins, and who trains on what."""
+    """What the models learn from: the signal of all tracks at each model's own bins, and who trains on what."""
 
     signal: Tensor  # (K, P, E)
     cell_of: Tensor  # one-hot (E, cells); as a matrix, so that gradients are products, the same on every run
     assay_of: Tensor  # one-hot (E, assays)
     training: Tensor  # 1 where the model trains on the track, 0 where it validates on it (K, E)
+    floor: Tensor  # the least that is imputed for each track (E,)
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ def validation_errors(sample: Sample, factors: Factors, ridges: tuple[float, ...
         weights, constants = track_weights(own, sample.cell_of, sample.assay_of, used, wanted, penalties)
         observed = signal[:, left_out]
         for number in range(len(ridges)):  # one after another, as all at once are gigabytes for a thousand tracks
-            imputed = (signal @ weights[0, number].float() + constants[0, number].float()).clamp_(min=0)
+            imputed = signal @ weights[0, number].float() + constants[0, number].float()
+            imputed.clamp_(min=sample.floor[left_out])
             total[number] += (imputed - observed).square_().mean(0, dtype=torch.float64).sum()
     return total / (sample.training == 0).sum()

@@ -14,9 +14,11 @@ and tracks in every step (Adam) instead of single points in parallel slices with
 step to stop at is chosen on the validation tracks of all models together. Its signal was arcsinh(−log10 p) like a
 store's, but a bin was the plain mean of the intervals that touch it where ours is weighted by overlap, and an exact 0
 counted as missing in training; here every value counts. `PredictdConfig`'s defaults depart further, where that imputes
-better from few tracks: cell factors start alike, at 1, so that a model begins near average activity and learns how
-cell types differ; genome factors are penalised from the start; the ridge is chosen on the validation tracks; and the
-tracks of validation take part in the ridge regression. The comments of its fields hold the published values.
+better from few tracks: tracks are standardised, as cell types differ in how strong their tracks are, and a target has
+the mean and deviation that its cell type's and assay's other tracks let expect; cell factors start alike, at 1, so that
+a model begins near average activity and learns how cell types differ; genome factors are penalised from the start; the
+ridge is chosen on the validation tracks; and the tracks of validation take part in the ridge regression. The comments
+of its fields hold the published values.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import device_of
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
+from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import SignalStore, chunk_blocks
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # tried where none is given
@@ -58,6 +61,7 @@ class PredictdConfig:
     assay_penalty: float = 0.0  # over rank × assays, per point and squared assay factor (1.23e-7)
     genome_penalty: float = 1.5  # per bin and squared genome factor while learning (7e-11, in effect 0)
     ridge: float | None = None  # per bin and squared genome factor in the end; None: chosen by validation (2.9)
+    standardise: bool = True  # tracks to mean 0 and deviation 1, and back to what is expected of the target (False)
     validation_in_ridge: bool = True  # validation tracks, too, have a say in the final genome factors (False)
     learning_rate: float = 0.01  # of Adam (0.005)
     max_steps: int = 3000  # at most
@@ -69,6 +73,10 @@ class PredictdConfig:
         at_least = {"rank": 0, "splits": 2, "bins": 1, "max_steps": 0, "check_every": 1, "patience": 0, "halvings": 0}
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(field.default, bool):
+                if not isinstance(value, bool):
+                    raise InputError(f"predictd: {field.name}={value!r}: expected true or false")
+                continue
             least = at_least.get(field.name)
             if value is None and field.name in ("rank", "ridge"):
                 continue
@@ -110,6 +118,10 @@ class Predictd:
             left_out = balanced_folds(table, self.config.splits, self.seed)
         except InputError as error:
             raise InputError(f"PREDICTD with splits={self.config.splits} of the training tracks: {error}") from None
+        self._train = experiments_of(store, self._columns)
+        self._scales = np.stack([np.zeros(len(table)), np.ones(len(table))])
+        if self.config.standardise:
+            self._scales = track_scales(store, region, self._train.columns)
         self._training = torch.tensor(left_out != np.arange(self.config.splits)[:, None])
         self._learned = self._learn(region)
         log.info(
@@ -161,13 +173,19 @@ class Predictd:
             self._one_hot([(cell, assay)]),
             torch.tensor([self._learned.ridge]),
         )
-        return weights.mean(0)[0, :, 0].numpy(), float(constants.mean())
+        mean, deviation = self._scales
+        by_track, constant = weights.mean(0)[0, :, 0].numpy() / deviation, float(constants.mean())
+        expected = np.array([0, 1])
+        if self.config.standardise:
+            expected = expected_scales(self._scales, self._train, [(cell, assay)])[0]
+        return expected[1] * by_track, float(expected[0] + expected[1] * (constant - by_track @ mean))
 
     def _learn(self, region: str) -> Learned:
         config = self.config
         cell_of, assay_of = (matrix.to(self.device) for matrix in self._one_hot(self._pairs))
-        signal = self._sample(region).to(self.device)
-        sample = Sample(signal, cell_of, assay_of, self._training.float().to(self.device))
+        mean, deviation = torch.tensor(self._scales, dtype=torch.float32, device=self.device)
+        signal = (self._sample(region).to(self.device) - mean) / deviation
+        sample = Sample(signal, cell_of, assay_of, self._training.float().to(self.device), -mean / deviation)
         low, high = RANKS
         rank = min(max(len(self._columns) // TRACKS_PER_FACTOR, low), high) if config.rank is None else config.rank
         # drawn on the CPU, so that the start does not depend on the device

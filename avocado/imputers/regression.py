@@ -8,42 +8,49 @@ import numpy as np
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
-from avocado.regression import Experiments, RegressionConfig, apply_weights, block_steps, moments_of, regress
+from avocado.regression import (
+    RegressionConfig,
+    block_steps,
+    drawn_bins,
+    experiments_of,
+    impute_blocks,
+    regress,
+    track_scales,
+)
 from avocado.store import SignalStore
 
 
 class Regression:
-    """Imputes a track as a weighted sum of the training tracks and of their moving means.
+    """Imputes a track from the assay's average around the bin and from the other assays of the cell type.
 
-    Exact, without randomness, and without what a bin's own factors could say. For a training track the weights are
-    found without it, so this is an imputation too.
+    In closed form, without what a bin's own factors could say. For a training track the weights are found without it,
+    so this is an imputation too.
     """
 
     def __init__(self, config: RegressionConfig | None = None) -> None:
         self.config = config or RegressionConfig()
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
-        """One pass over the training tracks of a region."""
-        tracks = store.tracks.iloc[list(experiments)]
-        self._store = store
-        self._train = Experiments(
-            np.array(experiments, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist()
-        )
-        self._moments = moments_of(store.signal(region), store.region(region), self._train.columns)
+        """Two passes over the training tracks of a region: how strong they are, and their signal at random bins."""
+        self._store, columns = store, np.array(list(experiments), dtype=np.int64)
+        self._train = experiments_of(store, columns)
+        self._scales = track_scales(store, region, columns)
+        self._means = drawn_bins(store, region, columns, self._scales, self.config)
 
     def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
         """Imputed arcsinh signal, float32 (n_bins,); one pass over the training tracks of the region.
 
         Raises InputError where no training track of the assay, or none of the cell type, is left without this one.
         """
-        pairs = set(zip(self._train.cells, self._train.assays, strict=True)) - {(cell, assay)}
+        train, pair, assays = self._train, (cell, assay), self._store.assays
+        pairs = set(train.rows) - {pair}
         for name, number, kind in ((cell, 0, "cell type"), (assay, 1, "assay")):
             if name not in {pair[number] for pair in pairs}:
                 raise InputError(f"cannot regress {cell} {assay}: no other training track of {kind} {name}")
-        weights = regress(self._moments, self._train, [(cell, assay)], self.config)
+        fitted = regress(self._means, self._scales, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
         blocks = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
-        for first, last in block_steps(layout, len(self._train.columns)):
-            piece = apply_weights(signal, layout, self._train.columns, weights, first, last)
+        for first, last in block_steps(layout, len(train.columns)):
+            piece = impute_blocks(signal, layout, train, assays, fitted, [pair], first, last)
             blocks[first:last] = piece[:, :, 0]
         return layout.from_blocks(blocks)
