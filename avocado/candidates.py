@@ -11,13 +11,14 @@ from types import TracebackType
 
 import numpy as np
 import torch
+from pytorch_lightning.loggers import Logger
 
 from avocado.data import tracks_of
 from avocado.errors import InputError
 from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
-from avocado.memory import predict_memory, require_memory
+from avocado.memory import GIB, predict_memory, require_memory
 from avocado.model import ModelConfig, Network
 from avocado.runs import SplitConfig
 from avocado.store import SignalStore
@@ -43,11 +44,18 @@ class Candidates:
         self._stack = contextlib.ExitStack()
         self._prior: tuple[Path | None, torch.Tensor] | None = None
 
-    def mse(self, plan: Plan, hardware: Hardware, report: Callable[[int, float], None] | None = None) -> float:
+    def mse(
+        self,
+        plan: Plan,
+        hardware: Hardware,
+        report: Callable[[int, float], None] | None = None,
+        logger: Logger | bool = False,
+    ) -> float:
         """MSE (arcsinh) at the end of training, over all bins of the region, averaged over the validation tracks.
 
         With `patience` that of the best epoch, whose weights training goes back to. report: called with epoch and MSE
-        whenever `plan.fit.validate_every` asks for a look; else the only look is the last. Raises InputError for what
+        whenever `plan.fit.validate_every` asks for a look; else the only look is the last. logger: is told
+        train/mse of every epoch, val/mse of every look, speed and memory. Raises InputError for what
         does not fit into memory and for training that diverges.
         """
         store, n_blocks = self.store, self.store.region(self.region).n_blocks
@@ -60,6 +68,8 @@ class Candidates:
             val_bins=all_bins, signal_bytes=np.dtype(store.dtype).itemsize, scored=False,
         )  # fmt: skip
         require_memory(memory, device_of(hardware.device))
+        if isinstance(logger, Logger):
+            logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
         prior = self._regressed(network) if plan.model.prior_input else None
         watched = report is not None or plan.fit.patience > 0
         # a divisor of the epochs, so that there is a look at the end
@@ -70,7 +80,7 @@ class Candidates:
         )
         module.report = report
         try:
-            fit(module, data, plan.fit, hardware=hardware, progress=False)
+            fit(module, data, plan.fit, hardware=hardware, progress=False, logger=logger)
         except torch.OutOfMemoryError as error:
             raise InputError(f"out of memory on the accelerator: {str(error).splitlines()[0]}") from None
         looks = module.history.val_mse
@@ -107,6 +117,11 @@ class _Reporting(FactorizationModule):
         super().on_validation_epoch_end()
         if self.report is not None and self.history.val_mse:
             self.report(self.history.val_epoch[-1], self.history.val_mse[-1])
+
+
+def costs(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> dict[str, int]:
+    """What a model costs, by the names of the objectives of a search: its parameters, and flops per sample."""
+    return {"parameters": parameters(config, n_cells, n_assays, n_blocks), "flops": flops(config)}
 
 
 def parameters(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> int:

@@ -194,15 +194,15 @@ def search(
     study: optuna.Study,
     space: Space,
     config: SweepConfig,
-    judge: Callable[[dict[str, Any], Report | None], Sequence[float]],
+    judge: Callable[[optuna.Trial, Report | None], Sequence[float]],
     told: Callable[[FrozenTrial], None] = lambda trial: None,
     counted: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Try combinations until `config.trials` are judged, by this worker and others, or the whole grid is.
 
-    judge: values of the objectives for a combination; an InputError or a lack of memory makes the trial a failed one,
-    with the reason noted. told: called with each trial that this worker ends. counted: called with the number of
-    judged trials. Raises InputError when `config.give_up_after` trials in a row have failed.
+    judge: values of the objectives for a trial's combination; an InputError or a lack of memory makes the trial a
+    failed one, with the reason noted. told: called with each trial that this worker ends. counted: called with the
+    number of judged trials. Raises InputError when `config.give_up_after` trials in a row have failed.
     """
     watch, failed, size = _Watch(config.stale_after), 0, space_size(space)
     while True:
@@ -269,7 +269,7 @@ def _carry_out(
     try:
         with _signs_of_life(trial, config.stale_after / 5):
             try:
-                values, state = judge(trial.params, report if config.prune else None), TrialState.COMPLETE
+                values, state = judge(trial, report if config.prune else None), TrialState.COMPLETE
             except optuna.TrialPruned:
                 state = TrialState.PRUNED
             except (InputError, MemoryError) as error:

@@ -397,6 +397,8 @@ def fit(
         raise InputError(f"{resume} is damaged: start again with resume=false") from None
     if early_stop.weights:
         module.load_state_dict(early_stop.weights, strict=False)
+        if isinstance(logger, Logger):
+            logger.log_metrics({"val/mse": min(module.history.val_mse)})  # of these weights, not of the last
     return module
 
 

@@ -19,3 +19,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def tiny_store(tmp_path_factory):
     """13 tracks (4 cell types, 4 assays) over `pilot` (3 segments) and `chr20`; do not write into it."""
     return make_store(tmp_path_factory.mktemp("stores") / "tiny")
+
+
+@pytest.fixture
+def wandb_home(tmp_path, monkeypatch):
+    """W&B keeps nothing outside of this test's folder."""
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -21,9 +21,9 @@ GRID = {
 }
 
 
-def judge(params, report=None):
+def judge(trial, report=None):
     """Nodes decide, layers a little, the learning rate not at all."""
-    return [1 / params["model.nodes"] + 0.002 * params["model.layers"]]
+    return [1 / trial.params["model.nodes"] + 0.002 * trial.params["model.layers"]]
 
 
 def make_study(folder, config, judge=judge, name="toy"):
@@ -107,7 +107,7 @@ def test_few_trials_have_no_importance(tmp_path, capsys):
 
 def test_two_objectives(tmp_path, capsys):
     config = SweepConfig(12, objectives=("mse", "flops"))
-    make_study(tmp_path, config, lambda params, report: [*judge(params), float(params["model.nodes"])])
+    make_study(tmp_path, config, lambda trial, report: [*judge(trial), float(trial.params["model.nodes"])])
     assert run(tmp_path) == 0
     best = pd.read_csv(tmp_path / "out" / "toy" / "best.csv")
     assert set(best["model.layers"]) == {0}

@@ -174,13 +174,13 @@ def test_failures_are_noted_do_not_count_and_are_not_repeated(tmp_path):
     study = begin(tmp_path, config)
     seen = []
 
-    def fragile(params, report):
-        seen.append(tuple(params.values()))
-        if params["c"] == "y":
+    def fragile(trial, report):
+        seen.append(tuple(trial.params.values()))
+        if trial.params["c"] == "y":
             raise InputError("needs 99 GB\nof memory")
-        if params["c"] == "z" and params["a"] == 8:
+        if trial.params["c"] == "z" and trial.params["a"] == 8:
             raise MemoryError
-        return judge(params)
+        return judge(trial)
 
     search(study, read_space(GRID), config, fragile)
     table = trials_table(study)
@@ -193,7 +193,7 @@ def test_failures_are_noted_do_not_count_and_are_not_repeated(tmp_path):
 def test_when_everything_fails_the_sweep_gives_up(tmp_path):
     config = SweepConfig(20, give_up_after=3)
 
-    def broken(params, report):
+    def broken(trial, report):
         raise InputError("out of memory")
 
     with pytest.raises(InputError, match="3 trials in a row have failed, the last one: out of memory"):
@@ -204,7 +204,7 @@ def test_an_error_of_the_program_is_not_swallowed(tmp_path):
     config = SweepConfig(3)
     study = begin(tmp_path, config)
     with pytest.raises(ZeroDivisionError):
-        search(study, read_space(GRID), config, lambda params, report: [1 / 0])
+        search(study, read_space(GRID), config, lambda trial, report: [1 / 0])
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL"]
 
 
@@ -213,11 +213,11 @@ def test_an_interrupted_trial_is_tried_again(tmp_path):
     study = begin(tmp_path, config)
     seen = []
 
-    def interrupted(params, report):
-        seen.append(params)
+    def interrupted(trial, report):
+        seen.append(trial.params)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return judge(params)
+        return judge(trial)
 
     with pytest.raises(KeyboardInterrupt):
         search(study, read_space(GRID), config, interrupted)
@@ -230,10 +230,10 @@ def test_pruning(tmp_path):
     config = SweepConfig(24, prune=True)
     study = begin(tmp_path, config)
 
-    def epochs(params, report):
+    def epochs(trial, report):
         for epoch in range(5):
-            report(epoch, value_of(params) + 5 - epoch)
-        return judge(params)
+            report(epoch, value_of(trial.params) + 5 - epoch)
+        return judge(trial)
 
     search(study, read_space(GRID), config, epochs)
     table = trials_table(study)
@@ -246,7 +246,7 @@ def test_pruning(tmp_path):
 def test_two_objectives_have_a_front(tmp_path):
     config = SweepConfig(24, objectives=("mse", "parameters"))
     study = begin(tmp_path, config)
-    search(study, read_space(GRID), config, lambda params, report: [value_of(params), 10.0 / params["a"]])
+    search(study, read_space(GRID), config, lambda trial, report: [value_of(trial.params), 10.0 / trial.params["a"]])
     front = best_trials(study)
     assert front[["mse", "parameters"]].values.tolist() == [[0.5, 10], [1, 5], [2, 2.5], [4, 1.25]]
 
@@ -386,11 +386,11 @@ def test_a_trial_that_was_taken_over_meanwhile_is_left_to_the_other(tmp_path):
     study = begin(tmp_path, config)
     told = []
 
-    def suspended(params, report):
+    def suspended(trial, report):
         if not told:
             told.append(None)
             study.tell(0, state=optuna.trial.TrialState.FAIL)  # what another worker does
-        return judge(params)
+        return judge(trial)
 
     search(study, read_space(GRID), config, suspended, told.append)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "COMPLETE", "COMPLETE"]

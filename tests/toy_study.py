@@ -17,8 +17,8 @@ def value_of(params: dict) -> float:
     return params["a"] * params["b"] + "xyz".index(params["c"])
 
 
-def judge(params: dict, report=None) -> list[float]:
-    return [value_of(params)]
+def judge(trial: optuna.Trial, report=None) -> list[float]:
+    return [value_of(trial.params)]
 
 
 def url(path: Path) -> str:
@@ -33,14 +33,14 @@ def work(path: Path, trials: int, seconds: float, note: Path | None = None) -> N
     """A worker on the study; with `note` it writes that file in its second trial, and waits there to be killed."""
     count = 0
 
-    def slow(params, report):
+    def slow(trial, report):
         nonlocal count
         count += 1
         if note is not None and count == 2:
             note.write_text("here")
             time.sleep(60)
         time.sleep(seconds)
-        return judge(params)
+        return judge(trial)
 
     config = SweepConfig(trials, stale_after=5)
     search(begin(path, config), read_space(GRID), config, slow)

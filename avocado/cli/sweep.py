@@ -20,12 +20,13 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
     from avocado.candidates import Candidates
     from avocado.search_space import Space
     from avocado.store import SignalStore
     from avocado.sweep import Report, SweepConfig
+    from avocado.trial_tracking import TrialTracker
 
 SEARCHED = ("model", "optimizer", "fit", "epochs")  # sections; other keys change what is measured
 CARRYING_OUT = ("trials", "stale_after", "give_up_after")  # settings that a study may go on without
@@ -72,8 +73,9 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
         ):
             study = open_study(storage, node.name, settings, same, overrides)
             print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {storage}")
-            judge = _judge(overrides, step, store, candidates, settings.objectives)
-            with _progress(settings, train.trainer.progress) as (told, counted), _quiet():
+            tracker = _tracker(train, node.name, storage, store)
+            judge = _judge(overrides, step, store, candidates, settings.objectives, tracker)
+            with _progress(settings, train.trainer.progress) as (told, counted), _quiet(), _kept(tracker):
                 search(study, space, settings, judge, told, counted)
             best = best_trials(study, SHOWN if len(settings.objectives) == 1 else None)
         if best.empty:
@@ -184,15 +186,11 @@ def _checked(overrides: Sequence[str], space: Space) -> list[str]:
 
 def _steps(train: DictConfig) -> list[str]:
     """The one stage of a trial. Raises InputError for what a sweep cannot do."""
-    from avocado.cli.train import tracking_of
-
     steps = list(train.stage.steps)
     if steps not in (["pilot"], ["joint"]):
         raise InputError("a trial trains a single stage from the start: set stage=pilot, or stage=joint and chrom=")
     if train.imputer.name != "avocado" or train.imputer.models != 1:
         raise InputError("a sweep searches a single Avocado model: leave imputer= out")
-    if tracking_of(train).mode != "disabled":
-        raise InputError("a sweep keeps its trials in its study and no curves: leave logger= out")
     if train.overwrite or not train.resume:
         raise InputError("a sweep goes on with its study: to begin afresh, choose another sweep.name=")
     return steps
@@ -218,26 +216,58 @@ def _same(
 
 
 def _judge(
-    overrides: Sequence[str], step: str, store: SignalStore, candidates: Candidates, objectives: Sequence[str]
-) -> Callable[[dict[str, Any], Report | None], list[float]]:
+    overrides: Sequence[str],
+    step: str,
+    store: SignalStore,
+    candidates: Candidates,
+    objectives: Sequence[str],
+    tracker: TrialTracker | None,
+) -> Callable[[Trial, Report | None], list[float]]:
     """What trains one trial's model and says its objectives."""
     from hydra import compose
+    from omegaconf import OmegaConf
 
-    from avocado.candidates import flops, parameters
+    from avocado.candidates import costs
     from avocado.cli.train import hardware_of, plan
 
-    def judge(params: dict[str, Any], report: Report | None) -> list[float]:
-        config = compose("train", [*overrides, *as_overrides(params)])
+    def judge(trial: Trial, report: Report | None) -> list[float]:
+        config = compose("train", [*overrides, *as_overrides(trial.params)])
         run = plan(config, store, step)
-        n_blocks = store.region(run.region).n_blocks
-        cost = {
-            "parameters": parameters(run.model, len(store.cells), len(store.assays), n_blocks),
-            "flops": flops(run.model),
-        }
-        mse = candidates.mse(run, hardware_of(config, step), report)
+        cost = costs(run.model, len(store.cells), len(store.assays), store.region(run.region).n_blocks)
+        hardware = hardware_of(config, step)
+        if tracker is None:
+            mse = candidates.mse(run, hardware, report)
+        else:
+            with tracker.trial(trial, run, OmegaConf.to_container(config, resolve=True)):  # type: ignore[arg-type]
+                tracker.log_costs(cost)
+                mse = candidates.mse(run, hardware, report, tracker)
+                tracker.summarise({"val/mse": mse})
         return [mse if name == "mse" else float(cost[name]) for name in objectives]
 
     return judge
+
+
+def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> TrialTracker | None:
+    """What tells W&B of the trials, where logger= asks for it."""
+    from avocado.cli.train import tracking_of
+    from avocado.trial_tracking import TrialTracker
+
+    tracking = tracking_of(train)
+    if tracking.mode == "disabled":
+        return None
+    return TrialTracker(tracking, name, storage, store, Path(train.runs) / "sweeps" / name)
+
+
+@contextmanager
+def _kept(tracker: TrialTracker | None) -> Iterator[None]:
+    """In the end, also after Ctrl-C, the command that uploads what could not be uploaded before."""
+    from avocado.tracking import sync_command
+
+    try:
+        yield
+    finally:
+        if tracker is not None and tracker.kept:
+            print(f"W&B: kept on disk; to upload the trials: {sync_command(tracker.kept)}")
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     from omegaconf import OmegaConf
 
     from avocado import runs
-    from avocado.tracking import tracked
+    from avocado.run_tracking import tracked
 
     # what every run of the command shares; the run knows its own stage, region, fold and seed
     settings = OmegaConf.to_container(config, resolve=True)
