@@ -209,6 +209,47 @@ def plot_learning_curve(
     return figure
 
 
+def plot_factors(tables: Mapping[str, tuple[np.ndarray, Sequence[str]]]) -> Figure:
+    """Latent factors in two dimensions: a panel for each table, a named dot for each of its rows.
+
+    `tables` maps a title ('cell types') to factors (n_rows, n_factors) and the names of the rows. The axes are the
+    first two principal components, with the share of the variance that each holds, on one scale: rows that lie
+    together are alike to the model. Raises ValueError when there is nothing to draw.
+    """
+    if not tables or not all(len(factors) for factors, _ in tables.values()):
+        raise ValueError("expected factors of at least one row")
+    figure = Figure(figsize=(6 * len(tables), 6), facecolor="white", layout="constrained")
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    for ax, (title, (factors, names)) in zip(panels, tables.items(), strict=True):
+        places, shares = _principal_components(np.asarray(factors, dtype=np.float64))
+        ax.plot(places[:, 0], places[:, 1], "o", color=COLORS["Avocado"], markersize=5, markeredgecolor="white")
+        size = 8 if len(names) <= MAX_NAMED_TRACKS else 5
+        for place, name in zip(places, names, strict=True):
+            ax.annotate(name, tuple(place), (4, 3), textcoords="offset points", fontsize=size, color=MUTED)
+        ax.set_title(title, loc="left", fontsize=12)
+        ax.set_xlabel(f"first component, {shares[0]:.0%} of the variance", fontsize=9)
+        ax.set_ylabel(f"second component, {shares[1]:.0%}", fontsize=9)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.margins(0.15)
+        ax.tick_params(labelsize=8)
+        quiet(ax)
+    return figure
+
+
+def _principal_components(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, 2) along the first two components, and their shares of the variance; 0 where there are fewer.
+
+    Signs mean nothing, so the row farthest out along a component is on its positive side.
+    """
+    rows, sizes, _ = np.linalg.svd(table - table.mean(axis=0), full_matrices=False)
+    n, total = min(2, len(sizes)), (sizes**2).sum()
+    rows = rows * np.where(np.take_along_axis(rows, np.abs(rows).argmax(axis=0)[None], axis=0) < 0, -1, 1)
+    places, shares = np.zeros((len(table), 2)), np.zeros(2)
+    places[:, :n] = (rows * sizes)[:, :n]
+    shares[:n] = sizes[:n] ** 2 / total if total > 0 else 0
+    return places, shares
+
+
 def _curve(ax: Axes, errors: Sequence[float], label: str, color: str) -> np.ndarray:
     values = np.asarray(errors, dtype=float)
     measured = np.flatnonzero(np.isfinite(values))

@@ -34,7 +34,7 @@ from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
 from avocado.hardware import Hardware, device_of
 from avocado.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.modeldir import Model, load_model, save_region, save_shared
-from avocado.plots import plot_learning_curve, plot_scores
+from avocado.plots import plot_factors, plot_learning_curve, plot_scores
 from avocado.regression import Prior
 from avocado.settings import changes, flat
 from avocado.store import SignalStore
@@ -210,6 +210,12 @@ def _report(
         curve.to_csv(temporary, index=False)
     measured = curve["val_mse"].tolist() if validation else None
     figures = {"curve": plot_learning_curve(history.train_mse, measured)}
+    if run.stage != "genome":  # which learns no factors of cell types and assays
+        network = model.network
+        tables = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}
+        figures["factors"] = plot_factors(
+            {title: (factors.detach().cpu().numpy(), names) for title, (factors, names) in tables.items()}
+        )
     tracks, table = held_out(model), None
     if tracks:
         table = score_model(model, store, run.region, tracks, hardware)

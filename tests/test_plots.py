@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from avocado.evaluation.scores import AVERAGE, score_table
-from avocado.plots import COLORS, MAX_POINTS, peak_window, plot_learning_curve, plot_scores, plot_tracks
+from avocado.plots import COLORS, MAX_POINTS, peak_window, plot_factors, plot_learning_curve, plot_scores, plot_tracks
 
 
 def drawn(figure):
@@ -116,3 +116,33 @@ def test_learning_curve_marks_the_best_epoch():
 def test_plots_do_not_touch_pyplot():
     code = "import sys, avocado.plots; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_plot_factors_is_a_projection():
+    # three cell types on a line, one of them far out; four assays at the corners of a rectangle, in three dimensions
+    line = np.outer([0, 1, 5], [0.6, 0.8, 0, 0])
+    corners = np.array([[0, 0, 0], [4, 0, 0], [0, 2, 0], [4, 2, 0]]) + 7
+    figure = drawn(plot_factors({"cell types": (line, ["a", "b", "far"]), "assays": (corners, list("wxyz"))}))
+    cells, assays = figure.axes
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["cell types", "assays"]
+    places = np.column_stack(cells.lines[0].get_data())
+    np.testing.assert_allclose(places, [[-2, 0], [-1, 0], [3, 0]], atol=1e-9)
+    assert [text.get_text() for text in cells.texts] == ["a", "b", "far"]
+    assert "100% of the variance" in cells.get_xlabel()
+    places = np.abs(np.column_stack(assays.lines[0].get_data()))
+    np.testing.assert_allclose(places, [[2, 1]] * 4, atol=1e-9)
+    assert "80% of the variance" in assays.get_xlabel()
+    assert "20%" in assays.get_ylabel()
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 1), (2, 5), (50, 4)])
+def test_plot_factors_of_few_and_many(shape):
+    factors = np.random.default_rng(0).normal(size=shape)
+    figure = drawn(plot_factors({"cell types": (factors, [f"E{i}" for i in range(shape[0])])}))
+    assert len(figure.axes[0].texts) == shape[0]
+    drawn(plot_factors({"assays": (np.zeros(shape), ["same"] * shape[0])}))
+
+
+def test_plot_factors_of_nothing():
+    with pytest.raises(ValueError, match="at least one row"):
+        plot_factors({})

@@ -145,7 +145,10 @@ def test_scores_and_pictures(tracked_model):
         assert [row[:3] for row in table["data"]] == tracks[["cell", "assay", "method"]].to_numpy().tolist()
         column = table["columns"].index("mse")
         assert [row[column] for row in table["data"]] == pytest.approx(tracks["mse"].tolist())
-        for name in ("curve", "scores", "tracks"):
+        stage = run.run.job_type
+        names = {file.stem for file in outcome.directory.glob("*.png")}
+        assert names == {"curve", "scores", "tracks", *(["factors"] if stage == "pilot" else [])}
+        for name in names:
             (copy,) = run.folder.glob(f"files/media/images/pictures/{name}_*.png")
             assert copy.read_bytes() == (outcome.directory / f"{name}.png").read_bytes()
 
