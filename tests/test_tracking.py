@@ -113,6 +113,16 @@ def test_curves_over_bins(tracked_model):
         assert run.summary["val/mse"] == pytest.approx(history["val_mse"].iloc[-1], rel=1e-5)
 
 
+def test_the_summary_is_of_the_weights_that_are_kept(tiny_store, tmp_path):
+    rates = replace(VALIDATED.optimizer, learning_rate=0.3, genome_learning_rate=0.3)
+    overfitting = replace(VALIDATED, optimizer=rates)
+    outcome = go(with_fit(overfitting, epochs=12, patience=3), tiny_store, tmp_path)
+    (run,) = logged(outcome.directory)
+    curve = [mse for _, mse in run.curve("val/mse")]
+    assert curve[-1] > min(curve), "this no longer overfits"
+    assert run.summary["val/mse"] == pytest.approx(min(curve), rel=1e-5)
+
+
 def test_speed_is_that_of_training_alone(tiny_store, tmp_path, monkeypatch):
     def slow(module, batch, batch_idx):
         time.sleep(0.5)

@@ -156,6 +156,37 @@ def test_a_lost_network_is_waited_for_once(avocado, keys, tmp_path, monkeypatch,
     assert "wandb sync" in answer.out
 
 
+def test_an_upload_that_does_not_end_is_waited_for_once(tiny_store, tmp_path, monkeypatch):
+    tried, init = [], wandb.init
+
+    class Stuck:
+        offline, url = False, "https://wandb.example/run"
+
+        def __init__(self, run):
+            self.run = run
+
+        def __getattr__(self, name):
+            return getattr(self.run, name)
+
+        def finish(self, exit_code):
+            self.run.finish(exit_code=exit_code)
+            raise TimeoutError
+
+    def begin(mode, resume=None, **options):
+        tried.append(mode)
+        run = init(mode="offline", **options)
+        return Stuck(run) if mode == "online" else run
+
+    monkeypatch.setattr("wandb.login", lambda **options: True)
+    monkeypatch.setattr("wandb.init", begin)
+    tracker = TrialTracker(Tracking("online"), "widths", "sqlite:///study.db", tiny_store, tmp_path)
+    for number in range(3):
+        with tracker.trial(trial_of(number), RUN, {}):
+            pass
+    assert tried == ["online", "offline", "offline"]
+    assert len(tracker.kept) == 3
+
+
 def test_a_broken_wandb_stops_no_sweep(avocado, keys, tmp_path, monkeypatch, caplog):
     def broken(*args, **options):
         raise RuntimeError("no such luck")
