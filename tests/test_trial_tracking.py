@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import wandb
 from toy import PILOT, RUN
+from vanishing_wandb import vanishing_wandb
 from wandb_records import logged
 
 from avocado.candidates import costs
@@ -154,6 +155,21 @@ def test_a_lost_network_is_waited_for_once(avocado, keys, tmp_path, monkeypatch,
     assert caplog.text.count("W&B: not reached (no network)") == 1
     assert [run.exit_code for run in logged(tmp_path / "runs" / "sweeps" / "small")] == [0] * 2
     assert "wandb sync" in answer.out
+
+
+@pytest.mark.slow
+def test_a_network_that_is_lost_during_a_trial(shell, keys, tmp_path, monkeypatch):
+    """In a process of its own, which also has to end."""
+    with vanishing_wandb() as (address, begun):
+        monkeypatch.setitem(os.environ, "WANDB_API_KEY", "0" * 40)
+        monkeypatch.setitem(os.environ, "WANDB_BASE_URL", address)
+        out, err = shell("sweep", *keys, "logger=wandb", "sweep.trials=3").communicate(timeout=120)
+    assert len(begun) == 1, out + err
+    assert list(study_of(tmp_path)["state"]) == ["complete"] * 3
+    place = tmp_path / "runs" / "sweeps" / "small" / "wandb"
+    (online,) = place.glob(f"run-*-{begun[0]}")
+    assert f"wandb sync {online} {place}/offline-run-*" in out
+    assert len(list(place.glob("offline-run-*"))) == 2
 
 
 def test_an_upload_that_does_not_end_is_waited_for_once(tiny_store, tmp_path, monkeypatch):
