@@ -34,7 +34,7 @@ from avocado.imputers.average import AverageActivity
 from avocado.plots import plot_scores
 from avocado.runs import SplitConfig, locked, require_same_settings
 from avocado.store import SignalStore
-from avocado.track_files import track_files
+from avocado.track_files import track_file, track_files
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,8 @@ def score_baseline(
             require_same_settings(directory, settings)
             writes = write and region == written
             folder = baseline.imputed(runs)
-            files = {track: folder / _file_name(*track) for track in held_out} if writes else {}
+            pattern = f"{folder}/{{cell}}-{{assay}}.bigWig"
+            files = {track: track_file(pattern, *track) for track in held_out if writes}
             was_done = _is_done(directory, files.values())
             if not was_done:
                 chosen = _to_write(baseline, store, runs, region)
@@ -265,8 +266,3 @@ def _to_write(baseline: Baseline, store: SignalStore, runs: Path, region: str) -
         for name in store.assembly.sizes
         if name == region or (name in store.regions and (baseline.directory(runs, name) / "done.json").is_file())
     ]
-
-
-def _file_name(cell: str, assay: str) -> str:
-    # a cell type such as 'CD8/naive' must not become a folder
-    return f"{cell.replace('/', '_')}-{assay.replace('/', '_')}.bigWig"

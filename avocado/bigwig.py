@@ -35,6 +35,13 @@ FOREIGN = {
 }
 
 
+def covered_bases(path: Path) -> int:
+    """Bases of a bigWig that have a value, as its header has it. Raises InputError where it is none, or truncated."""
+    _check_structure(path)
+    with _open(path) as file:
+        return file.header()["nBasesCovered"]
+
+
 def check_bigwig(path: str | Path, assembly: Assembly, regions: Iterable[Region]) -> list[str]:
     """Check that a bigWig is whole and has the chromosomes of `regions` at the assembly's sizes.
 

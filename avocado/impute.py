@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avocado.bigwig import covered_bases
 from avocado.errors import InputError
-from avocado.genome import BLOCK_BINS, Assembly, Region, Segment
+from avocado.files import claimed
+from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
 from avocado.hardware import Hardware, device_of
-from avocado.modeldir import Model
+from avocado.modeldir import SHARED, Model
 from avocado.regression import block_steps
 from avocado.track_files import track_files
 
@@ -105,6 +107,40 @@ def write_tracks(
                         values = np.sinh(np.maximum(values, 0, out=values), out=values)
                     add(region.name, segments, values)
                     progress(sum(segment.n_blocks for segment in segments) * len(group))
+
+
+def shared_out(
+    files: dict[Pair, Path], is_missing: Callable[[Path], bool]
+) -> Iterator[tuple[dict[Pair, Path], dict[Pair, Path]]]:
+    """Hand the files out in groups, to this process and to others that ask for the same ones.
+
+    Yields (group, mine): files that are settled now, and those among them that this process has to write, as they are
+    still missing; nobody else gets them before it asks for the next group. Files that another process is at come last,
+    when it is done or gone.
+    """
+    waiting = dict(files)
+    for wait in (False, True):
+        names = list(waiting)
+        for first in range(0, len(names), GROUP):
+            group = {pair: waiting[pair] for pair in names[first : first + GROUP]}
+            with claimed(list(group.values()), wait) as free:
+                settled = {pair: path for pair, path in group.items() if path in free}
+                if settled:
+                    yield settled, {pair: path for pair, path in settled.items() if is_missing(path)}
+            for pair in settled:
+                del waiting[pair]
+
+
+def is_current(path: Path, model: Model, regions: Sequence[str]) -> bool:
+    """Whether a bigWig holds all of these regions and is newer than the parts of the model that it is made of."""
+    parts = [model.path / SHARED, *(model.path / f"{region}.safetensors" for region in regions)]
+    sizes, segments = model.assembly.sizes, [its for region in regions for its in model.regions[region].segments]
+    bases = sum(min(its.end * BIN_SIZE, sizes[its.chrom]) - its.start * BIN_SIZE for its in segments)
+    try:
+        made = path.stat().st_mtime_ns
+        return all(part.stat().st_mtime_ns < made for part in parts) and covered_bases(path) == bases
+    except (InputError, FileNotFoundError):
+        return False
 
 
 def require_files(files: Sequence[Path], scale: str) -> None:

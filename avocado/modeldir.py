@@ -152,12 +152,12 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
         save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
 
 
-def load_model(path: str | Path, store: SignalStore | None = None) -> Model:
+def load_model(path: str | Path, store: SignalStore | None = None, *, only_whole: bool = False) -> Model:
     """Load a model directory; genome factors stay on disk until asked for.
 
-    store: with the training tracks, for a model with `prior_input` whose store is no longer where it was.
-    Raises InputError when the directory is no model, of another format, or when one of its files is missing, damaged
-    or belongs to other shared parameters.
+    store: with the training tracks, for a model with `prior_input` whose store is no longer where it was. only_whole:
+    leave out regions whose files `unusable_regions` would name. Raises InputError when the directory is no model, of
+    another format, or when one of its files is missing, damaged or belongs to other shared parameters.
     """
     path = Path(path)
     file = path / "model.yaml"
@@ -192,7 +192,7 @@ def load_model(path: str | Path, store: SignalStore | None = None) -> Model:
         )
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
-    regions = _regions(path, checksum, assembly)
+    regions = _regions(path, checksum, assembly, config.block_width if only_whole else None)
     regression = None
     if config.prior_input:
         n_train, n_inputs = int((tracks["role"] == "train").sum()), len(WINDOWS) + len(OTHERS) * len(assays)
@@ -218,26 +218,63 @@ def _store_of(model: Model) -> SignalStore:
     return store
 
 
-def _regions(path: Path, checksum: str, assembly: Assembly) -> dict[str, Region]:
-    """Regions with a factors file, chromosomes in assembly order, other regions before them."""
-    found: dict[str, Region] = {}
-    for file in sorted(path.glob("*.safetensors")):
-        if file.name == SHARED or file.name.startswith("."):
-            continue
-        metadata = _metadata(file)
+def unusable_regions(path: Path) -> dict[str, str]:
+    """Files of genome factors, by region, that are truncated or of another model, and what is wrong with each."""
+    meta = yaml.safe_load((path / "model.yaml").read_text())
+    width = ModelConfig(**meta["model"]).block_width
+    found = {}
+    for file in _region_files(path):
         try:
-            layout = json.loads(metadata["region"])
-            region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
-        if layout.get("shared_sha256") != checksum:
-            raise InputError(
-                f"{file} was trained with other shared parameters than {path / SHARED}: "
-                f"remove it, or train this region again"
-            )
+            _region(file, meta["shared_sha256"], width)
+        except InputError as error:
+            found[file.stem] = str(error)
+    return found
+
+
+def _region_files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.safetensors"))
+    return [file for file in files if file.name != SHARED and not file.name.startswith(".")]
+
+
+def _regions(path: Path, checksum: str, assembly: Assembly, only_of_width: int | None = None) -> dict[str, Region]:
+    """Regions with a factors file, chromosomes in assembly order, other regions before them.
+
+    only_of_width: leave out the files that cannot be used.
+    """
+    found: dict[str, Region] = {}
+    for file in _region_files(path):
+        try:
+            region = _region(file, checksum, only_of_width)
+        except InputError:
+            if only_of_width is None:
+                raise
+            continue
         found[region.name] = region
     order = {chrom: number for number, chrom in enumerate(assembly.sizes)}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
+
+
+def _region(file: Path, checksum: str, width: int | None) -> Region:
+    """The region of a factors file. Raises InputError where it does not belong to the model, or, with the `width` of a
+    block's factors, has another shape."""
+    with _opened(file) as opened:
+        metadata = opened.metadata() or {}
+        shape = opened.get_slice("genome").get_shape() if "genome" in opened.keys() else None  # noqa: SIM118
+    try:
+        layout = json.loads(metadata["region"])
+        region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
+    if layout.get("shared_sha256") != checksum:
+        raise InputError(
+            f"{file} was trained with other shared parameters than {file.parent / SHARED}: "
+            f"remove it, or train this region again"
+        )
+    if region.name != file.stem:
+        raise InputError(f"{file} holds the factors of {region.name}: remove it, or train this region again")
+    if width is not None and shape != [region.n_blocks, width]:
+        raise InputError(f"{file} holds factors of shape {shape}, not {[region.n_blocks, width]}: train it again")
+    return region
 
 
 def _read(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -247,11 +284,6 @@ def _read(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys() if names is None or name in names}  # noqa: SIM118
         except SafetensorError as error:
             raise _damaged(path, error) from None
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with _opened(path) as file:
-        return file.metadata() or {}
 
 
 def _opened(path: Path) -> Any:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -29,11 +28,11 @@ from avocado.data import SignalDataModule, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
-from avocado.files import replacing
+from avocado.files import lock, replacing
 from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
 from avocado.hardware import Hardware, device_of
 from avocado.memory import GIB, describe_memory, predict_memory, require_memory
-from avocado.modeldir import Model, load_model, save_region, save_shared
+from avocado.modeldir import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.plots import plot_factors, plot_learning_curve, plot_scores
 from avocado.regression import Prior
 from avocado.settings import changes, flat
@@ -42,6 +41,7 @@ from avocado.training import FactorizationModule, fit
 
 log = logging.getLogger(__name__)
 
+FORMAT_VERSION = 1  # of a run's directory: settings and checkpoint
 CHECKPOINT = "checkpoint.ckpt"
 # settings that change how a run is carried out and not what comes out of it (min_steps is in the epochs already)
 INCIDENTAL = ("min_steps", "memory_limit", "workers", "checkpoint_every")
@@ -146,13 +146,13 @@ def train(
             "avocado": avocado.__version__,
         }
         if pilot is None:
-            # factors that were trained with the shared parameters that are now replaced are of no use
-            for stale in model_dir.glob("*.safetensors"):
-                stale.unlink()
             fitted = None if prior is None else prior.fitted
             save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training, fitted)
+            # factors that were trained with other shared parameters are of no use
+            for stale in unusable_regions(model_dir):
+                (model_dir / f"{stale}.safetensors").unlink()
         save_region(model_dir, data.region, module.genome)
-        table = _report(run, module, load_model(model_dir, store), store, directory, hardware)
+        table = _report(run, module, load_model(model_dir, store, only_whole=True), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     """The pilot model of a genome run, which must come from the same experiments in the same roles."""
     if not (model_dir / "model.yaml").is_file():
         raise InputError(f"no pilot model at {model_dir}: train it first, with stage=pilot and the same fold and seed")
-    pilot = load_model(model_dir, store)
+    pilot = load_model(model_dir, store, only_whole=True)
     mine, theirs = (
         {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
         for table in (tracks, pilot.tracks)
@@ -257,14 +257,30 @@ def _settings(run: Run, store: SignalStore, pilot: Model | None) -> dict[str, An
     settings["split"]["hold_out"] = list(run.split.hold_out)
     for name in INCIDENTAL:
         settings["fit"].pop(name)
+    settings |= {"avocado": avocado.__version__, "format_version": FORMAT_VERSION}
     settings["signal"] = f"{run.region} {store.region(run.region).n_bins} {store.tracks_checksum}"
     if pilot is not None:
         settings["pilot"] = pilot.shared_checksum[:16]
     return settings
 
 
+def state(run: Run, store: SignalStore, runs: Path) -> str:
+    """What `train` would find: 'done', 'begun' (there is a checkpoint to go on from) or 'to do'.
+
+    Raises InputError for a run that was begun with other settings, and a genome run whose pilot has other tracks.
+    """
+    directory, model_dir = run.directory(runs), run.model_directory(runs)
+    if run.stage == "genome" and not (model_dir / "model.yaml").is_file():
+        return "to do"
+    pilot = _pilot(model_dir, store, run.split.roles(store)) if run.stage == "genome" else None
+    require_same_settings(directory, _settings(run, store, pilot))
+    if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
+        return "done"
+    return "begun" if (directory / CHECKPOINT).is_file() else "to do"
+
+
 def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
-    """Raise InputError for a run's directory that was begun with other settings."""
+    """Raise InputError for a run's directory that was begun with other settings, or by a version with other files."""
     file = directory / "settings.yaml"
     if not file.is_file():
         return
@@ -272,16 +288,21 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
         before = flat(yaml.safe_load(file.read_text()))
     except (yaml.YAMLError, AttributeError):
         raise InputError(f"{file} is damaged: set overwrite=true to train this run again") from None
-    changed = changes(before, flat(settings))
+    now = flat(settings)
+    theirs, mine = (its.pop("avocado", None) for its in (before, now))
+    remedy = "choose another place with runs=..., or overwrite=true to train it again"
+    if before.pop("format_version", 1) != now.pop("format_version", 1):
+        raise InputError(f"{directory} is of avocado {theirs}, whose runs version {mine} cannot go on with: {remedy}")
+    changed = changes(before, now)
     if changed:
-        raise InputError(
-            f"{directory} was begun with other settings ({'; '.join(changed[:4])}): "
-            "choose another place with runs=..., or overwrite=true to train it again"
-        )
+        by = f" by avocado {theirs}" if theirs != mine else ""
+        raise InputError(f"{directory} was begun{by} with other settings ({'; '.join(changed[:4])}): {remedy}")
 
 
 def _has_region(model_dir: Path, region: str) -> bool:
-    return (model_dir / f"{region}.safetensors").is_file()
+    """Whether the model has factors of the region that fit it."""
+    there = all((model_dir / name).is_file() for name in ("model.yaml", f"{region}.safetensors"))
+    return there and region not in unusable_regions(model_dir)
 
 
 @contextlib.contextmanager
@@ -289,13 +310,11 @@ def locked(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process alone; a second one waits and then finds the run done."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("w")
+        file = (directory / ".lock").open("w")
     except OSError as error:
         raise InputError(f"cannot write {directory}: {error.strerror}; choose another place with runs=...") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with file:
+        if not lock(file, wait=False):
             log.warning("%s is being trained by another process; waiting for it", directory)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock(file, wait=True)
         yield

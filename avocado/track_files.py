@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -23,6 +24,12 @@ from avocado.files import replacing, temporary_name
 from avocado.genome import Assembly, Segment
 
 Add = Callable[[str, Sequence[Segment], np.ndarray], None]
+
+
+def track_file(pattern: str, cell: str, assay: str) -> Path:
+    """The file of a track: the pattern with its names for {cell} and {assay}; 'CD8/naive' must not become a folder."""
+    names = {"{cell}": cell.replace("/", "_"), "{assay}": assay.replace("/", "_")}
+    return Path(re.sub(r"\{cell\}|\{assay\}", lambda found: names[found[0]], pattern))
 
 
 @contextlib.contextmanager

@@ -1,10 +1,14 @@
 import errno
 import os
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
 from avocado.errors import InputError
-from avocado.files import replacing, sha256
+from avocado.files import claimed, lock, replacing, sha256
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -76,3 +80,61 @@ def test_somebody_elses_error_is_not_ours(tmp_path):
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_text("abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_is_claimed_once(tmp_path):
+    a, b, c = (tmp_path / "new" / name for name in "abc")
+    with claimed([b, a]) as first, claimed([b, c]) as second:
+        assert first == [a, b]
+        assert second == [c]
+    assert os.listdir(tmp_path / "new") == []
+    with claimed([a, b, c]) as everything:
+        assert everything == [a, b, c]
+
+
+def test_waiting_for_a_claim(tmp_path):
+    path, order = tmp_path / "a", []
+
+    def other():
+        with claimed([path], wait=True) as mine:
+            order.append("other")
+            assert mine == [path]
+
+    with claimed([path]):
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "other"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_claim_of_a_process_that_was_killed_is_free(tmp_path):
+    code = f"""
+import os, pathlib, sys
+from avocado.files import claimed
+with claimed([pathlib.Path({str(tmp_path)!r}) / "a"]):
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert os.listdir(tmp_path) == [".a.lock"]
+    with claimed([tmp_path / "a"]) as mine:
+        assert mine == [tmp_path / "a"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_hold_claims(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*file/a"), claimed([tmp_path / "file" / "a"]):
+        pass
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def none(file, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("avocado.files.fcntl.flock", none)
+    with (tmp_path / "a").open("w") as file:
+        assert lock(file, wait=False)
+    assert "has no locks" in caplog.text

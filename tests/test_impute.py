@@ -1,3 +1,6 @@
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +12,9 @@ from toy import ASSAYS, ASSEMBLY, CELLS, CHR20, PAIRS, PILOT, TINY, WITH_PRIOR
 
 from avocado import impute as impute_module
 from avocado.errors import InputError
+from avocado.files import claimed
 from avocado.hardware import Hardware
-from avocado.impute import impute, impute_chunks, regions_to_impute, write_tracks
+from avocado.impute import impute, impute_chunks, is_current, regions_to_impute, shared_out, write_tracks
 from avocado.model import reference
 from avocado.modeldir import load_model
 
@@ -215,3 +219,57 @@ def test_chromosomes_are_imputed_before_pilot_regions(model, tmp_path):
     save(tmp_path / "none", regions=[])
     with pytest.raises(InputError, match=r"has no genome factors yet"):
         regions_to_impute(load_model(tmp_path / "none"))
+
+
+def test_a_file_is_current_when_it_holds_the_whole_model_as_it_is(model, tmp_path):
+    regions, path = ["chr20"], tmp_path / "x.bigWig"
+    assert not is_current(path, model, regions)
+    write_tracks(model, {TWO[0]: path}, regions, hardware=EXACT)
+    assert is_current(path, model, regions)
+    assert not is_current(path, model, ["pilot"])  # other bases
+    made = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes()[:-100])
+    assert not is_current(path, model, regions)
+    write_tracks(model, {TWO[0]: path}, regions, hardware=EXACT)
+    for part in ("chr20.safetensors", "shared.safetensors"):
+        before = (model.path / part).stat()
+        os.utime(model.path / part, ns=(made, path.stat().st_mtime_ns + 1))
+        assert not is_current(path, model, regions)
+        os.utime(model.path / part, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert is_current(path, model, regions)
+
+
+def test_files_are_handed_out_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(impute_module, "GROUP", 2)
+    files = {pair: tmp_path / "_".join(pair) for pair in PAIRS}
+
+    def work(number):
+        written = []
+        for _, mine in shared_out(files, lambda path: not path.exists()):
+            time.sleep(0.01)
+            for path in mine.values():
+                path.write_text("")
+                written.append(path)
+        assert all(path.exists() for path in files.values())  # at the end of either
+        return written
+
+    with ThreadPoolExecutor(2) as workers:
+        written = list(workers.map(work, range(2)))
+    assert all(written)
+    assert sorted(written[0] + written[1]) == sorted(files.values())
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())
+
+
+def test_files_of_another_process_come_last_and_are_left_out_if_they_are_there(tmp_path):
+    files = {pair: tmp_path / "_".join(pair) for pair in PAIRS[:3]}
+    paths = list(files.values())
+    busy = claimed(paths[:1])
+    busy.__enter__()
+    handed = shared_out(files, lambda path: not path.exists())
+    group, mine = next(handed)
+    assert set(group) == set(mine) == set(PAIRS[1:3])
+    paths[0].write_text("by the other")
+    busy.__exit__(None, None, None)
+    group, mine = next(handed)
+    assert (set(group), mine) == ({PAIRS[0]}, {})
+    assert list(handed) == []

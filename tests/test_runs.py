@@ -21,7 +21,7 @@ from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.modeldir import load_model
 from avocado.regression import fit_prior
-from avocado.runs import Run, SplitConfig, train
+from avocado.runs import Run, SplitConfig, state, train
 from avocado.store import open_store
 
 # everything that draws random numbers
@@ -367,6 +367,56 @@ def test_damaged_settings(tiny_store, tmp_path):
         with pytest.raises(InputError, match=r"settings\.yaml is damaged: set overwrite=true"):
             go(RUN, tiny_store, tmp_path)
     assert not go(RUN, tiny_store, tmp_path, overwrite=True).was_done
+
+
+def test_a_run_of_another_version(tiny_store, tmp_path):
+    file = go(RUN, tiny_store, tmp_path).directory / "settings.yaml"
+    settings = yaml.safe_load(file.read_text())
+    # another version with the same kind of files is no reason to train again
+    for same in (settings | {"avocado": "0.0.9"}, {k: v for k, v in settings.items() if "version" not in k}):
+        file.write_text(yaml.safe_dump(same))
+        assert go(RUN, tiny_store, tmp_path).was_done
+    file.write_text(yaml.safe_dump(settings | {"avocado": "0.0.9", "momentum": 0.5}))
+    with pytest.raises(InputError, match=r"begun by avocado 0\.0\.9 with other settings \(momentum was 0\.5, is None"):
+        go(RUN, tiny_store, tmp_path)
+    file.write_text(yaml.safe_dump(settings | {"avocado": "9.0", "format_version": 7, "momentum": 0.5}))
+    with pytest.raises(InputError, match=r"is of avocado 9\.0, whose runs version \S+ cannot go on with: .*runs="):
+        go(RUN, tiny_store, tmp_path)
+    assert not go(RUN, tiny_store, tmp_path, overwrite=True).was_done
+
+
+def test_states(tiny_store, tmp_path):
+    genome = genome_run()
+    assert state(RUN, tiny_store, tmp_path) == state(genome, tiny_store, tmp_path) == "to do"
+    outcome = go(RUN, tiny_store, tmp_path)
+    assert state(RUN, tiny_store, tmp_path) == "done"
+    assert state(genome, tiny_store, tmp_path) == "to do"
+    directory = genome.directory(tmp_path)
+    directory.mkdir(parents=True)
+    (directory / "checkpoint.ckpt").write_text("")
+    assert state(genome, tiny_store, tmp_path) == "begun"
+    (outcome.model / "pilot.safetensors").write_bytes(b"damaged")
+    assert state(RUN, tiny_store, tmp_path) == "to do"
+    with pytest.raises(InputError, match="other settings"):
+        state(replace(RUN, seed=0, model=replace(RUN.model, nodes=9)), tiny_store, tmp_path)
+
+
+def test_a_damaged_chromosome_is_trained_again_and_stops_no_other(tiny_store, tmp_path):
+    go(RUN, tiny_store, tmp_path)
+    outcome = go(genome_run(), tiny_store, tmp_path)
+    file, pilot = outcome.model / "chr20.safetensors", outcome.model / "pilot.safetensors"
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], b"", pilot.read_bytes()):
+        file.write_bytes(damaged)
+        assert not go(genome_run(), tiny_store, tmp_path).was_done
+        assert file.read_bytes() == whole
+    pilot.write_bytes(b"damaged")
+    file.unlink()
+    assert not go(genome_run(), tiny_store, tmp_path).was_done
+    # the pilot's parameters come out the same, so that the chromosome still fits
+    assert not go(RUN, tiny_store, tmp_path).was_done
+    assert file.read_bytes() == whole
+    assert go(genome_run(), tiny_store, tmp_path).was_done
 
 
 def test_settings_are_readable(trained):

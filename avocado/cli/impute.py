@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ from avocado.cli import app, imputers
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from omegaconf import DictConfig
 
     from avocado.hardware import Hardware
     from avocado.modeldir import Model
+    from avocado.store import SignalStore
 
 SETS = ("unmeasured", "held_out", "all")
 
@@ -45,8 +47,14 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     missing = _missing_files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
     if missing:
         regions = app.as_list(config.regions) or regions_to_impute(model)
-        write(model, missing, regions, config.scale, hardware, config.progress, config.workers)
-        _say_what_was_written(config, list(missing.values()), regions)
+        written = write(
+            model, missing, regions, config.scale, hardware, config.progress, config.workers,
+            is_missing=lambda path: config.overwrite or not path.exists(),
+        )  # fmt: skip
+        if len(written) < len(missing):
+            print(f"{len(missing) - len(written)} tracks were written by another process meanwhile")
+        if written:
+            _say_what_was_written(config, written, regions)
 
 
 def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
@@ -137,27 +145,47 @@ def write(
     hardware: Hardware,
     progress: bool,
     workers: int | None = None,
-) -> None:
-    """`impute.write_tracks` behind a progress bar."""
+    is_missing: Callable[[Path], bool] = lambda path: True,
+) -> list[Path]:
+    """`impute.write_tracks` behind a progress bar, beside other processes that write some of the same files.
+
+    is_missing: whether a file is still to be written when its turn comes. Returns those that this process wrote.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    from avocado.impute import write_tracks
+    from avocado.impute import shared_out, write_tracks
 
     for region in regions:
         model.genome(region)  # a missing or damaged file is said before any work
-    total = sum(model.regions[region].n_blocks for region in regions) * len(files)
+    blocks = sum(model.regions[region].n_blocks for region in regions)
+    written: list[Path] = []
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"imputing {len(files)} tracks", total=total)
-        write_tracks(
-            model,
-            files,
-            regions,
-            scale,
-            hardware,
-            lambda blocks: bar.advance(task, blocks),
-            workers or os.cpu_count() or 1,
-        )
+        task = bar.add_task(f"imputing {len(files)} tracks", total=blocks * len(files))
+        for group, mine in shared_out(files, is_missing):
+            if mine:
+                write_tracks(
+                    model,
+                    mine,
+                    regions,
+                    scale,
+                    hardware,
+                    lambda done: bar.advance(task, done),
+                    workers or os.cpu_count() or 1,
+                )
+            bar.advance(task, blocks * (len(group) - len(mine)))
+            written += mine.values()
+    return written
+
+
+def pairs_of(named: str, store: SignalStore, tracks: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of a named set, from a store's cell types and assays and the roles of its tracks."""
+    from avocado.baselines import tracks_in
+
+    measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
+    unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
+    sets = {"unmeasured": unmeasured, "held_out": tracks_in(tracks, "test")}
+    return _pairs([], [], named, sets, store.cells, store.assays)
 
 
 def _pairs(
@@ -178,11 +206,11 @@ def _pairs(
 
 
 def _file(pattern: str, cell: str, assay: str, n_pairs: int) -> Path:
+    from avocado.track_files import track_file
+
     if n_pairs > 1 and not ("{cell}" in pattern and "{assay}" in pattern):
         raise InputError(f"out={pattern}: {n_pairs} tracks need {{cell}} and {{assay}} in the name")
-    # a cell type such as 'CD8/naive' must not become a folder
-    names = (name.replace("/", "_") for name in (cell, assay))
-    return Path(pattern.replace("{cell}", next(names)).replace("{assay}", next(names)))
+    return track_file(pattern, cell, assay)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,9 +26,7 @@ def inspect(config: DictConfig) -> None:
 
         print(describe_store(open_store(path)))
     elif (path / "model.yaml").is_file():
-        from avocado.modeldir import load_model
-
-        print(describe_model(load_model(path)))
+        print(describe_model(model_at(path)))
     elif (path / "settings.yaml").is_file():
         print(_describe_run(path))
     elif path.suffix.lower() in (".bw", ".bigwig"):
@@ -56,12 +54,49 @@ def describe_store(store: SignalStore) -> str:
     return "\n".join(lines)
 
 
+def model_at(path: Path) -> Model:
+    """A model with those of its regions that can be used."""
+    from avocado.modeldir import load_model
+
+    return load_model(path, only_whole=True)
+
+
+def lacking(path: Path, chroms: Sequence[str]) -> list[str]:
+    """What a model lacks to be complete: files that cannot be used, and those of the chromosomes without factors."""
+    from avocado.modeldir import unusable_regions
+
+    model, unusable = model_at(path), unusable_regions(path)
+    missing = [name for name in chroms if name not in model.regions and name not in unusable]
+    return [*unusable.values(), *([f"no factors of {', '.join(missing)}"] if missing else [])]
+
+
+def _chromosomes(model: Model) -> tuple[list[str], str]:
+    """The chromosomes that a complete model has, and where they are from: its store, or else the assembly."""
+    from avocado.store import open_store
+
+    try:
+        store = open_store(str(model.training.get("store")))
+    except InputError:
+        numbered = [name for name in model.assembly.sizes if name.removeprefix("chr").isdecimal()]
+        return numbered or list(model.assembly.sizes), f"assembly {model.assembly.name}"
+    return [name for name in store.assembly.sizes if name in store.regions], f"its store {store.path}"
+
+
+def _completeness(model: Model) -> list[str]:
+    chroms, source = _chromosomes(model)
+    if model.training.get("stage") == "joint":
+        chroms, source = [], "a joint model, which is of one region"
+    problems = lacking(model.path, chroms)
+    if problems:
+        return [f"  not complete, against {source}:", *(f"    {problem}" for problem in problems)]
+    return [f"  complete: factors of all chromosomes of {source}" if chroms else f"  complete: {source}"]
+
+
 def describe_model(model: Model) -> str:
     """Sizes, training, regions and experiments of a model, and what is still missing."""
     c = model.network.config
     shared = sum(parameter.numel() for parameter in model.network.parameters())
     genome = sum(region.n_blocks for region in model.regions.values()) * c.block_width
-    missing = [name for name in model.assembly.sizes if name not in model.regions]
     lines = [
         f"model {model.path}",
         f"  {c.layers} × {c.nodes} nodes, dropout {c.dropout:g}; factors: {c.cell_factors} per cell type, "
@@ -70,7 +105,7 @@ def describe_model(model: Model) -> str:
         "  trained: " + ", ".join(f"{key} {value}" for key, value in model.training.items()),
         "  regions:",
         *_regions(model.regions),
-        f"  without factors: {', '.join(missing[:30]) or 'no chromosome'}",
+        *_completeness(model),
         "",
         _grid(model.tracks),
     ]
