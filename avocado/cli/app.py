@@ -25,6 +25,7 @@ LISTS = (
     "region",
     "cell",
     "assay",
+    "chroms",
     "tracks",
     "average",
     "data.regions",
@@ -54,9 +55,7 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
-        overrides, multirun = read_arguments(arguments)
-        overrides = check(verb, overrides, multirun)
-        _launch(verb, task, overrides, multirun)
+        carry_out(verb, task, arguments)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -64,6 +63,20 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def carry_out(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
+    """`run`, with InputError and KeyboardInterrupt left to the caller."""
+    from avocado.cli import launcher
+
+    overrides, multirun = read_arguments(arguments)
+    overrides = check(verb, overrides, multirun)
+    if "launcher" in _groups(verb):
+        node = launcher.chosen(verb, overrides)
+        if node.name != "basic":
+            launcher.launch(launcher.commands(verb, overrides), node)
+            return
+    _run_here(verb, task, overrides, multirun)
 
 
 def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
@@ -228,22 +241,31 @@ def _hydra_config(verb: str) -> tuple[str | None, str]:
     return None, name
 
 
-def _launch(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[str], multirun: bool) -> None:
+def _run_here(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[str], multirun: bool) -> None:
+    """Run the task in this process; of several runs, one that fails leaves the others alone."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    failure: list[BaseException] = []
+    from avocado.cli.launcher import commands, report_failures
+
+    names = [command.name for command in commands(verb, overrides)] if multirun else [verb]
+    failures: dict[str, str] = {}
+    interrupted = False
 
     def guarded(config: DictConfig) -> None:
         # Hydra prints tracebacks of exceptions but lets SystemExit through
+        nonlocal interrupted
         try:
             task(config)
-        except OmegaConfBaseException as error:
-            failure.append(InputError(str(error).splitlines()[0]))
+        except KeyboardInterrupt:
+            interrupted = True
             raise SystemExit from None
-        except (InputError, KeyboardInterrupt) as error:
-            failure.append(error)
-            raise SystemExit from None
+        except (InputError, OmegaConfBaseException) as error:
+            name = names[HydraConfig.get().job.num if multirun else 0]
+            failures[name] = str(error) if isinstance(error, InputError) else str(error).splitlines()[0]
+            if len(names) > 1:
+                print(f"{name}: failed: {failures[name]}", flush=True)
 
     folder, name = _hydra_config(verb)
     before, scratch = sys.argv, tempfile.TemporaryDirectory()
@@ -254,12 +276,16 @@ def _launch(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[s
     try:
         hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     except SystemExit:
-        if not failure:
-            raise
-        raise failure[0] from None
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         sys.argv = before
         scratch.cleanup()
+    same = set(failures.values())
+    if len(same) == 1 and len(failures) == len(names):
+        raise InputError(same.pop())
+    report_failures(failures, len(names))
 
 
 def build(cls: type[T], node: DictConfig | dict[str, Any], name: str, **more: Any) -> T:

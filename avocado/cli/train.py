@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from avocado.tracking import Tracking
 
 
-def train(config: DictConfig) -> None:
-    """Carry out the stages of the config in turn."""
+def train(config: DictConfig, advice: bool = True) -> None:
+    """Carry out the stages of the config in turn. advice: say in the end where things lie and what is next."""
     import torch
 
     from avocado.evaluation.scores import format_scores
@@ -54,7 +54,8 @@ def train(config: DictConfig) -> None:
             print(format_scores(outcome.scores, color=sys.stdout.isatty()))
     assert outcome is not None
     imputed = _impute_held_out(config, outcome, store) if config.stage.impute and outcome.scores is not None else None
-    _say_what_is_next(config, outcome, store, imputed)
+    if advice:
+        _say_what_is_next(config, outcome, store, imputed)
 
 
 def prepare_store(config: DictConfig) -> SignalStore:
@@ -166,10 +167,11 @@ def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -
     from avocado.evaluation.held_out import held_out
     from avocado.impute import regions_to_impute
     from avocado.modeldir import load_model
+    from avocado.track_files import track_file
 
     model = load_model(outcome.model, store)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
-    files = {(cell, assay): folder / f"{cell}-{assay}.bigWig" for cell, assay in held_out(model)}
+    files = {pair: track_file(f"{folder}/{{cell}}-{{assay}}.bigWig", *pair) for pair in held_out(model)}
     write(model, files, regions_to_impute(model), "pval", hardware_of(config), config.trainer.progress)
     return folder
 
