@@ -371,6 +371,28 @@ def test_full_disk(avocado, demo, model, store, quick, small_disk):
     assert [path.name for path in small_disk.iterdir()] == ["x.npz"]
 
 
+@pytest.mark.parametrize("room", [50_000, 170_000])  # too little for the study, for the first trials
+def test_full_disk_in_a_sweep(avocado, store, quick, small_disk, room):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(300_000 - room))
+    keys = [*quick, f"store={store}", f"runs={small_disk}/r", "sweep=small", "sweep.trials=1"]
+    error = avocado("sweep", *keys).err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "No space left on device" in error or "disk is full" in error
+    assert not list(small_disk.rglob(".worker*"))
+    filler.unlink()
+    assert avocado("sweep", *keys).status == 0
+
+
+def test_full_disk_in_a_whole_genome(avocado, store, quick, small_disk):
+    answer = avocado("genome", *quick, f"store={store}", f"runs={small_disk}/r")
+    assert answer.status == 2
+    assert "No space left on device" in answer.err
+    assert answer.err.splitlines()[-1].startswith("error: ")
+    assert not list(small_disk.rglob("*.tmp"))
+    assert "not complete" in avocado("inspect", f"path={small_disk}/r/model/foldall/seed0").out
+
+
 def test_full_disk_while_writing_arrays_and_tables(avocado, demo, model, store, tmp_path, monkeypatch, unchanged):
     import errno
     import os

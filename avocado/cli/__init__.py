@@ -11,6 +11,7 @@ VERBS = {
     "simulate": "make the demo compendium: real bigWig files of a made-up genome",
     "ingest": "bigWig, .npy or .npz files -> a signal store",
     "train": "signal store -> model (the same as python train.py)",
+    "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",
     "sweep": "search of hyperparameters on the training tracks of a fold",
     "impute": "model -> imputed tracks as bigWig or .npz",
     "score": "judge imputed tracks, beside average activity",
