@@ -29,8 +29,7 @@ def inspections(*paths: object) -> list[Command]:
 
 
 def chosen(tmp_path: Path, *keys: str):
-    """`trainer.threads` is given, as inspect has no such key."""
-    return launcher.chosen("train", [*keys, f"runs={tmp_path}/runs", "trainer.threads=1"])
+    return launcher.chosen("train", [*keys, f"runs={tmp_path}/runs"])
 
 
 # --- which commands --------------------------------------------------------------------------------------------------
@@ -130,7 +129,7 @@ def test_trainings_side_by_side(avocado, store, quick, tmp_path):
     assert avocado("train", *keys).status == 0
     assert len(list(tmp_path.glob("runs/joint/*/fold0/seed0/done.json"))) == 2
     said = (tmp_path / "runs/logs/stage=joint,chrom=chr20.log").read_text()
-    assert re.search(r"^--- .* trainer\.threads=\d+$", said, re.MULTILINE)
+    assert re.search(r"^--- \S+ \S+ avocado train trainer\.threads=\d+ ", said, re.MULTILINE)
     assert "joint chr20: done" in said
 
 

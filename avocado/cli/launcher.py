@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONSOLE = "from avocado.cli import main; main()"
-PLACE = ("stage", "chrom", "fold", "seed")  # keys that are always in the name of a log
+PLACE = ("stage=", "chrom=", "fold=", "seed=")  # keys that are always in the name of a log
+TRAINING = ("train", "genome")  # commands with the keys of train.py
 GRACE = 120  # seconds before the end of a Slurm job at which it is told
 
 
@@ -73,7 +74,6 @@ def chosen(verb: str, overrides: Sequence[str]) -> DictConfig:
         )
     OmegaConf.set_struct(node, False)
     # a run's own share of the hardware
-    node.threads_given = config.trainer.threads is not None
     node.processes = config.trainer.processes
     node.gpus_wanted = config.trainer.device in ("auto", "cuda")
     return node
@@ -85,15 +85,12 @@ def commands(verb: str, overrides: Sequence[str]) -> list[Command]:
     varying = [number for number in range(len(combinations[0])) if len({c[number] for c in combinations}) > 1]
     found = []
     for combination in combinations:
-        named = [text for number, text in enumerate(combination) if number in varying or text.startswith(PLACES)]
+        named = [text for number, text in enumerate(combination) if number in varying or text.startswith(PLACE)]
         kept = [text for text in combination if not text.startswith(("launcher=", "launcher."))]
         name = " ".join(combination[number] for number in varying) or " ".join(named) or verb
         log = ",".join(named).replace("/", "_").replace("'", "") or verb
         found.append(Command(name, log, (verb, *kept)))
     return found
-
-
-PLACES = tuple(f"{key}=" for key in PLACE)
 
 
 def _combinations(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -215,15 +212,19 @@ def _gpus(node: DictConfig) -> list[str]:
 def _job(commands: Sequence[Command], node: DictConfig, logs: Path, folder: Path) -> Callable[[DictConfig], None]:
     """What a launcher runs somewhere, number by number."""
     here, logs, folder = Path.cwd(), logs.resolve(), folder.resolve()  # a job may begin elsewhere
-    own = [f"trainer.threads={max(1, node.cpus // node.processes)}"] if not node.threads_given else []
+    own = [f"trainer.threads={max(1, node.cpus // node.processes)}", "trainer.progress=false"]
     gpus = _gpus(node) if node.name == "joblib" else []
     places = [gpus[number % len(gpus)] for number in range(node.jobs)] if len(gpus) > 1 else []
     on_cluster = node.name == "slurm"
 
     def job(config: DictConfig) -> None:
         command = commands[config.job]
+        verb, *typed = command.arguments
+        arguments = (
+            [verb, *own, *typed] if verb in TRAINING else command.arguments
+        )  # what is typed comes last, and holds
         with place_of(places, folder) as environment:
-            ended = run_command([*command.arguments, *own], logs / f"{command.log}.log", here, environment, on_cluster)
+            ended = run_command(arguments, logs / f"{command.log}.log", here, environment, on_cluster)
         print(_line(command, ended, logs), flush=True)
         with contextlib.suppress(OSError):  # whoever waited for it is gone
             temporary = folder / f"{config.job}.tmp"
@@ -341,7 +342,7 @@ def _report(commands: Sequence[Command], logs: Path, ended: Sequence[Ended | Non
     if trouble:
         print(f"launcher: {trouble}", file=sys.stderr)
     report_failures(failures, len(commands))
-    print(f"{len(commands)} runs done")
+    print(f"all done: {len(commands)}")
 
 
 def report_failures(failures: Mapping[str, str], n_runs: int) -> None:
