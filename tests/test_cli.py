@@ -543,7 +543,7 @@ def test_inspect(avocado, demo, store, model, trained, unchanged):
     assert "signal store" in said[0]
     assert "6,000 bins" in said[0]
     assert "□ held out" in said[1]
-    assert "without factors: chr21" in said[1]
+    assert "no factors of chr21" in said[1]
     assert "done" in said[2].splitlines()[0]
     assert "average activity" in said[2]
     assert "2 chromosomes" in said[3]

@@ -154,10 +154,14 @@ def write(
     from rich.console import Console
     from rich.progress import Progress
 
-    from avocado.impute import shared_out, write_tracks
+    from avocado.impute import regions_in_order, require_files, shared_out, write_tracks
 
+    # what is wrong is said before any work
+    require_files(list(files.values()), scale)
     for region in regions:
-        model.genome(region)  # a missing or damaged file is said before any work
+        model.genome(region)
+    bigwig = any(path.suffix != ".npz" for path in files.values())
+    regions_in_order(model.assembly, [model.regions[region] for region in regions], bigwig)
     blocks = sum(model.regions[region].n_blocks for region in regions)
     written: list[Path] = []
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
