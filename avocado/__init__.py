@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Must be set before torch is imported. How long OpenMP's waiting threads spin before they sleep: for ever (the default)
 # makes small steps many times slower on a machine that others use too; not at all (OMP_WAIT_POLICY=PASSIVE) makes them

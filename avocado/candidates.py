@@ -70,7 +70,7 @@ class Candidates:
         require_memory(memory, device_of(hardware.device))
         if isinstance(logger, Logger):
             logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
-        prior = self._regressed(network) if plan.model.prior_input else None
+        prior = self._regressed(network, hardware) if plan.model.prior_input else None
         watched = report is not None or plan.fit.patience > 0
         # a divisor of the epochs, so that there is a look at the end
         every = math.gcd(plan.fit.epochs, plan.fit.validate_every) if watched else plan.fit.epochs
@@ -89,11 +89,13 @@ class Candidates:
             raise InputError(f"the validation MSE is {mse}: training diverged")
         return mse
 
-    def _regressed(self, network: Network) -> Path | None:
+    def _regressed(self, network: Network, hardware: Hardware) -> Path | None:
         """What regression imputes, which no hyperparameter changes: computed once; and its scales for this network."""
         if self._prior is None:
             prior = set_prior(network, self.store, self.region, self.train)
-            file = self._stack.enter_context(regressed(prior, self.region, (self.train, self.val), self.folder))
+            file = self._stack.enter_context(
+                regressed(prior, self.region, (self.train, self.val), self.folder, hardware)
+            )
             self._prior = file, network.scale.clone()
         file, scale = self._prior
         network.scale.copy_(scale)

@@ -59,7 +59,7 @@ def set_prior(network: Network, store: SignalStore, region: str, train: Tracks) 
 
 @contextlib.contextmanager
 def regressed(
-    prior: Prior | None, region: str, tracks: Sequence[Tracks | None], directory: Path
+    prior: Prior | None, region: str, tracks: Sequence[Tracks | None], directory: Path, hardware: Hardware
 ) -> Iterator[Path | None]:
     """What the prior imputes for some tracks over a region, in a file that is there for the time of a plan."""
     if prior is None:
@@ -70,7 +70,7 @@ def regressed(
     )
     log.info("regressing %d tracks on each other over %s", len(cell), region)
     try:
-        yield prior.write(directory / "prior", region, cell, assay)
+        yield prior.write(directory / "prior", region, cell, assay, device_of(hardware.device))
     finally:
         shutil.rmtree(directory / "prior", ignore_errors=True)
 

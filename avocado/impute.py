@@ -65,7 +65,9 @@ def impute_chunks(
             rows = factors[first : first + step].to(device)
             regressed = None
             if prior is not None:
-                pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), first, first + len(rows))
+                pieces = prior.blocks(
+                    region, cells.cpu().numpy(), assays.cpu().numpy(), first, first + len(rows), device
+                )
                 regressed = torch.from_numpy(pieces).to(device)
             imputed = network.predict(rows, cells, assays, regressed, weights).cpu().numpy()
             real = layout.mask[first : first + len(rows)]

@@ -28,13 +28,14 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region
 from avocado.store import SignalStore, write_region
 
-WINDOWS = (1, 11, 41, 201)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb
-OTHERS = (0, 2, 3)  # windows in which a cell type's other assays are looked at
+WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
+OTHERS = (0, 2, 3, 4)  # windows in which a cell type's other assays are looked at
 ROWS = 80_000  # bins × tracks at most that a pair's weights are learned from
 PIECE = 64 << 20  # bytes of moving means at a time
 CHUNK = 16_384  # bins whose random features stay in the cache
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
 
+CPU = torch.device("cpu")
 Pair = tuple[str, str]  # cell, assay
 
 
@@ -42,7 +43,7 @@ Pair = tuple[str, str]  # cell, assay
 class RegressionConfig:
     """Random features, and penalties, each of a squared weight, in units of the variance of standardised tracks."""
 
-    features: int = 128  # random features; 0: linear
+    features: int = 256  # random features; 0: linear
     bins: int = 20_000  # drawn at random to learn from
     ridge: float = 0.1  # of the weights of other assays
     average_ridge: float = 0.01  # of the weights of averages
@@ -307,13 +308,16 @@ def impute_blocks(
     pairs: Sequence[Pair],
     first: int,
     last: int,
+    device: torch.device = CPU,
 ) -> np.ndarray:
     """Regressions of some pairs over blocks [first, last), arcsinh, float32 (blocks, 200, n_pairs), 0 at padding.
 
-    signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what `regress` returns, with weights of the pairs.
+    signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what `regress` returns, with weights of the pairs;
+    device: where it is computed.
     """
     inputs = [_inputs_of(pair, train, assays) for pair in pairs]
-    projected = [_projected(fitted.projection, its) for its in inputs]
+    projected = [[its.to(device) for its in _projected(fitted.projection, pair)] for pair in inputs]
+    by_pair = torch.from_numpy(fitted.weights).to(device)
     of_assay = {assay: np.flatnonzero([a == assay for a in train.assays]) for _, assay in pairs}
     # of a thousand tracks one pair takes those of its assay and those of its cell type
     used = np.unique(np.concatenate([*of_assay.values(), *(its.others for its in inputs)]))
@@ -323,17 +327,17 @@ def impute_blocks(
     mask = layout.mask[first:last]
     regressed = np.empty((int(mask.sum()), len(pairs)), dtype=np.float32)
     for start in range(0, len(regressed), CHUNK):
-        part = means[start : start + CHUNK]
+        part = means[start : start + CHUNK].to(device)
         totals = {assay: part[:, :, at[rows]].sum(dim=2) for assay, rows in of_assay.items()}
         for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
             total, own = totals[pair[1]], train.rows.get(pair)
             average = (total if own is None else total - part[:, :, at[own]]) / max(1, len(its.donors))
             others = part[:, OTHERS][:, :, at[its.others]].transpose(1, 2).flatten(1)
-            known, weights = torch.cat([average, others], dim=1), torch.from_numpy(fitted.weights[number])
+            known, weights = torch.cat([average, others], dim=1), by_pair[number]
             imputed = torch.addmv(weights[-1], known, weights[its.places])
             if len(its.donors) > 1:
                 imputed.addmv_(_features(known, *projected[number]), weights[len(fitted.projection) - 1 : -1])
-            regressed[start : start + CHUNK, number] = imputed.numpy()
+            regressed[start : start + CHUNK, number] = imputed.cpu().numpy()
     if mask.all():
         return regressed.reshape(*mask.shape, -1)
     blocks = np.zeros((*mask.shape, len(pairs)), dtype=np.float32)
@@ -351,19 +355,23 @@ class Prior:
     assays: list[str]
     fitted: Fitted  # with weights (n_cells, n_assays, ...)
 
-    def blocks(self, region: str, cells: np.ndarray, assays: np.ndarray, first: int, last: int) -> np.ndarray:
+    def blocks(
+        self, region: str, cells: np.ndarray, assays: np.ndarray, first: int, last: int, device: torch.device = CPU
+    ) -> np.ndarray:
         """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last), float32 (blocks, 200, n_pairs)."""
         pairs = [(self.cells[cell], self.assays[assay]) for cell, assay in zip(cells, assays, strict=True)]
         fitted = replace(self.fitted, weights=self.fitted.weights[cells, assays])
         signal, layout = self.store.signal(region), self.store.region(region)
-        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, first, last)
+        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, first, last, device)
 
-    def write(self, directory: Path, region: str, cells: np.ndarray, assays: np.ndarray) -> Path:
+    def write(
+        self, directory: Path, region: str, cells: np.ndarray, assays: np.ndarray, device: torch.device = CPU
+    ) -> Path:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
         steps = block_steps(layout, len(self.train.columns))
         directory.mkdir(parents=True, exist_ok=True)
-        pieces = (self.blocks(region, cells, assays, first, last) for first, last in steps)
+        pieces = (self.blocks(region, cells, assays, first, last, device) for first, last in steps)
         write_region(directory, layout, len(cells), "float16", pieces)
         return directory / f"{region}.npy"
 

@@ -56,9 +56,10 @@ def test_fitted_weights_find_the_better_member(tiny_store):
     assert ensemble.member_weights["noise"] == pytest.approx(0.5 / 5, abs=0.03)
 
 
-def test_weights_need_not_sum_to_1(tiny_store):
-    ensemble = fitted(tiny_store, {"twice": Scaled(2.0)}, weights="fitted", validation=4)
-    assert ensemble.member_weights["twice"] == pytest.approx((4 * 0.5 + 1) / 5)
+def test_weights_sum_to_1_even_where_all_members_overshoot(tiny_store):
+    ensemble = fitted(tiny_store, {"twice": Scaled(2.0), "thrice": Scaled(3.0)}, weights="fitted", validation=4)
+    assert ensemble.member_weights == {"twice": 1.0, "thrice": 0.0}
+    assert fitted(tiny_store, {"twice": Scaled(2.0)}, weights="fitted", validation=4).member_weights == {"twice": 1.0}
 
 
 def test_members_learn_from_the_rest_first_and_from_all_training_tracks_in_the_end(tiny_store):
@@ -88,14 +89,15 @@ def test_held_out_tracks_are_never_read(tmp_path, tiny_store):
 
 
 def test_a_member_without_weight_is_neither_fitted_again_nor_asked(tiny_store):
-    members = {"true": Scaled(1.0), "upside down": Scaled(-1.0)}
+    # of two that err in the same places, the one that errs more gets nothing
+    members = {"near": Scaled(1.2), "far": Scaled(2.0)}
     ensemble = fitted(tiny_store, members, weights="fitted", validation=4)
-    assert ensemble.member_weights["upside down"] == 0
-    assert len(members["upside down"].fits) == 1
-    asked = len(members["upside down"].asked)
+    assert ensemble.member_weights["far"] == 0
+    assert len(members["far"].fits) == 1
+    asked = len(members["far"].asked)
     ensemble.predict(*PAIRS[3], "pilot")
-    assert len(members["upside down"].asked) == asked
-    assert len(members["true"].fits) == 2
+    assert len(members["far"].asked) == asked
+    assert len(members["near"].fits) == 2
 
 
 def test_a_fitted_ensemble_beats_its_members_and_the_mean(tiny_store):
@@ -125,43 +127,42 @@ def test_the_same_seed_sets_the_same_tracks_apart(tiny_store):
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def moments(members: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return members @ members.T, members @ observed
+def errors_of(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    return (members - observed) @ (members - observed).T
 
 
 def test_weights_are_those_of_least_squares_with_one_more_track():
     random = np.random.default_rng(0)
     members = random.gamma(1.0, 1.0, (3, 500))
-    observed = np.array([0.2, 0.5, 0.1]) @ members + 0.01 * random.standard_normal(500)
-    squares, products = moments(members, observed)
-    exact = np.linalg.solve(squares, products)
-    assert (exact > 0).all()
-    np.testing.assert_allclose(solve_weights(squares, products, 4), (4 * exact + 1 / 3) / 5, rtol=1e-9)
-    np.testing.assert_allclose(solve_weights(squares, products, 10**9), exact, rtol=1e-6)
+    observed = np.array([0.3, 0.5, 0.2]) @ members + 0.01 * random.standard_normal(500)
+    grid = np.array([(a, b, 1000 - a - b) for a in range(1001) for b in range(1001 - a)]) / 1000
+    errors = errors_of(members, observed)
+    apart = grid - 1 / 3
+
+    def best(n_tracks):
+        squared = np.einsum("ki,ij,kj->k", grid, errors, grid)
+        one_more = np.einsum("ki,ij,kj->k", apart, errors, apart) / n_tracks
+        return grid[(squared + one_more).argmin()]
+
+    np.testing.assert_allclose(solve_weights(errors, 10**9), [0.3, 0.5, 0.2], atol=0.005)
+    for n_tracks in (2, 4, 10**9):
+        weights = solve_weights(errors, n_tracks)
+        assert weights.sum() == pytest.approx(1)
+        np.testing.assert_allclose(weights, best(n_tracks), atol=1e-3)
 
 
 def test_weights_are_at_least_0_and_best_among_these():
     random = np.random.default_rng(1)
     members = random.gamma(1.0, 1.0, (2, 400))
-    observed = members[0] - 0.5 * members[1]
-    squares, products = moments(members, observed)
-    weights = solve_weights(squares, products, 10**9)
-    assert weights[1] == 0
-    assert weights[0] == pytest.approx(products[0] / squares[0, 0], rel=1e-6)
+    observed = 1.5 * members[0] - 0.5 * members[1]
+    np.testing.assert_array_equal(solve_weights(errors_of(members, observed), 10**9), [1, 0])
 
 
-def test_equal_members_and_empty_ones_are_no_trouble():
+def test_equal_members_and_those_without_error_are_no_trouble():
     signal = np.random.default_rng(2).gamma(1.0, 1.0, 300)
-    squares, products = moments(np.stack([signal, signal, 0 * signal]), signal)
-    weights = solve_weights(squares, products, 10**9)
-    assert weights[:2].sum() == pytest.approx(1)
-    assert np.isfinite(weights).all()
-    np.testing.assert_array_equal(solve_weights(np.zeros((2, 2)), np.zeros(2), 3), [0.5, 0.5])
-
-
-def test_observed_signal_that_speaks_against_all_members_leaves_the_mean():
-    signal = np.ones(100)
-    np.testing.assert_array_equal(solve_weights(*moments(signal[None], -5 * signal), 3), [1.0])
+    weights = solve_weights(errors_of(np.stack([signal, signal, 0 * signal]), 1.1 * signal), 10**9)
+    np.testing.assert_allclose(weights, [0.5, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(solve_weights(np.zeros((2, 2)), 3), [0.5, 0.5])
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

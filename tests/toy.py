@@ -94,7 +94,7 @@ def prior_of(store: SignalStore, network: Network, region: str = "pilot", val: b
     """Where the network takes it, a file of the regressions of its tracks; the network is told their scales."""
     both = tracks(store, TRAIN), tracks(store, VAL) if val else None
     prior = set_prior(network, store, region, both[0]) if network.config.prior_input else None
-    with TemporaryDirectory() as directory, regressed(prior, region, both, Path(directory)) as file:
+    with TemporaryDirectory() as directory, regressed(prior, region, both, Path(directory), Hardware("cpu")) as file:
         yield file
 
 

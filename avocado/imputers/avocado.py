@@ -108,7 +108,7 @@ class Avocado:
         layout = self._store.region(plan.region)
         plan = replace(plan, fit=plan.fit.for_region(layout.n_bins))
         train = tracks_of(self._store, self._experiments, self._store.cells, self._store.assays)
-        with regressed(prior, plan.region, [train], folder) as file:
+        with regressed(prior, plan.region, [train], folder, self.hardware) as file:
             module, data = prepare(plan, self._store, network, generator, train, None, self.hardware, prior=file)
             fit(module, data, plan.fit, hardware=self.hardware, progress=self.progress)
         network.eval().requires_grad_(False)

@@ -5,12 +5,10 @@ some of the training tracks are set apart, the members are fitted to the rest an
 are those of the smallest squared error (stacking, Breiman 1996, "Stacked regressions"). Then the members are fitted
 again, to all training tracks. Held-out tracks have no part in it.
 
-Fitted weights are at least 0, which keeps members that resemble each other from cancelling out, but need not sum to 1:
-where all members overshoot what can be known, smaller weights are better, and squared error asks for just that. There
-is no constant, as one number for all assays would lift the empty background of each; average activity, as a member, is
-the better one, as it depends on assay and place. With few tracks set apart, the best weights are those of chance, so
-the plain mean counts as the solution for one track more: it makes up a fourth of weights from 3 tracks, a hundredth of
-weights from 99.
+Fitted weights are at least 0, which keeps members that resemble each other from cancelling out, and sum to 1: members
+that learn from fewer tracks shrink more than they will in the end, and free weights would make up for that. With few
+tracks set apart, the best weights are those of chance, so the plain mean counts as the solution for one track more: it
+makes up a fourth of weights from 3 tracks, a hundredth of weights from 99.
 """
 
 from __future__ import annotations
@@ -90,12 +88,12 @@ class Ensemble:
             if weight > 0:
                 part = weight * np.asarray(member.predict(cell, assay, region), dtype=np.float32)
                 total = part if total is None else total + part
-        assert total is not None  # `solve_weights` leaves one weight at least
+        assert total is not None  # weights sum to 1
         return total
 
     def _fit_weights(self, store: SignalStore, experiments: list[int], region: str) -> dict[str, float]:
         n, n_tracks, refused = len(self.members), 0, None
-        squares, products = np.zeros((n, n)), np.zeros(n)
+        errors = np.zeros((n, n))
         for number in range(self.config.rounds):
             apart, rest = self._set_apart(store, experiments, self.config.seed + number)
             for member in self.members.values():
@@ -110,15 +108,15 @@ class Ensemble:
                 n_tracks += 1
                 observed = store.read_track(cell, assay, region)
                 for first in range(0, len(observed), CHUNK_BINS):
-                    part = imputed[:, first : first + CHUNK_BINS].astype(np.float64)
-                    squares += part @ part.T
-                    products += part @ observed[first : first + CHUNK_BINS]
+                    part = slice(first, first + CHUNK_BINS)
+                    wrong = imputed[:, part].astype(np.float64) - observed[part]
+                    errors += wrong @ wrong.T
         if n_tracks < MIN_TRACKS:
             raise InputError(
                 f"ensemble with weights=fitted: of the tracks set apart {n_tracks} can be imputed by all members, at "
                 f"least {MIN_TRACKS} are needed ({refused}); lower validation, or take weights=mean"
             )
-        return dict(zip(self.members, solve_weights(squares, products, n_tracks).tolist(), strict=True))
+        return dict(zip(self.members, solve_weights(errors, n_tracks).tolist(), strict=True))
 
     def _set_apart(self, store: SignalStore, experiments: list[int], seed: int) -> tuple[list[int], list[int]]:
         """The columns on which members are compared, and those from which they learn for it."""
@@ -136,25 +134,23 @@ class Ensemble:
         return apart, rest
 
 
-def solve_weights(squares: np.ndarray, products: np.ndarray, n_tracks: int) -> np.ndarray:
-    """Weights (M,) of M members, at least 0, of the smallest squared error, drawn to the plain mean; see the module.
+def solve_weights(errors: np.ndarray, n_tracks: int) -> np.ndarray:
+    """Weights (M,) of M members, at least 0 and 1 in sum, of the smallest squared error, drawn to the plain mean.
 
-    squares (M, M) and products (M,) are Σ xᵢ xⱼ and Σ xᵢ y over the bins of all `n_tracks` tracks, x being the members'
-    signals and y the observed one. Members that are equal, or 0 everywhere, are no trouble. Where the observed signal
-    speaks against all members, they are weighted alike.
+    errors (M, M) is Σ (xᵢ − y)(xⱼ − y) over the bins of all `n_tracks` tracks, x being the members' signals and y the
+    observed one. Members that are equal, or without error, are no trouble.
     """
     from scipy.optimize import nnls
 
-    n = len(products)
-    mean = np.full(n, 1 / n)
+    n = len(errors)
     # one track more, of average size, on which the plain mean is right
-    products = products + squares @ mean / n_tracks
-    squares = squares * (1 + 1 / n_tracks)
-    # |R w − t|² is the squared error up to a constant, with R the root of `squares`
-    values, vectors = np.linalg.eigh(squares)
-    kept = values > max(values[-1], 0) * 1e-12
-    if not kept.any():
-        return mean
-    roots = np.sqrt(values[kept])
-    weights, _ = nnls(roots[:, None] * vectors[:, kept].T, vectors[:, kept].T @ products / roots)
-    return weights if weights.any() else mean
+    apart = np.eye(n) - 1 / n
+    errors = errors + apart.T @ errors @ apart / n_tracks
+    # of equal members each gets as much
+    errors += 1e-9 * np.eye(n) * (np.trace(errors) / n or 1.0)
+    values, vectors = np.linalg.eigh(errors)
+    # with weights of any sum s, s² × their error and (s − 1)²: what is best has the right proportions
+    scale = np.sqrt(values[-1])
+    rows = np.vstack([np.sqrt(np.maximum(values, 0))[:, None] * vectors.T, np.full(n, scale)])
+    weights, _ = nnls(rows, np.append(np.zeros(n), scale))
+    return weights / weights.sum()
