@@ -114,6 +114,7 @@ def test_a_study_goes_on_with_its_settings_only(avocado, keys, tmp_path):
         (["fold=0..3"], "takes one value for each key"),
         (["stage=all"], "a single stage"),
         (["imputer=nearest"], "leave imputer= out"),
+        (["launcher=joblib"], "typing it several times, on any machine: leave launcher= out"),
         (["overwrite=true"], "choose another sweep.name="),
         (["split.validation=0"], "set split.validation"),
         (["epoch.pilot=3"], "unknown key 'epoch.pilot'"),

@@ -191,6 +191,8 @@ def _steps(train: DictConfig) -> list[str]:
         raise InputError("a trial trains a single stage from the start: set stage=pilot, or stage=joint and chrom=")
     if train.imputer.name != "avocado" or train.imputer.models != 1:
         raise InputError("a sweep searches a single Avocado model: leave imputer= out")
+    if train.launcher.name != "basic":
+        raise InputError("a sweep is shared by typing it several times, on any machine: leave launcher= out")
     if train.overwrite or not train.resume:
         raise InputError("a sweep goes on with its study: to begin afresh, choose another sweep.name=")
     return steps
