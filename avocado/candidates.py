@@ -42,7 +42,7 @@ class Candidates:
         if not len(self.val.columns):
             raise InputError("a sweep needs validation tracks: set split.validation, for instance 0.1")
         self._stack = contextlib.ExitStack()
-        self._prior: tuple[Path | None, torch.Tensor] | None = None
+        self._priors: dict[int, tuple[Path | None, torch.Tensor]] = {}  # by their number of features
 
     def mse(
         self,
@@ -90,14 +90,13 @@ class Candidates:
         return mse
 
     def _regressed(self, network: Network, hardware: Hardware) -> Path | None:
-        """What regression imputes, which no hyperparameter changes: computed once; and its scales for this network."""
-        if self._prior is None:
-            prior = set_prior(network, self.store, self.region, self.train)
-            file = self._stack.enter_context(
-                regressed(prior, self.region, (self.train, self.val), self.folder, hardware)
-            )
-            self._prior = file, network.scale.clone()
-        file, scale = self._prior
+        """What regression imputes, computed once for each number of features; and its scales for this network."""
+        features = network.config.prior_features
+        if features not in self._priors:
+            prior, folder = set_prior(network, self.store, self.region, self.train), self.folder / str(features)
+            file = self._stack.enter_context(regressed(prior, self.region, (self.train, self.val), folder, hardware))
+            self._priors[features] = file, network.scale.clone()
+        file, scale = self._priors[features]
         network.scale.copy_(scale)
         return file
 

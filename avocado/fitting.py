@@ -17,7 +17,7 @@ from avocado.data import VAL_BINS, SignalDataModule, Tracks
 from avocado.errors import InputError
 from avocado.hardware import Hardware, device_of
 from avocado.model import ModelConfig, Network, genome_factors
-from avocado.regression import Prior, fit_prior
+from avocado.regression import Prior, RegressionConfig, fit_prior
 from avocado.store import SignalStore
 from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerConfig
 
@@ -52,7 +52,8 @@ def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, gene
 
 def set_prior(network: Network, store: SignalStore, region: str, train: Tracks) -> Prior:
     """Fit the regression that a network with `prior_input` departs from, and tell the network how strong tracks are."""
-    prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays)
+    config = RegressionConfig(features=network.config.prior_features)
+    prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays, config)
     network.scale.copy_(torch.from_numpy(scale))
     return prior
 

@@ -46,6 +46,7 @@ class ModelConfig:
     dropout: float = 0.0  # on the hidden layers
     factor_init: float = 0.05  # factors start uniform in ± this
     prior_input: bool = False  # what cross-assay regression imputes is an input too; the paper has none
+    prior_features: int = 256  # random features of that regression
 
     def __post_init__(self) -> None:
         for field in fields(self):

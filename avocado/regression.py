@@ -377,13 +377,18 @@ class Prior:
 
 
 def fit_prior(
-    store: SignalStore, region: str, columns: np.ndarray, cells: list[str], assays: list[str]
+    store: SignalStore,
+    region: str,
+    columns: np.ndarray,
+    cells: list[str],
+    assays: list[str],
+    config: RegressionConfig | None = None,
 ) -> tuple[Prior, np.ndarray]:
     """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
 
     A training track's own signal has no part in what its pair gets.
     """
-    train, config, pairs = experiments_of(store, columns), RegressionConfig(), list(product(cells, assays))
+    train, config, pairs = experiments_of(store, columns), config or RegressionConfig(), list(product(cells, assays))
     scales = track_scales(store, region, columns)
     fitted = regress(drawn_bins(store, region, columns, scales, config), scales, train, assays, pairs, config)
     fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))

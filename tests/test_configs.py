@@ -130,6 +130,7 @@ def test_experiment_paper_is_the_original_program():
         "dropout": 0,
         "factor_init": 0.05,
         "prior_input": False,
+        "prior_features": 256,
     }
     assert model.inputs == 398
     optimizer = app.build(OptimizerConfig, config.optimizer, "optimizer")

@@ -411,6 +411,10 @@ def test_a_candidate_is_worth_what_a_run_of_train_measures(tiny_store, tmp_path,
         # a second one, with the regression of the first
         assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
         assert candidates.mse(replace(run, seed=1), CPU) != pytest.approx(measured, rel=1e-4)
+        if model.prior_input:  # a regression for each number of features
+            linear = replace(run, model=replace(model, prior_features=0))
+            assert candidates.mse(linear, CPU) != pytest.approx(measured, rel=1e-4)
+            assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
     assert not list((tmp_path / "scratch").rglob("*.npy"))
 
 
