@@ -17,7 +17,11 @@ def records(file):
         if 32768 - at % 32768 < 7:  # no room for a further piece
             at += 32768 - at % 32768
             continue
+        if len(content) < at + 7:
+            return
         _, length, kind = struct.unpack_from("<IHB", content, at)
+        if len(content) < at + 7 + length:  # still being written
+            return
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # all of a record, or its last piece

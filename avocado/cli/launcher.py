@@ -314,6 +314,10 @@ def _start(plugin: str, settings: dict[str, Any], n_jobs: int, job: Callable[[Di
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
     finally:
+        if plugin == "joblib":  # whose processes would wait for further work for minutes
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=True)
         sys.argv = before[0]
         if before[1] is None:
             del os.environ["HYDRA_FULL_ERROR"]
