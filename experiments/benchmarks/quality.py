@@ -153,15 +153,24 @@ def mean_squared_error(store: SignalStore, held_out: Sequence[int], imputed: np.
 def our_curve(
     run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int], folder: Path
 ) -> list[Point]:
-    """One training of our side; the regression that it departs from is on the clock, too, and its first point."""
+    """One training of our side; the regression that it departs from is on the clock, too, and its first point.
+
+    From then on the model can impute; regressions of the training tracks, on which the network learns, take longer.
+    """
+    from avocado.data import tracks_of
+    from avocado.fitting import set_prior
+    from avocado.model import Network
     from avocado.training import fit
 
-    start = time.perf_counter()
+    known, start = tracks_of(store, columns, store.cells, store.assays), time.perf_counter()
+    if run.model.prior_input:  # once more in what follows, and then on its clock
+        set_prior(Network(run.model, len(store.cells), len(store.assays)), store, run.region, known)
+    regressing, start = time.perf_counter() - start, time.perf_counter()
     module, data = prepare_columns(run, store, hardware, columns, held_out, folder)
     preparing, before = time.perf_counter() - start, []
     if data.prior is not None:
         regressed = data.region.from_blocks(np.load(data.prior, mmap_mode="r")[:, :, len(columns) :]).T
-        before = [Point(0, preparing, mean_squared_error(store, held_out, regressed))]
+        before = [Point(0, regressing, mean_squared_error(store, held_out, regressed))]
     fit(module, data, run.fit, hardware=hardware, progress=False)
     seconds = itertools.islice(itertools.accumulate(module.seconds, initial=preparing), 1, None)
     after = enumerate(zip(seconds, module.history.val_mse, strict=True), 1)
