@@ -30,7 +30,7 @@ from avocado.store import SignalStore, write_region
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
 OTHERS = (0, 2, 3, 4)  # windows in which a cell type's other assays are looked at
-ROWS = 40_000  # bins × tracks at most that a pair's weights are learned from
+ROWS = 80_000  # bins × tracks at most that a pair's weights are learned from
 PIECE = 64 << 20  # bytes of moving means at a time
 CHUNK = 4_096  # bins whose random features stay in the cache
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
