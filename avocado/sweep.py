@@ -161,11 +161,15 @@ def load_study(storage: str, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=connected)
 
 
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per trial: trial, state, a column per objective and per parameter, seconds, failure (why it failed)."""
+def trials_table(study: optuna.Study, completed: bool = False) -> pd.DataFrame:
+    """One row per trial: trial, state, a column per objective and per parameter, seconds, failure (why it failed).
+
+    completed: only trials that are. Of others some may have no parameters yet, and beside these gaps whole numbers
+    would become floats.
+    """
     objectives = study.user_attrs["objectives"]
     rows = []
-    for trial in study.get_trials(deepcopy=False):
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE] if completed else None):
         values = trial.values if trial.state == TrialState.COMPLETE else [math.nan] * len(objectives)
         seconds = trial.duration.total_seconds() if trial.duration else math.nan
         failure = trial.user_attrs.get("failure", trial.user_attrs.get("dropped", ""))
@@ -182,8 +186,7 @@ def best_trials(study: optuna.Study, count: int | None = None) -> pd.DataFrame:
 
     The front: trials that no other trial equals or betters in all objectives.
     """
-    table = trials_table(study)
-    table = table[table["state"] == "complete"].drop(columns=["state", "failure"])
+    table = trials_table(study, completed=True).drop(columns=["state", "failure"])
     if len(study.directions) > 1:
         front = {trial.number for trial in study.best_trials}
         table = table[table["trial"].isin(front)]

@@ -38,7 +38,7 @@ def hyperparameters(config: DictConfig) -> None:
 
     study = load_study(storage_of(config.storage, config.runs, config.name), config.name)
     table = trials_table(study)
-    complete = table[table["state"] == "complete"]
+    complete = trials_table(study, completed=True)
     if complete.empty:
         raise InputError(f"no trial of the study {config.name} is completed yet: run avocado sweep first")
     names = [name for name in table.columns if name in _parameters(study)]

@@ -146,6 +146,17 @@ def test_the_whole_grid_without_a_combination_twice(tmp_path, sampler, caplog):
     assert best[["a", "b", "c"]].iloc[0].tolist() == [1, 0.5, "x"]
 
 
+def test_whole_numbers_stay_whole_beside_trials_that_have_none_yet(tmp_path):
+    config = SweepConfig(3)
+    study = begin(tmp_path, config)
+    search(study, read_space(GRID), config, judge)
+    study.enqueue_trial({"a": 1, "b": 0.5, "c": "x"})  # as a trial that was interrupted
+    assert len(trials_table(study)) == 4
+    best = best_trials(study)
+    assert len(best) == 3
+    assert all(isinstance(value, int) for value in best["a"].tolist())
+
+
 def test_the_same_seed_draws_the_same_however_often_it_is_stopped(tmp_path):
     whole, parts, other = (SweepConfig(12, seed=seed) for seed in (3, 3, 4))
     first, second, third = (begin(tmp_path, whole, name) for name in ("first", "second", "third"))
