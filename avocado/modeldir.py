@@ -218,12 +218,15 @@ def _store_of(model: Model) -> SignalStore:
     return store
 
 
-def unusable_regions(path: Path) -> dict[str, str]:
-    """Files of genome factors, by region, that are truncated or of another model, and what is wrong with each."""
+def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:
+    """Files of genome factors, by region, that are truncated or of another model, and what is wrong with each.
+
+    region: look at the file of this one only, which is there.
+    """
     meta = yaml.safe_load((path / "model.yaml").read_text())
     width = ModelConfig(**meta["model"]).block_width
     found = {}
-    for file in _region_files(path):
+    for file in _region_files(path) if region is None else [path / f"{region}.safetensors"]:
         try:
             _region(file, meta["shared_sha256"], width)
         except InputError as error:

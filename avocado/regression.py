@@ -198,20 +198,20 @@ def drawn_bins(
 def regress(
     means: np.ndarray,
     scales: np.ndarray,
+    expected: np.ndarray,
     train: Experiments,
     assays: Sequence[str],
     pairs: Sequence[Pair],
-    config: RegressionConfig | None = None,
+    config: RegressionConfig,
 ) -> Fitted:
     """The weights of each pair, which take no notice of the pair's own track.
 
-    means: of the training tracks, see `drawn_bins`; scales: of these, see `track_scales`; assays: all, in their order.
-    Of a pair whose assay has one other training track, that is rescaled; of one without any, the expected mean is all.
+    means: of the training tracks, see `drawn_bins`; scales: of these, see `track_scales`; expected: of the pairs, see
+    `expected_scales`; assays: all, in their order. Of a pair whose assay has one other training track, that is rescaled;
+    of one without any, the expected mean is all.
     """
-    config = config or RegressionConfig()
     n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
     projection = np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
-    expected = expected_scales(scales, train, pairs, config)
     weights = np.zeros((len(pairs), n_inputs + config.features + 1), dtype=np.float32)
     for number, pair in enumerate(pairs):
         inputs = _inputs_of(pair, train, assays)
@@ -390,7 +390,9 @@ def fit_prior(
     """
     train, config, pairs = experiments_of(store, columns), config or RegressionConfig(), list(product(cells, assays))
     scales = track_scales(store, region, columns)
-    fitted = regress(drawn_bins(store, region, columns, scales, config), scales, train, assays, pairs, config)
+    expected = expected_scales(scales, train, pairs, config)
+    means = drawn_bins(store, region, columns, scales, config)
+    fitted = regress(means, scales, expected, train, assays, pairs, config)
     fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))
-    expected = expected_scales(scales, train, pairs, config)[:, 1].astype(np.float32)
-    return Prior(store, train, cells, assays, fitted), expected.reshape(len(cells), len(assays))
+    deviation = expected[:, 1].astype(np.float32).reshape(len(cells), len(assays))
+    return Prior(store, train, cells, assays, fitted), deviation

@@ -302,7 +302,7 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
 def _has_region(model_dir: Path, region: str) -> bool:
     """Whether the model has factors of the region that fit it."""
     there = all((model_dir / name).is_file() for name in ("model.yaml", f"{region}.safetensors"))
-    return there and region not in unusable_regions(model_dir)
+    return there and not unusable_regions(model_dir, region)
 
 
 @contextlib.contextmanager

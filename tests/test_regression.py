@@ -87,7 +87,7 @@ def regressed(signal: np.ndarray, rows: list[int], pairs, config=RegressionConfi
     store, train = Made(signal), experiments(rows)
     scales = track_scales(store, "some", train.columns)
     means = drawn_bins(store, "some", train.columns, scales, config)
-    fitted = regress(means, scales, train, ASSAYS, pairs, config)
+    fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
     return impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, *blocks)
 
 

@@ -77,11 +77,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
         for name in names:
             if name not in known:
                 raise InputError(f"store {store.path} has no {kind} '{name}'; it has: {', '.join(known[:30])}")
-    measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
-    unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
-    sets = {"unmeasured": unmeasured, "held_out": tracks_in(tracks, "test")}
-    chosen = _pairs(cells, assays, config.pairs, sets, store.cells, store.assays)
-    missing = _missing_files(config, chosen)
+    missing = _missing_files(config, pairs_of(config.pairs, store, tracks, cells, assays))
     if not missing:
         return
     chromosomes = [name for name in store.assembly.sizes if name in store.regions]
@@ -182,14 +178,20 @@ def write(
     return written
 
 
-def pairs_of(named: str, store: SignalStore, tracks: pd.DataFrame) -> list[tuple[str, str]]:
-    """The pairs of a named set, from a store's cell types and assays and the roles of its tracks."""
+def pairs_of(
+    named: str | None,
+    store: SignalStore,
+    tracks: pd.DataFrame,
+    cells: Sequence[str] = (),
+    assays: Sequence[str] = (),
+) -> list[tuple[str, str]]:
+    """The pairs of a named set that are of these cell types and assays; tracks: the store's, with their roles."""
     from avocado.baselines import tracks_in
 
     measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
     unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
     sets = {"unmeasured": unmeasured, "held_out": tracks_in(tracks, "test")}
-    return _pairs([], [], named, sets, store.cells, store.assays)
+    return _pairs(cells, assays, named, sets, store.cells, store.assays)
 
 
 def _pairs(

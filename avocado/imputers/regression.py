@@ -12,6 +12,7 @@ from avocado.regression import (
     RegressionConfig,
     block_steps,
     drawn_bins,
+    expected_scales,
     experiments_of,
     impute_blocks,
     regress,
@@ -47,7 +48,8 @@ class Regression:
         for name, number, kind in ((cell, 0, "cell type"), (assay, 1, "assay")):
             if name not in {pair[number] for pair in pairs}:
                 raise InputError(f"cannot regress {cell} {assay}: no other training track of {kind} {name}")
-        fitted = regress(self._means, self._scales, train, assays, [pair], self.config)
+        expected = expected_scales(self._scales, train, [pair], self.config)
+        fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
         blocks = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
         for first, last in block_steps(layout, len(train.columns)):
