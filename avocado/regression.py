@@ -207,8 +207,8 @@ def regress(
     """The weights of each pair, which take no notice of the pair's own track.
 
     means: of the training tracks, see `drawn_bins`; scales: of these, see `track_scales`; expected: of the pairs, see
-    `expected_scales`; assays: all, in their order. Of a pair whose assay has one other training track, that is rescaled;
-    of one without any, the expected mean is all.
+    `expected_scales`; assays: all, in their order. Of a pair whose assay has one other training track, that is
+    rescaled; of one without any, the expected mean is all.
     """
     n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
     projection = np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
