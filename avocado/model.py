@@ -14,9 +14,9 @@ the 250-bp and 5-kbp parts are computed once per 10 and 200 bins instead of once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple, cast
 
 import torch
@@ -125,29 +125,30 @@ class Network(nn.Module):
         return self.dense[0]
 
     def weights(self) -> Weights:
-        """The parameters as the block formulation takes them, in the type that is computed in.
+        """The parameters as the block formulation takes them.
 
-        Where they are frozen they are worth keeping; where they are trained every backward pass needs new ones.
+        Where they are frozen they are worth keeping; where they are trained every step needs new ones.
         """
-        c, dtype = self.config, self.compute or self.cell_factors.dtype
-        if not self.hidden:
-            dtype = self.cell_factors.dtype  # a linear model has no matrix products to speed up
+        c = self.config
+        # a linear model has no matrix products to speed up
+        dtype = self.compute if self.compute and self.hidden else self.cell_factors.dtype
         sizes = [c.cell_factors, c.assay_factors, c.factors_25bp, c.factors_250bp, c.factors_5kbp]
         w_cell, w_assay, w25, w250, w5k = self.first.weight.split(sizes, dim=1)
-        by_cell = functional.linear(self.cell_factors, w_cell)
-        by_assay = functional.linear(self.assay_factors, w_assay, self.first.bias)
         # dropped nodes are made up for by the outgoing weights of the others
-        scale = 1 / (1 - c.dropout) if self.training else 1.0
-        return Weights(
-            by_cell.to(dtype),
-            by_assay.to(dtype),
-            w25.to(dtype),
-            w250.to(dtype),
-            w5k.to(dtype),
-            [((layer.weight * scale).to(dtype), layer.bias.to(dtype)) for layer in self.dense[1:-1]],
-            (self.output.weight * scale).to(dtype) if self.hidden else None,
-            self.prior_in.to(dtype) if c.prior_input else None,
+        scale = 1 / (1 - c.dropout) if self.training and c.dropout else None
+        outgoing = [layer.weight if scale is None else layer.weight * scale for layer in self.dense[1:]]
+        hidden = zip(outgoing[:-1], (layer.bias for layer in self.dense[1:-1]), strict=True)
+        exact = SplitWeights(
+            functional.linear(self.cell_factors, w_cell),
+            functional.linear(self.assay_factors, w_assay, self.first.bias),
+            w25,
+            w250,
+            w5k,
+            outgoing[-1] if self.hidden else None,
+            self.prior_in if c.prior_input else None,
+            tuple(chain(*hidden)),
         )
+        return Weights(exact, exact.mapped(lambda tensor: tensor.detach().to(dtype)))
 
     def forward(
         self, rows: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None = None, weights: Weights | None = None
@@ -156,31 +157,21 @@ class Network(nn.Module):
 
         rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200, tracks), or (blocks, 1, tracks)
         where all bins of a block have the same tracks; prior: with `prior_input`, what regression imputes, arcsinh
-        (blocks, 200, tracks); weights: kept ones, of a frozen network.
+        (blocks, 200, tracks); weights: of a frozen network, or those that all parts of a batch share.
         """
         scale, prior = self.standardised(cell, assay, prior)
         weights = weights or self.weights()
-        genome = genome_part(rows, self.config, weights)
-        if weights.output is None:
-            track = functional.embedding(
-                cell * len(self.assay_factors) + assay, track_part(weights.by_cell, weights.by_assay)
-            )
-            out = (genome[:, :, None] + track).squeeze(-1)
-            if prior is not None:
-                out = out + prior * self.prior_in
+        if weights.cast.output is None:
+            split = weights.exact
+            genome = genome_part(factor_matrices(rows, self.config, rows.dtype), split).view(len(rows), BLOCK_BINS, 1)
+            pairs = track_part(split.by_cell, split.by_assay)
+            out = genome + functional.embedding(cell * len(self.assay_factors) + assay, pairs).squeeze(-1)
+            if prior is not None and split.prior_in is not None:
+                out = out + prior * split.prior_in
         else:
-            off = self._dropped(len(rows), genome)
-            out = _HiddenLayers.apply(
-                genome if off is None else genome + off[0],
-                weights.by_cell,
-                weights.by_assay,
-                weights.prior_in,
-                weights.output,
-                (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1)),
-                prior,
-                off,
-                *(tensor for layer in weights.hidden for tensor in layer),
-            )
+            track = (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1))
+            off = self._dropped(len(rows), weights.cast.output)
+            out = _Blocks.apply(rows, self.config, weights.cast, track, prior, off, *weights.exact.tensors())
             out = cast(Tensor, out) + self.output.bias
         if prior is None or scale is None:
             return out
@@ -226,26 +217,28 @@ class Network(nn.Module):
         of the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
         """
         scale, prior = self.standardised(cells, assays, prior)
-        weights = weights or self.weights()
-        tracks = track_part(weights.by_cell, weights.by_assay)[cells * len(self.assay_factors) + assays]
+        split = (weights or self.weights()).cast
+        tracks = track_part(split.by_cell, split.by_assay)[cells * len(self.assay_factors) + assays]
         predicted = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
         step = self.blocks_at_once(1, rows.device)
         columns = list(zip(assays.tolist(), tracks, strict=True))
         for first in range(0, len(rows), step):
             piece = slice(first, first + step)
-            genome = genome_part(rows[piece], self.config, weights)
+            genome = genome_part(factor_matrices(rows[piece], self.config, tracks.dtype), split)
             for number, (assay, track) in enumerate(columns):
-                at_bin = None if prior is None else prior[piece, :, number]
+                at_bin = None if prior is None else prior[piece, :, number].reshape(-1)
                 x = genome + track
-                if weights.output is None:
+                if split.output is None:
                     out = x.squeeze(-1)
-                    if at_bin is not None:
-                        out = out + at_bin * self.prior_in
+                    if at_bin is not None and split.prior_in is not None:
+                        out = out + at_bin * split.prior_in
                 else:
                     if at_bin is not None:
-                        _add_prior(x, at_bin, weights.prior_in)
-                    out = _project(_activations(x, weights.hidden, None)[-1], weights.output) + self.output.bias
-                predicted[piece, :, number] = out if at_bin is None else out + self.prior_out[assay] * at_bin
+                        _add_prior(x, at_bin, split.prior_in)
+                    out = _project(_activations(x, split.hidden, None)[-1], split.output) + self.output.bias
+                if at_bin is not None:
+                    out = out + self.prior_out[assay] * at_bin
+                predicted[piece, :, number] = out.view(-1, BLOCK_BINS)
         return predicted if scale is None else predicted.mul_(scale)
 
     def blocks_at_once(self, tracks: int, device: torch.device) -> int:
@@ -272,17 +265,49 @@ class Network(nn.Module):
         return off.masked_fill_(torch.rand(off.shape, device=off.device) < rate, -torch.inf)
 
 
-class Weights(NamedTuple):
-    """A network's parameters, split and cast for the block formulation."""
+class SplitWeights(NamedTuple):
+    """A network's parameters, the first layer split by axis."""
 
     by_cell: Tensor  # first layer of every cell type (n_cells, nodes)
     by_assay: Tensor  # first layer of every assay, bias included (n_assays, nodes)
     w25: Tensor  # columns of the first layer for the 25-bp, 250-bp and 5-kbp factors
     w250: Tensor
     w5k: Tensor
-    hidden: list[tuple[Tensor, Tensor]]  # weight and bias of the hidden layers after the first
     output: Tensor | None  # (1, nodes); None in a linear model, whose first layer is its output
     prior_in: Tensor | None  # (nodes,)
+    hidden: tuple[Tensor, ...]  # weight and bias of each hidden layer after the first
+
+    def tensors(self) -> list[Tensor]:
+        """All that there are, in this order."""
+        return [x for x in (*self[:-1], *self.hidden) if x is not None]
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> SplitWeights:
+        """The same with every tensor changed."""
+        return SplitWeights(
+            change(self.by_cell),
+            change(self.by_assay),
+            change(self.w25),
+            change(self.w250),
+            change(self.w5k),
+            None if self.output is None else change(self.output),
+            None if self.prior_in is None else change(self.prior_in),
+            tuple(map(change, self.hidden)),
+        )
+
+
+class Weights(NamedTuple):
+    """The parameters twice: as they are, which is what gradients are of, and in the type that is computed in."""
+
+    exact: SplitWeights
+    cast: SplitWeights
+
+    def leaves(self) -> Weights:
+        """The same for all parts of a batch, whose gradients add up before they go on to the parameters."""
+        return Weights(self.exact.mapped(lambda x: x.detach().requires_grad_()), self.cast)
+
+    def pass_on(self, leaves: Weights) -> None:
+        """The gradients that the parts of a batch left in `leaves`, to the parameters."""
+        torch.autograd.backward(self.exact.tensors(), [leaf.grad for leaf in leaves.exact.tensors()])
 
 
 def track_part(by_cell: Tensor, by_assay: Tensor) -> Tensor:
@@ -290,47 +315,54 @@ def track_part(by_cell: Tensor, by_assay: Tensor) -> Tensor:
     return (by_cell[:, None] + by_assay).flatten(0, 1)
 
 
-def genome_part(rows: Tensor, config: ModelConfig, weights: Weights) -> Tensor:
-    """First layer of whole blocks: (blocks, block_width) -> (blocks, 200, nodes)."""
-    # as plain matrices: factors that lie apart from block to block would be multiplied bin by bin
-    f25, f250, f5k = (part.flatten(0, 1) for part in split_block(rows.to(weights.w25.dtype), config))
-    coarse = functional.linear(f250, weights.w250).unflatten(0, (-1, COARSE))
-    coarse = coarse + functional.linear(f5k, weights.w5k)[:, None]
-    fine = functional.linear(f25, weights.w25).unflatten(0, (-1, BINS_PER_250BP))
-    return (fine + coarse.view(-1, 1, fine.shape[-1])).view(len(rows), BLOCK_BINS, -1)
+def factor_matrices(rows: Tensor, config: ModelConfig, dtype: torch.dtype) -> list[Tensor]:
+    """The 25-bp, 250-bp and 5-kbp factors of block rows (blocks, block_width), each as a plain matrix.
+
+    Factors that lie apart from block to block would be multiplied bin by bin.
+    """
+    return [part.to(dtype).flatten(0, 1) for part in split_block(rows, config)]
+
+
+def genome_part(factors: Sequence[Tensor], weights: SplitWeights, onto: Tensor | None = None) -> Tensor:
+    """First layer of whole blocks, from `factor_matrices`: (bins, nodes), added in place to `onto` where given."""
+    f25, f250, f5k = factors
+    coarse = f250 @ weights.w250.mT
+    coarse.unflatten(0, (-1, COARSE)).add_((f5k @ weights.w5k.mT)[:, None])
+    fine = f25 @ weights.w25.mT if onto is None else onto.addmm_(f25, weights.w25.mT)
+    fine.unflatten(0, (-1, BINS_PER_250BP)).add_(coarse[:, None])
+    return fine
 
 
 def _add_prior(x: Tensor, prior: Tensor, weight: Tensor | None) -> None:
     """The prior into the first layer, in place: a matrix product is the fastest way to add an outer product."""
     assert weight is not None
-    x.view(-1, x.shape[-1]).addmm_(prior.reshape(-1, 1).to(x.dtype), weight[None])
+    x.addmm_(prior.reshape(-1, 1).to(x.dtype), weight[None])
 
 
-def _activations(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], off: Tensor | None) -> list[Tensor]:
-    """Activations of all hidden layers, each the shape of `x`, the first one's input, which is overwritten."""
+def _activations(x: Tensor, hidden: Sequence[Tensor], off: Tensor | None) -> list[Tensor]:
+    """Activations (samples, nodes) of all hidden layers, from the input of the first one, which is overwritten."""
     found = [x.relu_()]
-    for number, (weight, bias) in enumerate(hidden, 1):
-        x = functional.linear(x, weight, bias)
+    for number, (weight, bias) in enumerate(zip(hidden[::2], hidden[1::2], strict=True), 1):
+        x = torch.addmm(bias, x, weight.mT)
         if off is not None:
-            x.flatten(1, -2).add_(off[number])
+            x.unflatten(0, (off.shape[1], -1)).add_(off[number])
         found.append(x.relu_())
     return found
 
 
 def _project(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Output layer without its bias: (..., nodes) -> (...), float32 or better.
+    """Output layer without its bias: (samples, nodes) -> (samples,), float32 or better.
 
     The rounding error of a 16-bit product is itself a product, and added.
     """
-    flat = hidden.view(-1, hidden.shape[-1])
-    out = flat @ weight.mT
+    out = hidden @ weight.mT
     if hidden.dtype == torch.bfloat16:
-        out = out.float() + torch.addmm(-out, flat, weight.mT)
-    return out.view(hidden.shape[:-1])
+        out = out.float() + torch.addmm(-out, hidden, weight.mT)
+    return out.squeeze(1)
 
 
-class _HiddenLayers(torch.autograd.Function):
-    """Hidden layers and output of all samples of some blocks, with the backward pass written out.
+class _Blocks(torch.autograd.Function):
+    """The network on all samples of some blocks, with the backward pass written out.
 
     Most time of small and medium networks goes into reading and writing activations. Automatic differentiation
     does that three times as often as is needed: here every layer has one array forward and one backward, and both are
@@ -338,50 +370,73 @@ class _HiddenLayers(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, genome, by_cell, by_assay, prior_in, output, track, prior, off, *layers):
-        """From genome (blocks, 200, nodes) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks)."""
+    def forward(ctx, rows, config, weights, track, prior, off, *exact):
+        """From rows (blocks, block_width) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks).
+
+        weights: cast; exact: the same as `SplitWeights.tensors` has them, which is where gradients go.
+        """
         cell, assay = track
-        x = functional.embedding(cell * len(by_assay) + assay, track_part(by_cell, by_assay))
-        x.add_(genome[:, :, None])
+        n_blocks, _, n_tracks = cell.shape
+        factors = factor_matrices(rows, config, weights.by_cell.dtype)
+        x = functional.embedding(cell * len(weights.by_assay) + assay, track_part(weights.by_cell, weights.by_assay))
+        x = x.flatten(0, -2)
+        genome = genome_part(factors, weights, x if n_tracks == 1 else None)
+        if off is not None:
+            genome.unflatten(0, (n_blocks, -1)).add_(off[0])
+        if n_tracks > 1:
+            x.unflatten(0, (-1, n_tracks)).add_(genome[:, None])
         if prior is not None:
-            _add_prior(x, prior, prior_in)
-        hidden = list(zip(layers[::2], layers[1::2], strict=True))
-        activations = _activations(x, hidden, off)
-        ctx.sizes = (len(by_cell), len(by_assay))
-        ctx.save_for_backward(cell, assay, prior, output, *layers, *activations)
-        return _project(activations[-1], output)
+            _add_prior(x, prior, weights.prior_in)
+        activations = _activations(x, weights.hidden, off)
+        ctx.config, ctx.weights, ctx.dtype = config, weights, rows.dtype
+        ctx.save_for_backward(cell, assay, prior, *factors, *activations)
+        return _project(activations[-1], weights.output).view(cell.shape)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        cell, assay, prior, output, *others = ctx.saved_tensors
-        n_layers = (len(others) - 1) // 3
-        layers, activations = others[: 2 * n_layers], [a.view(-1, a.shape[-1]) for a in others[2 * n_layers :]]
-        need_genome, *need_tables, need_output = ctx.needs_input_grad[:5]
-        need_layers = ctx.needs_input_grad[8:]
-        found: list[Tensor | None] = [None] * len(layers)
-        out = grad_outputs[0].reshape(-1, 1).to(output.dtype)
-        grad_output = out.mT @ activations[-1] if need_output else None
-        g = out @ output
-        for number in range(n_layers, 0, -1):
-            weight = 2 * (number - 1)
+        cell, assay, prior, *saved = ctx.saved_tensors
+        factors, activations = saved[:3], saved[3:]
+        weights: SplitWeights = ctx.weights
+        need_rows, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[6:])
+        out = grad_outputs[0].reshape(-1, 1).to(activations[0].dtype)
+        hidden: list[Tensor] = []
+        g = out @ weights.output
+        for number in range(len(activations) - 1, 0, -1):
             _mask(g, activations[number])
-            if need_layers[weight]:
-                found[weight], found[weight + 1] = g.mT @ activations[number - 1], g.sum(0)
-            g = g @ layers[weight]
+            if need_weights:
+                hidden[:0] = (g.mT @ activations[number - 1], g.sum(0))
+            g = g @ weights.hidden[2 * (number - 1)]
         _mask(g, activations[0])
-        grad_cell = grad_assay = grad_prior = None
-        if any(need_tables):
-            n_cells, n_assays = ctx.sizes
-            rows = torch.zeros(n_cells + n_assays + (prior is not None), len(g), dtype=g.dtype, device=g.device)
-            rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + n_cells]), 1)
-            if prior is not None:
-                rows[-1] = prior.reshape(-1)
-            sums = rows @ g
-            grad_cell, grad_assay = sums[:n_cells], sums[n_cells : n_cells + n_assays]
-            grad_prior = sums[-1] if prior is not None else None
-        g = g.view(*cell.shape, -1)
-        grad_genome = (g.squeeze(2) if g.shape[2] == 1 else g.sum(2)) if need_genome else None
-        return grad_genome, grad_cell, grad_assay, grad_prior, grad_output, None, None, None, *found
+        tables: list[Tensor] = []
+        if need_weights:
+            tables = _table_gradients(g, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
+        n_blocks, _, n_tracks = cell.shape
+        g = g if n_tracks == 1 else g.unflatten(0, (-1, n_tracks)).sum(1)
+        # of the first layer, per bin, per 250 bp and per 5 kbp
+        coarse = g.unflatten(0, (-1, BINS_PER_250BP)).sum(1)
+        at = (g, coarse, coarse.unflatten(0, (-1, COARSE)).sum(1))
+        rows = None
+        if need_rows:
+            rows = g.new_empty(n_blocks, ctx.config.block_width, dtype=ctx.dtype)
+            for part, grad, weight in zip(split_block(rows, ctx.config), at, weights[2:5], strict=True):
+                part.copy_((grad @ weight).view(part.shape))
+        if not need_weights:
+            return (rows, *[None] * (len(ctx.needs_input_grad) - 1))
+        genome = [grad.mT @ factor for grad, factor in zip(at, factors, strict=True)]
+        found = [*tables[:2], *genome, out.mT @ activations[-1], *tables[2:], *hidden]
+        return (rows, None, None, None, None, None, *found)
+
+
+def _table_gradients(
+    grad: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None, sizes: tuple[int, int]
+) -> list[Tensor]:
+    """Gradients of `by_cell`, `by_assay` and, where there is a prior, `prior_in`, of the samples' (samples, nodes)."""
+    rows = grad.new_zeros(sum(sizes) + (prior is not None), len(grad))
+    rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + sizes[0]]), 1)
+    if prior is not None:
+        rows[-1] = prior.reshape(-1)
+    sums = rows @ grad
+    return [sums[: sizes[0]], sums[sizes[0] : sum(sizes)], *([] if prior is None else [sums[-1]])]
 
 
 def _mask(grad: Tensor, activation: Tensor) -> None:

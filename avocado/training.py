@@ -220,13 +220,15 @@ class FactorizationModule(pl.LightningModule):
         n_tracks, split = batch.signal.shape[2], batch.n_hidden
         count = batch.real.sum()
         sum_over_processes([count])
+        weights = self._frozen or self.network.weights()
+        leaves = self._frozen or weights.leaves()
         for part in batch.parts(self.network.blocks_at_once(n_tracks, self.device)):
             rows = self.genome[part.blocks].requires_grad_()
-            visible, loss = self._errors(rows, part, slice(split, None))
+            visible, loss = self._errors(rows, part, slice(split, None), leaves)
             loss = loss / (count * (n_tracks - split))
             if split:
                 # genome factors do not learn from hidden tracks; what does learns to impute
-                _, hidden = self._errors(rows.detach(), part, slice(split))
+                _, hidden = self._errors(rows.detach(), part, slice(split), leaves)
                 loss = loss + self.hidden_weight * hidden / (count * split)
             loss.backward()
             assert rows.grad is not None
@@ -240,13 +242,15 @@ class FactorizationModule(pl.LightningModule):
             genome.step()
             self._gradient[batch.blocks] = 0
         if self._frozen is None:
+            if self.formulation == "blocks":
+                weights.pass_on(leaves)
             sum_over_processes(p.grad for p in self.network.parameters() if p.grad is not None)
             for optimizer in shared:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
         self._count += count * (n_tracks - split)
 
-    def _errors(self, rows: Tensor, batch: BlockBatch, tracks: slice) -> tuple[Tensor, Tensor]:
+    def _errors(self, rows: Tensor, batch: BlockBatch, tracks: slice, weights: Weights) -> tuple[Tensor, Tensor]:
         """Sums of squared errors: in arcsinh, and what is minimised.
 
         With a prior the latter is in units of each track's expected deviation: else the few strongest tracks would
@@ -255,7 +259,7 @@ class FactorizationModule(pl.LightningModule):
         cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
         prior = None if batch.prior is None else batch.prior[..., tracks]
         if self.formulation == "blocks":
-            imputed = self.network(rows, cell, assay, prior, self._frozen)
+            imputed = self.network(rows, cell, assay, prior, weights)
         else:
             imputed = self.network.forward_reference(rows, cell, assay, prior)
         signal = batch.signal[..., tracks]
