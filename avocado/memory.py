@@ -120,7 +120,8 @@ def predict_memory(
 
     trained = stage != "genome"
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    copies = (4 * FLOAT + 2 * compute.itemsize) if trained else compute.itemsize  # scaled, cast, and their gradients
+    # moments, gradients of the parts of a batch and of all of it, scaled and cast weights and a part's gradient
+    copies = (5 * FLOAT + 2 * compute.itemsize) if trained else compute.itemsize
     tracks = min(fit.tracks_per_bin, n_tracks)
     blocks = min(max(1, fit.batch_size // BLOCK_BINS), n_blocks)
     part = min(network.blocks_at_once(tracks, device), blocks)
@@ -159,13 +160,13 @@ def _activations(
     samples, rows = bins * tracks, ROW_COPIES * blocks * config.block_width * FLOAT
     if formulation == "reference":  # every layer's product and its ReLU, the concatenated factors and their parts
         return rows + FLOAT * samples * (2 * config.nodes * (config.layers + 1) + 4 * config.inputs)
-    # of each hidden layer forward, and gradients before and behind the layer that is gone through
-    arrays = config.layers + min(config.layers, 2)
+    # of each hidden layer forward, and gradients of one: those of the layer before take the place of what was its own
+    arrays = config.layers + min(config.layers, 1)
     per_sample = arrays * config.nodes * compute.itemsize + 4 * INDEX
     if trained:
         per_sample += (n_cells + n_assays + 1) * compute.itemsize  # indicator rows
-    # the genome part, with dropped nodes and as a gradient; and the first layer of all pairs
-    once = 3 * bins * config.nodes + n_cells * n_assays * config.nodes
+    # the genome part, and as a gradient; and the first layer of all pairs
+    once = 2 * bins * config.nodes + n_cells * n_assays * config.nodes
     return rows + samples * per_sample + once * compute.itemsize
 
 

@@ -27,7 +27,7 @@ from avocado.errors import InputError
 from avocado.genome import BINS_PER_250BP, BLOCK_BINS
 
 COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
-CACHED_ACTIVATIONS = 1 << 20  # numbers: 2 MB in 16 bit, about the second-level cache of two cores
+CACHED_ACTIVATIONS = 1 << 21  # numbers of a layer: 4 MB in 16 bit; a few such arrays stay in the third-level cache
 ACCELERATOR_ACTIVATIONS = 1 << 28
 LEAST_SAMPLES = 4000  # in a matrix product on a CPU
 
@@ -399,15 +399,16 @@ class _Blocks(torch.autograd.Function):
         weights: SplitWeights = ctx.weights
         need_rows, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[6:])
         out = grad_outputs[0].reshape(-1, 1).to(activations[0].dtype)
-        hidden: list[Tensor] = []
+        layers = [out.mT @ activations[-1]] if need_weights else []
         g = out @ weights.output
         for number in range(len(activations) - 1, 0, -1):
             _mask(g, activations[number])
             if need_weights:
-                hidden[:0] = (g.mT @ activations[number - 1], g.sum(0))
-            g = g @ weights.hidden[2 * (number - 1)]
+                layers += [g.sum(0), g.mT @ activations[number - 1]]
+            # an array that is done with is in the cache, which a new one is not
+            g = torch.mm(g, weights.hidden[2 * (number - 1)], out=activations[number])
         _mask(g, activations[0])
-        tables: list[Tensor] = []
+        tables = []
         if need_weights:
             tables = _table_gradients(g, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
         n_blocks, _, n_tracks = cell.shape
@@ -423,7 +424,7 @@ class _Blocks(torch.autograd.Function):
         if not need_weights:
             return (rows, *[None] * (len(ctx.needs_input_grad) - 1))
         genome = [grad.mT @ factor for grad, factor in zip(at, factors, strict=True)]
-        found = [*tables[:2], *genome, out.mT @ activations[-1], *tables[2:], *hidden]
+        found = [*tables[:2], *genome, layers[0], *tables[2:], *reversed(layers[1:])]
         return (rows, None, None, None, None, None, *found)
 
 
