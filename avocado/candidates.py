@@ -42,7 +42,7 @@ class Candidates:
         if not len(self.val.columns):
             raise InputError("a sweep needs validation tracks: set split.validation, for instance 0.1")
         self._stack = contextlib.ExitStack()
-        self._priors: dict[int, tuple[Path | None, torch.Tensor]] = {}  # by their number of features
+        self._priors: dict[tuple[int, int], tuple[Path | None, torch.Tensor]] = {}  # by number of features and seed
 
     def mse(
         self,
@@ -70,7 +70,7 @@ class Candidates:
         require_memory(memory, device_of(hardware.device))
         if isinstance(logger, Logger):
             logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
-        prior = self._regressed(network, hardware) if plan.model.prior_input else None
+        prior = self._regressed(network, plan.seed, hardware) if plan.model.prior_input else None
         watched = report is not None or plan.fit.patience > 0
         # a divisor of the epochs, so that there is a look at the end
         every = math.gcd(plan.fit.epochs, plan.fit.validate_every) if watched else plan.fit.epochs
@@ -89,14 +89,15 @@ class Candidates:
             raise InputError(f"the validation MSE is {mse}: training diverged")
         return mse
 
-    def _regressed(self, network: Network, hardware: Hardware) -> Path | None:
+    def _regressed(self, network: Network, seed: int, hardware: Hardware) -> Path | None:
         """What regression imputes, computed once for each number of features; and its scales for this network."""
-        features = network.config.prior_features
-        if features not in self._priors:
-            prior, folder = set_prior(network, self.store, self.region, self.train), self.folder / str(features)
+        key = network.config.prior_features, seed
+        if key not in self._priors:
+            prior = set_prior(network, self.store, self.region, self.train, seed)
+            folder = self.folder / f"{key[0]}-{seed}"
             file = self._stack.enter_context(regressed(prior, self.region, (self.train, self.val), folder, hardware))
-            self._priors[features] = file, network.scale.clone()
-        file, scale = self._priors[features]
+            self._priors[key] = file, network.scale.clone()
+        file, scale = self._priors[key]
         network.scale.copy_(scale)
         return file
 

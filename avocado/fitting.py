@@ -50,9 +50,12 @@ def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, gene
     return Network(config, len(store.cells), len(store.assays)).initialise(generator, mean)
 
 
-def set_prior(network: Network, store: SignalStore, region: str, train: Tracks) -> Prior:
-    """Fit the regression that a network with `prior_input` departs from, and tell the network how strong tracks are."""
-    config = RegressionConfig(features=network.config.prior_features)
+def set_prior(network: Network, store: SignalStore, region: str, train: Tracks, seed: int) -> Prior:
+    """Fit the regression that a network with `prior_input` departs from, and tell the network how strong tracks are.
+
+    seed: of its random features and of the bins that it learns from.
+    """
+    config = RegressionConfig(features=network.config.prior_features, seed=seed)
     prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays, config)
     network.scale.copy_(torch.from_numpy(scale))
     return prior

@@ -114,11 +114,19 @@ def test_what_a_stage_trains(tiny_store, stage, config):
         assert torch.equal(module.network.scale, torch.from_numpy(scale))
 
 
+def test_the_seed_is_also_that_of_the_regression(tiny_store):
+    network = make_network(WITH_PRIOR)
+    fitted = [set_prior(network, tiny_store, "pilot", tracks(tiny_store, TRAIN), seed).fitted for seed in (0, 0, 1)]
+    assert np.array_equal(fitted[0].projection, fitted[1].projection)
+    assert not np.array_equal(fitted[0].projection, fitted[2].projection)
+    assert not np.array_equal(fitted[0].weights, fitted[2].weights)
+
+
 @pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
 def test_genome_stage_leaves_a_given_network_alone(tiny_store, config):
     network = make_network(replace(config, dropout=0.5), seed=5)
     if config.prior_input:
-        set_prior(network, tiny_store, "chr20", tracks(tiny_store, TRAIN))
+        set_prior(network, tiny_store, "chr20", tracks(tiny_store, TRAIN), 0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = replace(FAST, weight_decay=0.1, genome_weight_decay=0.1)
     module = run(tiny_store, region="chr20", stage="genome", network=network, optimizer=optimizer)

@@ -93,7 +93,7 @@ def make_network(config: ModelConfig = TINY, seed: int = 0, mean: float = 0.0) -
 def prior_of(store: SignalStore, network: Network, region: str = "pilot", val: bool = True) -> Iterator[Path | None]:
     """Where the network takes it, a file of the regressions of its tracks; the network is told their scales."""
     both = tracks(store, TRAIN), tracks(store, VAL) if val else None
-    prior = set_prior(network, store, region, both[0]) if network.config.prior_input else None
+    prior = set_prior(network, store, region, both[0], 0) if network.config.prior_input else None
     with TemporaryDirectory() as directory, regressed(prior, region, both, Path(directory), Hardware("cpu")) as file:
         yield file
 

@@ -73,7 +73,7 @@ class Avocado:
             generator = torch.Generator().manual_seed(plan.seed)
             train = tracks_of(store, self._experiments, store.cells, store.assays)
             network = initial_network(plan.model, store, train, generator)
-            prior = set_prior(network, store, region, train) if plan.model.prior_input else None
+            prior = set_prior(network, store, region, train, plan.seed) if plan.model.prior_input else None
             folder = self._directory(number)
             training = {"store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}
 

@@ -69,7 +69,7 @@ def prepare_columns(
     if run.model.prior_input:
         assert folder is not None
         both = tracks_of(store, [*train, *val], store.cells, store.assays)
-        fitted = set_prior(network, store, run.region, train_tracks)
+        fitted = set_prior(network, store, run.region, train_tracks, run.seed)
         prior = fitted.write(folder / "prior", run.region, both.cell, both.assay)
     return prepare(run, store, network, generator, train_tracks, val_tracks, hardware, CountedModule, val_bins, prior)
 

@@ -164,7 +164,7 @@ def our_curve(
 
     known, start = tracks_of(store, columns, store.cells, store.assays), time.perf_counter()
     if run.model.prior_input:  # once more in what follows, and then on its clock
-        set_prior(Network(run.model, len(store.cells), len(store.assays)), store, run.region, known)
+        set_prior(Network(run.model, len(store.cells), len(store.assays)), store, run.region, known, run.seed)
     regressing, start = time.perf_counter() - start, time.perf_counter()
     module, data = prepare_columns(run, store, hardware, columns, held_out, folder)
     preparing, before = time.perf_counter() - start, []
