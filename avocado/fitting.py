@@ -50,20 +50,27 @@ def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, gene
     return Network(config, len(store.cells), len(store.assays)).initialise(generator, mean)
 
 
-def set_prior(network: Network, store: SignalStore, region: str, train: Tracks, seed: int) -> Prior:
+def set_prior(
+    network: Network, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
+) -> Prior:
     """Fit the regression that a network with `prior_input` departs from, and tell the network how strong tracks are.
 
     seed: of its random features and of the bins that it learns from.
     """
     config = RegressionConfig(features=network.config.prior_features, seed=seed)
-    prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays, config)
+    prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)
     network.scale.copy_(torch.from_numpy(scale))
     return prior
 
 
 @contextlib.contextmanager
 def regressed(
-    prior: Prior | None, region: str, tracks: Sequence[Tracks | None], directory: Path, hardware: Hardware
+    prior: Prior | None,
+    region: str,
+    tracks: Sequence[Tracks | None],
+    directory: Path,
+    hardware: Hardware,
+    progress: bool = False,
 ) -> Iterator[Path | None]:
     """What the prior imputes for some tracks over a region, in a file that is there for the time of a plan."""
     if prior is None:
@@ -74,7 +81,7 @@ def regressed(
     )
     log.info("regressing %d tracks on each other over %s", len(cell), region)
     try:
-        yield prior.write(directory / "prior", region, cell, assay, device_of(hardware.device))
+        yield prior.write(directory / "prior", region, cell, assay, device_of(hardware.device), progress)
     finally:
         shutil.rmtree(directory / "prior", ignore_errors=True)
 

@@ -16,7 +16,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ import pandas as pd
 from avocado.errors import InputError
 from avocado.files import replacing, sha256
 from avocado.genome import BLOCK_BINS, Assembly, Region
+from avocado.progress import shown
 from avocado.sources import ARRAYS, check_source, read_signal
 from avocado.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
 
@@ -242,7 +243,7 @@ def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list
     if len(todo) < len(tracks):
         log.info("%d of %d tracks were read before", len(tracks) - len(todo), len(tracks))
     results = map(_read_track, todo) if min(workers, len(todo)) < 2 else _in_processes(todo, workers)
-    problems = [problem for problem in _shown(results, len(todo), "reading tracks", progress) if problem]
+    problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
     _report(problems, len(tracks))
     records = [record for track in tracks if (record := track.finished())]
     if len(records) < len(tracks):
@@ -319,7 +320,7 @@ def _write_regions(scratch: Path, tracks: Sequence[_Track], checksums: Sequence[
             stale.unlink()
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(plan))
-    for region in _shown(regions, len(regions), "writing regions", progress):
+    for region in shown(regions, "writing regions", len(regions), progress):
         if not (scratch / f"{region.name}.npy").is_file():
             parts = [track.directory / f"{region.name}.npy" for track in tracks]
             write_region(scratch, region, len(parts), dtype, _transposed(parts, region, dtype))
@@ -382,16 +383,6 @@ def _describe(
 def _layout(region: Region) -> list[list[Any]]:
     """Segments as JSON gives them back."""
     return [[segment.chrom, segment.start, segment.end] for segment in region.segments]
-
-
-def _shown(items: Iterable[Any], total: int, label: str, progress: bool) -> Iterator[Any]:
-    """`items` behind a progress bar on the error stream."""
-    if not progress:
-        return iter(items)
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(items, label, total, console=Console(stderr=True)))
 
 
 @contextlib.contextmanager

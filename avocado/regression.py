@@ -26,6 +26,7 @@ import torch
 
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region
+from avocado.progress import shown
 from avocado.store import SignalStore, write_region
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
@@ -203,6 +204,7 @@ def regress(
     assays: Sequence[str],
     pairs: Sequence[Pair],
     config: RegressionConfig,
+    progress: bool = False,
 ) -> Fitted:
     """The weights of each pair, which take no notice of the pair's own track.
 
@@ -213,7 +215,7 @@ def regress(
     n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
     projection = np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
     weights = np.zeros((len(pairs), n_inputs + config.features + 1), dtype=np.float32)
-    for number, pair in enumerate(pairs):
+    for number, pair in enumerate(shown(pairs, "fitting regressions", len(pairs), progress)):
         inputs = _inputs_of(pair, train, assays)
         if len(inputs.donors) > 1:
             used = np.concatenate([inputs.places, np.arange(n_inputs, weights.shape[1])])
@@ -365,11 +367,18 @@ class Prior:
         return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, first, last, device)
 
     def write(
-        self, directory: Path, region: str, cells: np.ndarray, assays: np.ndarray, device: torch.device = CPU
+        self,
+        directory: Path,
+        region: str,
+        cells: np.ndarray,
+        assays: np.ndarray,
+        device: torch.device = CPU,
+        progress: bool = False,
     ) -> Path:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
-        steps = block_steps(layout, len(self.train.columns))
+        steps = list(block_steps(layout, len(self.train.columns)))
+        steps = shown(steps, f"regressing over {region}", len(steps), progress)
         directory.mkdir(parents=True, exist_ok=True)
         pieces = (self.blocks(region, cells, assays, first, last, device) for first, last in steps)
         write_region(directory, layout, len(cells), "float16", pieces)
@@ -383,6 +392,7 @@ def fit_prior(
     cells: list[str],
     assays: list[str],
     config: RegressionConfig | None = None,
+    progress: bool = False,
 ) -> tuple[Prior, np.ndarray]:
     """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
 
@@ -392,7 +402,7 @@ def fit_prior(
     scales = track_scales(store, region, columns)
     expected = expected_scales(scales, train, pairs, config)
     means = drawn_bins(store, region, columns, scales, config)
-    fitted = regress(means, scales, expected, train, assays, pairs, config)
+    fitted = regress(means, scales, expected, train, assays, pairs, config, progress)
     fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))
     deviation = expected[:, 1].astype(np.float32).reshape(len(cells), len(assays))
     return Prior(store, train, cells, assays, fitted), deviation

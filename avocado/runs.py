@@ -186,8 +186,8 @@ def _fit(
         logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
     prior = None
     if network.config.prior_input:
-        prior = pilot.prior if pilot else set_prior(network, store, run.region, train_tracks, run.seed)
-    with regressed(prior, run.region, (train_tracks, val_tracks), directory, hardware) as file:
+        prior = pilot.prior if pilot else set_prior(network, store, run.region, train_tracks, run.seed, progress)
+    with regressed(prior, run.region, (train_tracks, val_tracks), directory, hardware, progress) as file:
         module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware, prior=file)
         fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
     return module, data, prior

@@ -258,6 +258,18 @@ def test_the_prior_is_the_same_regression(tmp_path):
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)
 
 
+def test_progress(tmp_path, capsys):
+    store = make_store(tmp_path / "store")
+    for progress in (False, True):
+        prior, _ = fit_prior(store, "pilot", np.arange(4), store.cells, store.assays, progress=progress)
+        index = np.zeros(1, dtype=np.int64)
+        prior.write(tmp_path / f"written{progress}", "chr20", index, index, progress=progress)
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert ("fitting regressions" in said.err) == ("regressing over chr20" in said.err) == progress
+        assert progress or not said.err
+
+
 def test_as_an_imputer(tmp_path):
     store = make_store(tmp_path / "store")
     tracks = store.tracks

@@ -73,7 +73,9 @@ class Avocado:
             generator = torch.Generator().manual_seed(plan.seed)
             train = tracks_of(store, self._experiments, store.cells, store.assays)
             network = initial_network(plan.model, store, train, generator)
-            prior = set_prior(network, store, region, train, plan.seed) if plan.model.prior_input else None
+            prior = None
+            if plan.model.prior_input:
+                prior = set_prior(network, store, region, train, plan.seed, self.progress)
             folder = self._directory(number)
             training = {"store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}
 
@@ -108,7 +110,7 @@ class Avocado:
         layout = self._store.region(plan.region)
         plan = replace(plan, fit=plan.fit.for_region(layout.n_bins))
         train = tracks_of(self._store, self._experiments, self._store.cells, self._store.assays)
-        with regressed(prior, plan.region, [train], folder, self.hardware) as file:
+        with regressed(prior, plan.region, [train], folder, self.hardware, self.progress) as file:
             module, data = prepare(plan, self._store, network, generator, train, None, self.hardware, prior=file)
             fit(module, data, plan.fit, hardware=self.hardware, progress=self.progress)
         network.eval().requires_grad_(False)

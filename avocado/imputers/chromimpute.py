@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from avocado.imputers.chromimpute_features import (
     running_means,
     signal_offsets,
 )
+from avocado.progress import shown
 from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import SignalStore
 
@@ -124,7 +125,7 @@ class ChromImpute:
             for bag in range(config.bags)
         ]
         self._similar: dict[tuple[str, str], list[str]] = {}  # to (cell type, assay): cell types, nearest first
-        for assay, columns in self._shown(self._columns.items(), len(self._columns), "comparing tracks"):
+        for assay, columns in shown(self._columns.items(), "comparing tracks", len(self._columns), self.progress):
             cells = list(columns)
             for cell, row in zip(cells, correlations(store, region, list(columns.values())), strict=True):
                 self._similar[cell, assay] = [cells[i] for i in np.argsort(-row, kind="stable") if cells[i] != cell]
@@ -150,7 +151,7 @@ class ChromImpute:
         # a bin's signal around it twice, for all donors and for one, besides its running means
         width = 2 * len(others) * (len(offsets) + config.neighbours)
         cut = pieces(self._store, region, columns, config.margin, width, self._scale)
-        for ranks, signal in self._shown(cut, None, f"imputing {cell} {assay}"):
+        for ranks, signal in shown(cut, f"imputing {cell} {assay}", None, self.progress):
             rows = np.arange(config.margin, len(signal) - config.margin)
             # one more than the running means need, as every donor is left out of what its own trees see
             near = {
@@ -197,7 +198,7 @@ class ChromImpute:
             )
         usable = [(donor, assays) for donor, assays in shared.items() if assays]
         donors = []
-        for donor, assays in self._shown(usable, len(usable), f"trees of {cell} {assay}"):
+        for donor, assays in shown(usable, f"trees of {cell} {assay}", len(usable), self.progress):
             bags = (self.training_rows(donor, assays, cell, assay, bins) for bins in self._bins)
             donors.append(_Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf) for rows in bags)))
         return donors
@@ -247,15 +248,6 @@ class ChromImpute:
 
     def _offsets(self) -> np.ndarray:
         return signal_offsets(self.config.narrow_window, self.config.wide_window, self.config.wide_step)
-
-    def _shown(self, items: Iterable[Any], total: int | None, label: str) -> Iterable[Any]:
-        """`items` behind a progress bar on the error stream."""
-        if not self.progress:
-            return items
-        from rich.console import Console
-        from rich.progress import track
-
-        return track(items, label, total, console=Console(stderr=True))
 
 
 def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:
