@@ -59,21 +59,20 @@ def impute_chunks(
         if prior.store.region(region) != layout:
             raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
         step = min(step, next(block_steps(layout, len(prior.train.columns)))[1])
+    steps = [(first, min(first + step, layout.n_blocks)) for first in range(0, layout.n_blocks, step)]
+    pieces = None
+    if prior is not None:
+        pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
     with torch.inference_mode():
         weights = network.weights()
-        for first in range(0, layout.n_blocks, step):
-            rows = factors[first : first + step].to(device)
-            regressed = None
-            if prior is not None:
-                pieces = prior.blocks(
-                    region, cells.cpu().numpy(), assays.cpu().numpy(), first, first + len(rows), device
-                )
-                regressed = torch.from_numpy(pieces).to(device)
+        for first, last in steps:
+            rows = factors[first:last].to(device)
+            regressed = None if pieces is None else torch.from_numpy(next(pieces)).to(device)
             imputed = network.predict(rows, cells, assays, regressed, weights).cpu().numpy()
-            real = layout.mask[first : first + len(rows)]
+            real = layout.mask[first:last]
             # choosing bins copies them all
             values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]
-            yield _segments(layout, first, first + len(rows)), values
+            yield _segments(layout, first, last), values
 
 
 def write_tracks(

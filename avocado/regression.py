@@ -15,7 +15,7 @@ measured. So a model may be trained on regressions of its training tracks and me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
@@ -184,16 +184,16 @@ def _ridge(design: np.ndarray, values: np.ndarray, penalty: np.ndarray) -> np.nd
 def drawn_bins(
     store: SignalStore, region: str, columns: np.ndarray, scales: np.ndarray, config: RegressionConfig
 ) -> np.ndarray:
-    """Standardised moving means of some tracks at bins drawn at random, float32 (bins, windows, n_columns)."""
+    """Standardised moving means of some tracks at bins drawn at random, float32 (n_columns, windows, bins)."""
     signal, layout = store.signal(region), store.region(region)
     random = np.random.default_rng([config.seed, 0])
     chosen = np.sort(random.choice(layout.n_bins, min(config.bins, layout.n_bins), replace=False))
     found, done = [], 0
     for first, last in block_steps(layout, len(columns)):
         means = _standardised(signal, layout, columns, scales, first, last)
-        found.append(means[chosen[slice(*np.searchsorted(chosen, [done, done + len(means)]))] - done])
+        found.append(means[chosen[slice(*np.searchsorted(chosen, [done, done + len(means)]))] - done].T)
         done += len(means)
-    return np.concatenate(found)
+    return np.concatenate(found, axis=2)
 
 
 def regress(
@@ -252,42 +252,44 @@ def _standardised_weights(
     means: np.ndarray, train: Experiments, inputs: _Inputs, projection: np.ndarray, config: RegressionConfig
 ) -> np.ndarray:
     """Weights of a pair's inputs, of random features of these and of 1 in its standardised track, from its donors."""
-    donors = inputs.donors
-    means = means[:: -(-len(donors) * len(means) // ROWS)]
-    total = means[:, :, donors].sum(axis=2)
-    rows, targets = [], []
-    for donor in donors:
-        # the same inputs of the donor's own cell type, without the donor; what it lacks is at its mean
-        average = (total - means[:, :, donor]) / (len(donors) - 1)
-        its = [train.rows.get((train.cells[donor], train.assays[other])) for other in inputs.others]
-        blank = np.zeros((len(means), len(OTHERS)), dtype=np.float32)
-        rows.append(
-            np.concatenate([average, *(blank if row is None else means[:, OTHERS, row] for row in its)], axis=1)
-        )
-        targets.append(means[:, 0, donor])
-    known, target = torch.from_numpy(np.concatenate(rows)), np.concatenate(targets)
-    n_inputs, n_windows = known.shape[1], len(WINDOWS)
-    columns = torch.cat([known, _features(known, *_projected(projection, inputs))], dim=1)
-    center = columns.mean(dim=0)
-    columns -= center
-    gram = (columns.T @ columns).double().numpy() / len(target)
-    moment = (columns.T @ torch.from_numpy(target - target.mean())).double().numpy() / len(target)
+    donors, n_windows = inputs.donors, len(WINDOWS)
+    means = means[:, :, :: -(-len(donors) * means.shape[2] // ROWS)]
+    total = means[donors].sum(axis=0)
+    # the same inputs of each donor's own cell type, without the donor; what it lacks is at its mean
+    known = np.zeros((n_windows + len(OTHERS) * len(inputs.others), len(donors), means.shape[2]), dtype=np.float32)
+    for number, donor in enumerate(donors):
+        known[:n_windows, number] = (total - means[donor]) / (len(donors) - 1)
+        for place, other in enumerate(inputs.others):
+            row = train.rows.get((train.cells[donor], train.assays[other]))
+            if row is not None:
+                start = n_windows + len(OTHERS) * place
+                known[start : start + len(OTHERS), number] = means[row, OTHERS]
+    known, target = known.reshape(len(known), -1), means[donors, 0].reshape(-1)
+    (directions, shifts), n_columns = _projected(projection, inputs), len(known) + config.features + 1
+    # sums of products of all columns, the target among them, some bins at a time: what is passed over is in the cache
+    sums, products = np.zeros(n_columns), np.zeros((n_columns, n_columns))
+    for start in range(0, len(target), CHUNK):
+        part = known[:, start : start + CHUNK]
+        features = directions @ part
+        features += shifts
+        np.maximum(features, 0, out=features)
+        columns = np.concatenate([part, features, target[None, start : start + CHUNK]])
+        sums += columns.sum(axis=1)
+        products += columns @ columns.T  # which NumPy computes once, not for both halves
+    center = sums / len(target)
+    covariance = products / len(target) - np.outer(center, center)
     penalty = np.repeat(
-        [config.average_ridge, config.ridge, config.feature_ridge], [n_windows, n_inputs - n_windows, config.features]
+        [config.average_ridge, config.ridge, config.feature_ridge], [n_windows, len(known) - n_windows, config.features]
     )
-    found = np.linalg.solve(gram + np.diag(penalty), moment)
-    return np.append(found, target.mean() - center.double().numpy() @ found)
+    found = np.linalg.solve(covariance[:-1, :-1] + np.diag(penalty), covariance[:-1, -1])
+    return np.append(found, center[-1] - center[:-1] @ found)
 
 
-def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions of length 1 (inputs, F), and the shifts of random features (F,), for the inputs that a pair has."""
-    directions = projection[inputs.places]
-    directions = directions / np.linalg.norm(directions, axis=0)
-    return torch.from_numpy(directions), torch.from_numpy(projection[-1])
-
-
-def _features(known: torch.Tensor, directions: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
-    return torch.addmm(shifts, known, directions).relu_()
+def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of length 1 (F, inputs), and the shifts of random features (F, 1), for the inputs that a pair has."""
+    directions = projection[inputs.places].T
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions, projection[-1][:, None]
 
 
 def _standardised(
@@ -308,43 +310,50 @@ def impute_blocks(
     assays: Sequence[str],
     fitted: Fitted,
     pairs: Sequence[Pair],
-    first: int,
-    last: int,
+    steps: Iterable[tuple[int, int]],
     device: torch.device = CPU,
-) -> np.ndarray:
-    """Regressions of some pairs over blocks [first, last), arcsinh, float32 (blocks, 200, n_pairs), 0 at padding.
+) -> Iterator[np.ndarray]:
+    """Regressions of some pairs over blocks [first, last) for each of `steps`, arcsinh, 0 at padding.
 
-    signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what `regress` returns, with weights of the pairs;
-    device: where it is computed.
+    Yields float32 (blocks, 200, n_pairs). signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what
+    `regress` returns, with weights of the pairs; device: where it is computed.
     """
     inputs = [_inputs_of(pair, train, assays) for pair in pairs]
-    projected = [[its.to(device) for its in _projected(fitted.projection, pair)] for pair in inputs]
-    by_pair = torch.from_numpy(fitted.weights).to(device)
-    of_assay = {assay: np.flatnonzero([a == assay for a in train.assays]) for _, assay in pairs}
+    of_assay = {assay: [row for row, its in enumerate(train.assays) if its == assay] for assay in {a for _, a in pairs}}
     # of a thousand tracks one pair takes those of its assay and those of its cell type
-    used = np.unique(np.concatenate([*of_assay.values(), *(its.others for its in inputs)]))
-    at = np.zeros(len(train.columns), dtype=np.int64)
-    at[used] = np.arange(len(used))
-    means = torch.from_numpy(_standardised(signal, layout, train.columns[used], fitted.scales[:, used], first, last))
-    mask = layout.mask[first:last]
-    regressed = np.empty((int(mask.sum()), len(pairs)), dtype=np.float32)
-    for start in range(0, len(regressed), CHUNK):
-        part = means[start : start + CHUNK].to(device)
-        totals = {assay: part[:, :, at[rows]].sum(dim=2) for assay, rows in of_assay.items()}
-        for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
-            total, own = totals[pair[1]], train.rows.get(pair)
-            average = (total if own is None else total - part[:, :, at[own]]) / max(1, len(its.donors))
-            others = part[:, OTHERS][:, :, at[its.others]].transpose(1, 2).flatten(1)
-            known, weights = torch.cat([average, others], dim=1), by_pair[number]
-            imputed = torch.addmv(weights[-1], known, weights[its.places])
-            if len(its.donors) > 1:
-                imputed.addmv_(_features(known, *projected[number]), weights[len(fitted.projection) - 1 : -1])
-            regressed[start : start + CHUNK, number] = imputed.cpu().numpy()
-    if mask.all():
-        return regressed.reshape(*mask.shape, -1)
-    blocks = np.zeros((*mask.shape, len(pairs)), dtype=np.float32)
-    blocks[mask] = regressed
-    return blocks
+    used = np.unique(np.concatenate([*of_assay.values(), *(its.others for its in inputs)]).astype(np.int64))
+    place = {row: number for number, row in enumerate(used.tolist())}
+
+    def places(rows: Iterable[int]) -> torch.Tensor:
+        return torch.tensor([place[row] for row in rows], dtype=torch.int64, device=device)
+
+    every = {assay: places(rows) for assay, rows in of_assay.items()}
+    others = [places(its.others.tolist())[:, None] for its in inputs]
+    windows = torch.tensor(OTHERS, device=device)
+    projected = [[torch.from_numpy(x).to(device) for x in _projected(fitted.projection, its)] for its in inputs]
+    weights = torch.from_numpy(fitted.weights).to(device)
+    of_inputs = [weights[number, its.places] for number, its in enumerate(inputs)]
+    of_features = weights[:, len(fitted.projection) - 1 : -1]
+    for first, last in steps:
+        means = _standardised(signal, layout, train.columns[used], fitted.scales[:, used], first, last)
+        regressed = np.empty((len(pairs), len(means)), dtype=np.float32)
+        for start in range(0, len(means), CHUNK):
+            # of every track a stretch of bins, which for one track is in one piece
+            part = torch.from_numpy(means[start : start + CHUNK]).to(device).permute(2, 1, 0).contiguous()
+            totals = {assay: part[rows].sum(dim=0) for assay, rows in every.items()}
+            for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
+                total, own = totals[pair[1]], train.rows.get(pair)
+                average = (total if own is None else total - part[place[own]]) / max(1, len(its.donors))
+                known = torch.cat([average, part[others[number], windows].flatten(0, 1)])
+                imputed = torch.addmv(weights[number, -1], known.mT, of_inputs[number])
+                if len(its.donors) > 1:
+                    directions, shifts = projected[number]
+                    imputed.addmv_(torch.addmm(shifts, directions, known).relu_().mT, of_features[number])
+                regressed[number, start : start + CHUNK] = imputed.cpu().numpy()
+        mask = layout.mask[first:last]
+        blocks = np.zeros((*mask.shape, len(pairs)), dtype=np.float32)
+        blocks[mask] = regressed.T
+        yield blocks
 
 
 @dataclass(frozen=True)
@@ -358,13 +367,21 @@ class Prior:
     fitted: Fitted  # with weights (n_cells, n_assays, ...)
 
     def blocks(
-        self, region: str, cells: np.ndarray, assays: np.ndarray, first: int, last: int, device: torch.device = CPU
-    ) -> np.ndarray:
-        """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last), float32 (blocks, 200, n_pairs)."""
+        self,
+        region: str,
+        cells: np.ndarray,
+        assays: np.ndarray,
+        steps: Iterable[tuple[int, int]],
+        device: torch.device = CPU,
+    ) -> Iterator[np.ndarray]:
+        """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last) for each of `steps`.
+
+        Yields float32 (blocks, 200, n_pairs).
+        """
         pairs = [(self.cells[cell], self.assays[assay]) for cell, assay in zip(cells, assays, strict=True)]
         fitted = replace(self.fitted, weights=self.fitted.weights[cells, assays])
         signal, layout = self.store.signal(region), self.store.region(region)
-        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, first, last, device)
+        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, steps, device)
 
     def write(
         self,
@@ -378,9 +395,9 @@ class Prior:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
         steps = list(block_steps(layout, len(self.train.columns)))
-        steps = shown(steps, f"regressing over {region}", len(steps), progress)
         directory.mkdir(parents=True, exist_ok=True)
-        pieces = (self.blocks(region, cells, assays, first, last, device) for first, last in steps)
+        shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
+        pieces = self.blocks(region, cells, assays, shown_steps, device)
         write_region(directory, layout, len(cells), "float16", pieces)
         return directory / f"{region}.npy"
 

@@ -88,7 +88,7 @@ def regressed(signal: np.ndarray, rows: list[int], pairs, config=RegressionConfi
     scales = track_scales(store, "some", train.columns)
     means = drawn_bins(store, "some", train.columns, scales, config)
     fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
-    return impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, *blocks)
+    return next(impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, [blocks]))
 
 
 def scales_of(signal: np.ndarray, rows: list[int]) -> np.ndarray:
@@ -105,18 +105,19 @@ def test_scales_are_mean_and_deviation_over_all_bins(monkeypatch):
 def test_drawn_bins_are_bins_of_the_region(monkeypatch):
     signal, rows = made_signal(), [2, 3]
     scales, config = scales_of(signal, rows), RegressionConfig(bins=100)
-    whole = drawn_bins(Made(signal), "some", np.array(rows), scales, RegressionConfig(bins=10**6))
+    whole = drawn_bins(Made(signal), "some", np.array(rows), scales, RegressionConfig(bins=10**6)).T
     assert whole.shape == (LAYOUT.n_bins, len(WINDOWS), 2)
     means = smoothed(signal, LAYOUT, np.array(rows), 0, LAYOUT.n_blocks).reshape(whole.shape)
     np.testing.assert_allclose(whole, (means - scales[0]) / scales[1], atol=1e-5)
-    some = drawn_bins(Made(signal), "some", np.array(rows), scales, config)
+    some = drawn_bins(Made(signal), "some", np.array(rows), scales, config).T
     assert len(some) == 100
     places = [np.flatnonzero((whole == row).all(axis=(1, 2)))[0] for row in some]
     assert places == sorted(set(places))  # each once, in order
     assert places[0] < 150
     assert places[-1] > LAYOUT.n_bins - 150
     monkeypatch.setattr("avocado.regression.PIECE", 1)
-    np.testing.assert_allclose(drawn_bins(Made(signal), "some", np.array(rows), scales, config), some, atol=1e-5)
+    again = drawn_bins(Made(signal), "some", np.array(rows), scales, config).T
+    np.testing.assert_allclose(again, some, atol=1e-5)
 
 
 def naive_regression(
@@ -252,7 +253,7 @@ def test_the_prior_is_the_same_regression(tmp_path):
     for column in (0, len(columns)):
         cell, assay = store.tracks[["cell", "assay"]].iloc[column]
         index = np.array([store.cells.index(cell)]), np.array([store.assays.index(assay)])
-        blocks = prior.blocks("chr20", *index, 0, layout.n_blocks)
+        blocks = next(prior.blocks("chr20", *index, [(0, layout.n_blocks)]))
         np.testing.assert_allclose(layout.from_blocks(blocks)[:, 0], imputer.predict(cell, assay, "chr20"), atol=1e-5)
         file = prior.write(tmp_path / f"written{column}", "chr20", *index)
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)

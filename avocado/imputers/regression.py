@@ -52,7 +52,8 @@ class Regression:
         fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
         blocks = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
-        for first, last in block_steps(layout, len(train.columns)):
-            piece = impute_blocks(signal, layout, train, assays, fitted, [pair], first, last)
+        steps = list(block_steps(layout, len(train.columns)))
+        pieces = impute_blocks(signal, layout, train, assays, fitted, [pair], steps)
+        for (first, last), piece in zip(steps, pieces, strict=True):
             blocks[first:last] = piece[:, :, 0]
         return layout.from_blocks(blocks)
