@@ -212,6 +212,15 @@ def test_peak_memory_is_that_of_the_other_process():
     assert result == 200 << 20 < peak < 400 << 20 == len(mine)
 
 
+def test_scaling_of_regression(tmp_path):
+    arguments = ["parts=[regression]", "tracks=[20,40]", "regression.bins=2000", "regression.pairs=30"]
+    assert app.run("benchmark_scaling", scaling.benchmark, [*arguments, *ON_CPU, f"folder={tmp_path}"]) == 0
+    table = read(tmp_path / "regression.csv")
+    assert table["tracks"].tolist() == [20, 40]
+    assert table["pairs"].tolist() == [20, 30]
+    assert (table[["weights, ms per pair", "imputing s"]] > 0).all(axis=None)
+
+
 @pytest.mark.slow
 def test_scaling_of_training(tmp_path):
     arguments = ["parts=[training]", "model=tiny", "bins=100000", "sizes=[1,4]", "tracks=[500]", "epochs=1"]

@@ -1,4 +1,4 @@
-"""How do time and memory grow? Training with the region and the number of tracks; ingest; imputation.
+"""How do time and memory grow? Training with the region and the number of tracks; ingest; imputation; regression.
 
     python -m experiments.benchmarks.scaling sizes=[1,2,4] tracks=[20,1014]
 
@@ -15,6 +15,7 @@ import os
 import re
 import statistics
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import product
@@ -41,7 +42,7 @@ def benchmark(config: DictConfig) -> None:
     """Carry out the parts that are asked for; each prints a table and writes it as CSV."""
     from avocado.errors import InputError
 
-    parts = {"training": training, "ingest": ingest, "imputation": imputation}
+    parts = {"training": training, "ingest": ingest, "imputation": imputation, "regression": regression}
     asked = app.as_list(config.parts)
     for name in asked:
         if name not in parts:
@@ -175,6 +176,54 @@ def imputation(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
                 }
             )
     return f"imputation of {n_bins:,} bins, model {config.model}, by the number of tracks at once", pd.DataFrame(rows)
+
+
+def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
+    """Speed of the cross-assay regression against the number of tracks: weights of some pairs, and imputing them.
+
+    Imputed are training tracks of any cell types and assays, each from those of its own two.
+    """
+    from avocado.hardware import device_of
+    from avocado.regression import (
+        RegressionConfig,
+        block_steps,
+        drawn_bins,
+        expected_scales,
+        experiments_of,
+        impute_blocks,
+        regress,
+        track_scales,
+    )
+    from experiments.benchmarks.synthetic_run import ASSAYS, REGION, scratch, synthetic_store
+
+    settings, device, rows = RegressionConfig(), device_of(config.device), []
+    for n_tracks in config.tracks:
+        with scratch(folder) as inside:
+            store = synthetic_store(inside, config.regression.bins, n_tracks)
+            train = experiments_of(store, range(n_tracks))
+            drawn = np.random.default_rng(0).permutation(n_tracks)[: config.regression.pairs]
+            pairs = [(train.cells[row], train.assays[row]) for row in drawn]
+            scales = track_scales(store, REGION, train.columns)
+            means = drawn_bins(store, REGION, train.columns, scales, settings)
+            expected = expected_scales(scales, train, pairs, settings)
+            start = time.perf_counter()
+            fitted = regress(means, scales, expected, train, ASSAYS, pairs, settings)
+            took, start = time.perf_counter() - start, time.perf_counter()
+            signal, layout = store.signal(REGION), store.region(REGION)
+            steps = block_steps(layout, n_tracks)
+            deque(impute_blocks(signal, layout, train, ASSAYS, fitted, pairs, steps, device), 0)
+            imputing = time.perf_counter() - start
+        rows.append(
+            {
+                "tracks": n_tracks,
+                "pairs": len(pairs),
+                "weights, ms per pair": 1e3 * took / len(pairs),
+                "imputing s": imputing,
+                "bins × pairs/s": f"{layout.n_bins * len(pairs) / imputing:,.0f}",
+            }
+        )
+        print(f"{n_tracks} tracks: {1e3 * took / len(pairs):.0f} ms per pair", flush=True)
+    return f"cross-assay regression, {config.regression.bins:,} bins", pd.DataFrame(rows)
 
 
 def _median(repeats: int, call: Callable[[], object]) -> float:
