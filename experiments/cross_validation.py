@@ -231,10 +231,6 @@ def _names(config: DictConfig) -> list[str]:
     unknown = [name for name in names if name not in config.methods]
     if unknown:
         raise InputError(f"unknown method '{unknown[0]}'; there is: {', '.join(config.methods)}")
-    for name in names:
-        if isinstance(config.methods[name], str):
-            example = f"\"methods.{name}=['imputer={name}','seed=1']\""
-            raise InputError(f"methods.{name} is not a list of train.py keys: type {example}, with these quotes")
     return [AVERAGE_METHOD, *(name for name in dict.fromkeys(names) if name != AVERAGE_METHOD)]
 
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from avocado.cli import VERBS, app
 
@@ -123,6 +124,24 @@ def test_values_arrive_as_they_were_typed(monkeypatch, typed, meant):
     assert app.run("impute", seen.append, ["model=m", typed]) == 0
     value = seen[0][typed.partition("=")[0]]
     assert (list(value) if isinstance(meant, list) else value) == meant
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "named"),
+    [
+        ("table1", "methods.nearest=[imputer=nearest]", "methods.nearest=[imputer=nearest]: expected a list"),
+        ("sweep", "sweep.train=[split.validation=0.25]", "sweep.train=[split.validation=0.25]: expected a list"),
+    ],
+)
+def test_a_list_of_keys_takes_quotes(capsys, verb, typed, named):
+    assert app.run(verb, pytest.fail, [typed]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    key, _, value = typed.partition("=")
+    assert f"\"{key}=['a=b','c']\"" in error
+    seen = []
+    assert app.run(verb, seen.append, [f"{key}=['{value[1:-1]}']"]) == 0
+    assert list(OmegaConf.select(seen[0], key)) == [value[1:-1]]
 
 
 def test_what_only_the_task_needs_is_asked_for(avocado, unchanged):

@@ -213,12 +213,6 @@ def test_wrong_settings_are_refused_before_any_work(run, fits, arguments, messag
     assert fits == []
 
 
-def test_a_method_that_is_no_list_is_refused(run, fits):
-    with pytest.raises(InputError, match=r"methods\.nearest is not a list"):
-        run(imputed, {"nearest": "[imputer=nearest]"})
-    assert fits == []
-
-
 def test_average_activity_is_always_there(run):
     assert run(prepare, None, "only=nearest").methods == ["average activity", "nearest"]
     assert run(prepare, {"nearest": BASELINES["nearest"]}).methods == ["average activity", "nearest"]

@@ -204,7 +204,7 @@ def _from_file(override: str, groups: Iterable[str]) -> list[str]:
 
 
 def _require_kind(key: str, value: Any, default: Any) -> None:
-    """Raise InputError where a number, a whole number, or true or false is expected and `value` is something else."""
+    """Raise InputError where a number, true or false, or a list is expected and `value` is something else."""
     if key in NUMBER_OR_WORD or (key in WHOLE_OR_NULL and value is None):
         return
     if isinstance(default, bool):
@@ -215,6 +215,9 @@ def _require_kind(key: str, value: Any, default: Any) -> None:
         expected, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
     elif isinstance(default, dict):
         expected, fits = f"{key}.<key>=<value>", isinstance(value, dict)
+    elif isinstance(default, list) and str(value).startswith("["):  # one that Hydra could not read
+        expected = f"a list, with quotes around parts that are more than a word: \"{key}=['a=b','c']\""
+        fits = not isinstance(value, str)
     else:
         return
     if not fits:
