@@ -213,12 +213,12 @@ def test_peak_memory_is_that_of_the_other_process():
 
 
 def test_scaling_of_regression(tmp_path):
-    arguments = ["parts=[regression]", "tracks=[20,40]", "regression.bins=2000", "regression.pairs=30"]
+    arguments = ["parts=[regression]", "tracks=[20,40]", "regression.bins=2000", "regression.cells=2"]
     assert app.run("benchmark_scaling", scaling.benchmark, [*arguments, *ON_CPU, f"folder={tmp_path}"]) == 0
     table = read(tmp_path / "regression.csv")
     assert table["tracks"].tolist() == [20, 40]
-    assert table["pairs"].tolist() == [20, 30]
-    assert (table[["weights, ms per pair", "imputing s"]] > 0).all(axis=None)
+    assert table["pairs"].tolist() == [48, 48]
+    assert (table[["fitting s", "imputing s"]] > 0).all(axis=None)
 
 
 @pytest.mark.slow

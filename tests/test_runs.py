@@ -440,11 +440,13 @@ def test_killed_at_any_moment(run, tiny_store, tmp_path, processes, uninterrupte
         resumed += (directory / "checkpoint.ckpt").is_file()
         process = processes.Process(target=train_elsewhere, args=(run, tiny_store.path, tmp_path / "killed"))
         process.start()
-        # after some at random times, even before training has begun, one that leaves a checkpoint behind
-        while killed >= 3 and process.is_alive() and not (directory / "checkpoint.ckpt").is_file():
-            time.sleep(0.002)
-        # patience of the test itself: after a while processes live longer, and end
-        process.join(random.uniform(0.2, 0.7) * (killed < 3 or resumed > 0) + 2 * max(0, killed - 5) ** 2)
+        if killed >= 3 and not resumed:
+            # after some at random times, even before training has begun, one that leaves a checkpoint behind
+            while process.is_alive() and not (directory / "checkpoint.ckpt").is_file():
+                time.sleep(0.002)
+        else:
+            # patience of the test itself: after a while processes live longer, and end
+            process.join(random.uniform(0.2, 0.7) + 2 * max(0, killed - 5) ** 2)
         if process.is_alive():
             process.kill()
             killed += 1

@@ -179,50 +179,28 @@ def imputation(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
 
 def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
-    """Speed of the cross-assay regression against the number of tracks: weights of some pairs, and imputing them.
+    """Speed of the cross-assay regression against the number of tracks: fitting all pairs of some cell types, imputing.
 
-    Imputed are training tracks of any cell types and assays, each from those of its own two.
+    Of the pairs that are fitted, measured or not, all are imputed, at once.
     """
     from avocado.hardware import device_of
-    from avocado.regression import (
-        RegressionConfig,
-        block_steps,
-        drawn_bins,
-        expected_scales,
-        experiments_of,
-        impute_blocks,
-        regress,
-        track_scales,
-    )
-    from experiments.benchmarks.synthetic_run import ASSAYS, REGION, scratch, synthetic_store
+    from avocado.regression import fit_prior, piece_blocks
+    from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store
 
-    settings, device, rows = RegressionConfig(), device_of(config.device), []
+    cells, rows = CELLS[: config.regression.cells], []
+    cell, assay = (index.reshape(-1) for index in np.indices((len(cells), len(ASSAYS))))
     for n_tracks in config.tracks:
         with scratch(folder) as inside:
             store = synthetic_store(inside, config.regression.bins, n_tracks)
-            train = experiments_of(store, range(n_tracks))
-            drawn = np.random.default_rng(0).permutation(n_tracks)[: config.regression.pairs]
-            pairs = [(train.cells[row], train.assays[row]) for row in drawn]
-            scales = track_scales(store, REGION, train.columns)
-            means = drawn_bins(store, REGION, train.columns, scales, settings)
-            expected = expected_scales(scales, train, pairs, settings)
             start = time.perf_counter()
-            fitted = regress(means, scales, expected, train, ASSAYS, pairs, settings)
-            took, start = time.perf_counter() - start, time.perf_counter()
-            signal, layout = store.signal(REGION), store.region(REGION)
-            steps = block_steps(layout, n_tracks)
-            deque(impute_blocks(signal, layout, train, ASSAYS, fitted, pairs, steps, device), 0)
+            prior, _ = fit_prior(store, REGION, np.arange(n_tracks), cells, ASSAYS)
+            fitting, start = time.perf_counter() - start, time.perf_counter()
+            pieces = store.region(REGION).pieces(piece_blocks(n_tracks))
+            deque(prior.blocks(REGION, cell, assay, pieces, device_of(config.device)), 0)
             imputing = time.perf_counter() - start
-        rows.append(
-            {
-                "tracks": n_tracks,
-                "pairs": len(pairs),
-                "weights, ms per pair": 1e3 * took / len(pairs),
-                "imputing s": imputing,
-                "bins × pairs/s": f"{layout.n_bins * len(pairs) / imputing:,.0f}",
-            }
-        )
-        print(f"{n_tracks} tracks: {1e3 * took / len(pairs):.0f} ms per pair", flush=True)
+        row = {"tracks": n_tracks, "pairs": len(cell), "fitting s": fitting, "imputing s": imputing}
+        rows.append(row | {"bins × pairs/s": f"{config.regression.bins * len(cell) / imputing:,.0f}"})
+        print(f"{n_tracks} tracks: {fitting:.3g} s to fit {len(cell)} pairs", flush=True)
     return f"cross-assay regression, {config.regression.bins:,} bins", pd.DataFrame(rows)
 
 
