@@ -88,6 +88,10 @@ class Region:
             rank += segment.n_bins
             block += segment.n_blocks
 
+    def pieces(self, size: int) -> list[tuple[int, int]]:
+        """Blocks [first, last) of consecutive pieces of `size` blocks; the last one may be smaller."""
+        return [(first, min(first + size, self.n_blocks)) for first in range(0, self.n_blocks, size)]
+
     @cached_property
     def mask(self) -> np.ndarray:
         """Bool (n_blocks, 200): True for real bins, False for the padding at segment ends."""

@@ -15,7 +15,7 @@ from avocado.files import claimed
 from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
 from avocado.hardware import Hardware, device_of
 from avocado.modeldir import SHARED, Model
-from avocado.regression import block_steps
+from avocado.regression import piece_blocks
 from avocado.track_files import track_files
 
 SCALES = ("pval", "arcsinh")
@@ -58,8 +58,8 @@ def impute_chunks(
     if prior is not None:
         if prior.store.region(region) != layout:
             raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
-        step = min(step, next(block_steps(layout, len(prior.train.columns)))[1])
-    steps = [(first, min(first + step, layout.n_blocks)) for first in range(0, layout.n_blocks, step)]
+        step = min(step, piece_blocks(len(prior.train.columns)))
+    steps = layout.pieces(step)
     pieces = None
     if prior is not None:
         pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)

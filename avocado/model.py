@@ -408,14 +408,11 @@ class _Blocks(torch.autograd.Function):
             # an array that is done with is in the cache, which a new one is not
             g = torch.mm(g, weights.hidden[2 * (number - 1)], out=activations[number])
         _mask(g, activations[0])
-        tables = []
-        if need_weights:
-            tables = _table_gradients(g, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
         n_blocks, _, n_tracks = cell.shape
-        g = g if n_tracks == 1 else g.unflatten(0, (-1, n_tracks)).sum(1)
         # of the first layer, per bin, per 250 bp and per 5 kbp
-        coarse = g.unflatten(0, (-1, BINS_PER_250BP)).sum(1)
-        at = (g, coarse, coarse.unflatten(0, (-1, COARSE)).sum(1))
+        fine = g if n_tracks == 1 else g.unflatten(0, (-1, n_tracks)).sum(1)
+        coarse = fine.unflatten(0, (-1, BINS_PER_250BP)).sum(1)
+        at = (fine, coarse, coarse.unflatten(0, (-1, COARSE)).sum(1))
         rows = None
         if need_rows:
             rows = g.new_empty(n_blocks, ctx.config.block_width, dtype=ctx.dtype)
@@ -423,6 +420,7 @@ class _Blocks(torch.autograd.Function):
                 part.copy_((grad @ weight).view(part.shape))
         if not need_weights:
             return (rows, *[None] * (len(ctx.needs_input_grad) - 1))
+        tables = _table_gradients(g, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
         genome = [grad.mT @ factor for grad, factor in zip(at, factors, strict=True)]
         found = [*tables[:2], *genome, layers[0], *tables[2:], *reversed(layers[1:])]
         return (rows, None, None, None, None, None, *found)

@@ -126,17 +126,15 @@ def smoothed(signal: np.ndarray, layout: Region, columns: np.ndarray, first: int
     return np.concatenate(found)
 
 
-def block_steps(layout: Region, n_tracks: int) -> Iterator[tuple[int, int]]:
-    """Blocks [first, last) by which a region is gone through in bounded memory."""
-    step = max(1, PIECE // (BLOCK_BINS * len(WINDOWS) * n_tracks * 4))
-    for first in range(0, layout.n_blocks, step):
-        yield first, min(first + step, layout.n_blocks)
+def piece_blocks(n_tracks: int) -> int:
+    """Blocks at a time by which a region is gone through in bounded memory."""
+    return max(1, PIECE // (BLOCK_BINS * len(WINDOWS) * n_tracks * 4))
 
 
 def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
     signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))
-    for first, last in block_steps(layout, len(columns)):
+    for first, last in layout.pieces(piece_blocks(len(columns))):
         values = signal[first:last][:, :, columns].astype(np.float64)  # padding is 0
         sums += [values.sum(axis=(0, 1)), np.square(values).sum(axis=(0, 1))]
     mean, square = sums / layout.n_bins
@@ -189,7 +187,7 @@ def drawn_bins(
     random = np.random.default_rng([config.seed, 0])
     chosen = np.sort(random.choice(layout.n_bins, min(config.bins, layout.n_bins), replace=False))
     found, done = [], 0
-    for first, last in block_steps(layout, len(columns)):
+    for first, last in layout.pieces(piece_blocks(len(columns))):
         means = _standardised(signal, layout, columns, scales, first, last)
         found.append(means[chosen[slice(*np.searchsorted(chosen, [done, done + len(means)]))] - done].T)
         done += len(means)
@@ -394,11 +392,11 @@ class Prior:
     ) -> Path:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
-        steps = list(block_steps(layout, len(self.train.columns)))
+        steps = layout.pieces(piece_blocks(len(self.train.columns)))
         directory.mkdir(parents=True, exist_ok=True)
         shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
-        pieces = self.blocks(region, cells, assays, shown_steps, device)
-        write_region(directory, layout, len(cells), "float16", pieces)
+        blocks = self.blocks(region, cells, assays, shown_steps, device)
+        write_region(directory, layout, len(cells), "float16", blocks)
         return directory / f"{region}.npy"
 
 

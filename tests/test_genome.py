@@ -139,6 +139,14 @@ def test_to_blocks_and_back():
         region.to_blocks(values[1:])
 
 
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [(1, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]), (2, [(0, 2), (2, 4), (4, 5)]), (5, [(0, 5)]), (9, [(0, 5)])],
+)
+def test_pieces_cover_every_block_once(size, pieces):
+    assert Region("some", (Segment("chr1", 0, 300), Segment("chr1", 400, 900))).pieces(size) == pieces
+
+
 def test_locate():
     region = Region("r", (Segment("chr1", 4, 8), Segment("chr1", 100, 110), Segment("chr2", 0, 10)))
     assert region.locate("chr1", 100, 150) == slice(0, 2)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from avocado.errors import InputError
-from avocado.genome import BLOCK_BINS
 from avocado.regression import (
     RegressionConfig,
-    block_steps,
     drawn_bins,
     expected_scales,
     experiments_of,
     impute_blocks,
+    piece_blocks,
     regress,
     track_scales,
 )
@@ -51,9 +50,6 @@ class Regression:
         expected = expected_scales(self._scales, train, [pair], self.config)
         fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
-        blocks = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
-        steps = list(block_steps(layout, len(train.columns)))
+        steps = layout.pieces(piece_blocks(len(train.columns)))
         pieces = impute_blocks(signal, layout, train, assays, fitted, [pair], steps)
-        for (first, last), piece in zip(steps, pieces, strict=True):
-            blocks[first:last] = piece[:, :, 0]
-        return layout.from_blocks(blocks)
+        return layout.from_blocks(np.concatenate([piece[:, :, 0] for piece in pieces]))
