@@ -2,6 +2,7 @@ import copy
 import logging
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from toy import (
     CELLS,
     FAST,
     PAIRS,
+    PILOT,
     TINY,
     TRAIN,
     VAL,
@@ -18,15 +20,18 @@ from toy import (
     make_data,
     make_module,
     make_network,
+    make_prior_file,
     make_store,
     prior_of,
     tracks,
 )
 
+from avocado.data import Draw
 from avocado.errors import InputError
 from avocado.fitting import set_prior
 from avocado.hardware import Hardware
 from avocado.model import reference
+from avocado.optim import BlockAdam
 from avocado.regression import fit_prior
 from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
 
@@ -112,6 +117,31 @@ def test_what_a_stage_trains(tiny_store, stage, config):
     if config.prior_input:
         _, scale = fit_prior(tiny_store, region, np.array(TRAIN), CELLS, ASSAYS)
         assert torch.equal(module.network.scale, torch.from_numpy(scale))
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.25])
+@pytest.mark.parametrize("stage", ["pilot", "genome"])
+@pytest.mark.parametrize("config", [TINY, replace(WITH_PRIOR, layers=2, dropout=0.5), replace(TINY, layers=0)])
+def test_a_step_waits_for_no_number(tiny_store, config, stage, hidden, tmp_path, monkeypatch):
+    # on an accelerator, reading a number waits for all that was asked for before; meta tensors have none to be read,
+    # and cannot be added to those of another device
+    prior = tmp_path / "prior.npy"
+    make_prior_file(prior, PILOT)
+    data = make_data(
+        tiny_store, tracks_per_bin=len(TRAIN), hidden=hidden, reveal_at=1, device="meta",
+        prior=prior if config.prior_input else None,
+    )  # fmt: skip
+    module = make_module(tiny_store, stage=stage, config=config, reveal_at=1, compute=torch.bfloat16).to("meta")
+    module.trainer = SimpleNamespace(num_training_batches=3, max_epochs=2, current_epoch=0, global_rank=0)
+    shared = [torch.optim.AdamW(module.network.parameters())] if stage != "genome" else []
+    monkeypatch.setattr(module, "_optimizers", lambda: [BlockAdam(module.genome, 0.1), *shared])
+    batch = data.training[Draw(np.arange(2), 0, 0, 0, 0)]
+    assert batch.n_hidden == (2 if hidden else 0)
+    module.on_train_epoch_start()
+    module.training_step(batch, 0)
+    assert all(found.is_meta for found in (*batch[:4], module._squares, module._count))
+    with pytest.raises(RuntimeError, match="meta"):
+        float(module._squares)
 
 
 def test_the_seed_is_also_that_of_the_regression(tiny_store):
