@@ -58,7 +58,7 @@ def impute_chunks(
     if prior is not None:
         if prior.store.region(region) != layout:
             raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
-        step = min(step, piece_blocks(len(prior.train.columns)))
+        step = min(step, piece_blocks(len(prior.train.columns), device))
     steps = layout.pieces(step)
     pieces = None
     if prior is not None:
@@ -67,7 +67,7 @@ def impute_chunks(
         weights = network.weights()
         for first, last in steps:
             rows = factors[first:last].to(device)
-            regressed = None if pieces is None else torch.from_numpy(next(pieces)).to(device)
+            regressed = None if pieces is None else next(pieces)
             imputed = network.predict(rows, cells, assays, regressed, weights).cpu().numpy()
             real = layout.mask[first:last]
             # choosing bins copies them all

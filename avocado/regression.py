@@ -32,8 +32,8 @@ from avocado.store import SignalStore, write_region
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
 OTHERS = (0, 2, 3, 4)  # windows in which a cell type's other assays are looked at
 ROWS = 80_000  # bins × tracks at most that a pair's weights are learned from
-PIECE = 64 << 20  # bytes of moving means at a time
-CHUNK = 4_096  # bins whose random features stay in the cache
+PIECE, ACCELERATOR_PIECE = 64 << 20, 1 << 30  # bytes of moving means at a time
+CHUNK, ACCELERATOR_CHUNK = 4_096, 1 << 18  # bins whose random features are computed at once, on a CPU in its cache
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
 
 CPU = torch.device("cpu")
@@ -97,38 +97,51 @@ class Fitted:
     weights: np.ndarray  # of inputs, features and 1 in the signal of each pair, arcsinh (..., inputs + F + 1), float32
 
 
-def smoothed(signal: np.ndarray, layout: Region, columns: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Moving means of some tracks over the bins of blocks [first, last), float32 (bins, windows × tracks).
+def smoothed(
+    signal: np.ndarray,
+    layout: Region,
+    columns: np.ndarray,
+    scales: np.ndarray,
+    first: int,
+    last: int,
+    device: torch.device = CPU,
+) -> torch.Tensor:
+    """Moving means of standardised tracks at the bins of blocks [first, last), float32 (n_columns, windows, bins).
 
-    signal: (n_blocks, 200, n_tracks), arcsinh, of the region `layout`. Windows are cut off at the ends of a segment.
-    Padding has no rows.
+    signal: (n_blocks, 200, n_tracks), arcsinh, of the region `layout`; scales: mean and deviation of the columns.
+    Windows are cut off at the ends of a segment. Padding is no bin.
     """
+    mean, deviation = (torch.from_numpy(row).to(device)[:, None] for row in scales)
     half, found = WINDOWS[-1] // 2, []
     for segment, _, block in layout.walk():
         start = max(0, first - block) * BLOCK_BINS
         end = min(segment.n_bins, (last - block) * BLOCK_BINS)
         if start >= end:
             continue
-        low, high = max(0, start - half), min(segment.n_bins, end + half)
-        blocks = slice(block + low // BLOCK_BINS, block - (-high // BLOCK_BINS))
-        values = signal[blocks][:, :, columns]
-        values = values.reshape(len(values) * BLOCK_BINS, len(columns))
-        skip = low // BLOCK_BINS * BLOCK_BINS
-        sums = np.zeros((high - low + 1, len(columns)))
-        np.cumsum(values[low - skip : high - skip], axis=0, dtype=np.float64, out=sums[1:])
-        bins = np.arange(start, end)
-        means = np.empty((end - start, len(WINDOWS), len(columns)), dtype=np.float32)
-        means[:, 0] = values[start - skip : end - skip]
+        low, high, n_bins = max(0, start - half), min(segment.n_bins, end + half), end - start
+        values = signal[block + low // BLOCK_BINS : block - (-high // BLOCK_BINS)][:, :, columns]
+        values = values.reshape(len(values) * BLOCK_BINS, len(columns))[low % BLOCK_BINS :][: high - low]
+        # sums[:, k] is of all bins before start - half + k; beyond the ends of a segment there is 0 to be added
+        sums = torch.zeros(len(columns), 1 + half + n_bins + half, dtype=torch.float64, device=device)
+        known = sums[:, 1 + half + low - start :][:, : high - low]
+        known.copy_(torch.from_numpy(values).to(device).T).sub_(mean).div_(deviation)
+        means = torch.empty(len(columns), len(WINDOWS), n_bins, device=device)
+        means[:, 0] = sums[:, 1 + half :][:, :n_bins]
+        sums.cumsum_(dim=1)
+        bins = torch.arange(start, end, device=device)
         for number, window in enumerate(WINDOWS[1:], 1):
-            left, right = np.maximum(bins - window // 2, 0), np.minimum(bins + window // 2 + 1, segment.n_bins)
-            means[:, number] = (sums[right - low] - sums[left - low]) / (right - left)[:, None]
-        found.append(means.reshape(end - start, len(WINDOWS) * len(columns)))
-    return np.concatenate(found)
+            reach = window // 2
+            count = (bins + reach + 1).clamp(max=segment.n_bins) - (bins - reach).clamp(min=0)
+            after, before = sums[:, half + reach + 1 :][:, :n_bins], sums[:, half - reach :][:, :n_bins]
+            means[:, number] = (after - before).div_(count)
+        found.append(means)
+    return found[0] if len(found) == 1 else torch.cat(found, dim=2)
 
 
-def piece_blocks(n_tracks: int) -> int:
+def piece_blocks(n_tracks: int, device: torch.device = CPU) -> int:
     """Blocks at a time by which a region is gone through in bounded memory."""
-    return max(1, PIECE // (BLOCK_BINS * len(WINDOWS) * n_tracks * 4))
+    size = PIECE if device.type == "cpu" else ACCELERATOR_PIECE
+    return max(1, size // (BLOCK_BINS * len(WINDOWS) * n_tracks * 4))
 
 
 def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
@@ -188,9 +201,10 @@ def drawn_bins(
     chosen = np.sort(random.choice(layout.n_bins, min(config.bins, layout.n_bins), replace=False))
     found, done = [], 0
     for first, last in layout.pieces(piece_blocks(len(columns))):
-        means = _standardised(signal, layout, columns, scales, first, last)
-        found.append(means[chosen[slice(*np.searchsorted(chosen, [done, done + len(means)]))] - done].T)
-        done += len(means)
+        means = smoothed(signal, layout, columns, scales, first, last).numpy()
+        here = chosen[slice(*np.searchsorted(chosen, [done, done + means.shape[2]]))]
+        found.append(means[:, :, here - done])
+        done += means.shape[2]
     return np.concatenate(found, axis=2)
 
 
@@ -290,17 +304,6 @@ def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[np.ndarray, np.
     return directions, projection[-1][:, None]
 
 
-def _standardised(
-    signal: np.ndarray, layout: Region, columns: np.ndarray, scales: np.ndarray, first: int, last: int
-) -> np.ndarray:
-    """`smoothed` tracks with mean 0 and deviation 1, (bins, windows, n_columns)."""
-    means = smoothed(signal, layout, columns, first, last).reshape(-1, len(WINDOWS), len(columns))
-    mean, deviation = scales.astype(np.float32)
-    means -= mean
-    means /= deviation
-    return means
-
-
 def impute_blocks(
     signal: np.ndarray,
     layout: Region,
@@ -310,11 +313,11 @@ def impute_blocks(
     pairs: Sequence[Pair],
     steps: Iterable[tuple[int, int]],
     device: torch.device = CPU,
-) -> Iterator[np.ndarray]:
+) -> Iterator[torch.Tensor]:
     """Regressions of some pairs over blocks [first, last) for each of `steps`, arcsinh, 0 at padding.
 
-    Yields float32 (blocks, 200, n_pairs). signal: (n_blocks, 200, n_tracks) of the region `layout`; fitted: what
-    `regress` returns, with weights of the pairs; device: where it is computed.
+    Yields float32 (blocks, 200, n_pairs) on `device`, where they are computed. signal: (n_blocks, 200, n_tracks) of the
+    region `layout`; fitted: what `regress` returns, with weights of the pairs.
     """
     inputs = [_inputs_of(pair, train, assays) for pair in pairs]
     of_assay = {assay: [row for row, its in enumerate(train.assays) if its == assay] for assay in {a for _, a in pairs}}
@@ -332,12 +335,12 @@ def impute_blocks(
     weights = torch.from_numpy(fitted.weights).to(device)
     of_inputs = [weights[number, its.places] for number, its in enumerate(inputs)]
     of_features = weights[:, len(fitted.projection) - 1 : -1]
+    chunk = CHUNK if device.type == "cpu" else ACCELERATOR_CHUNK
     for first, last in steps:
-        means = _standardised(signal, layout, train.columns[used], fitted.scales[:, used], first, last)
-        regressed = np.empty((len(pairs), len(means)), dtype=np.float32)
-        for start in range(0, len(means), CHUNK):
-            # of every track a stretch of bins, which for one track is in one piece
-            part = torch.from_numpy(means[start : start + CHUNK]).to(device).permute(2, 1, 0).contiguous()
+        means = smoothed(signal, layout, train.columns[used], fitted.scales[:, used], first, last, device)
+        n_bins = means.shape[2]
+        regressed = torch.empty(len(pairs), n_bins, device=device)
+        for start, part in zip(range(0, n_bins, chunk), means.split(chunk, dim=2), strict=True):
             totals = {assay: part[rows].sum(dim=0) for assay, rows in every.items()}
             for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
                 total, own = totals[pair[1]], train.rows.get(pair)
@@ -347,11 +350,10 @@ def impute_blocks(
                 if len(its.donors) > 1:
                     directions, shifts = projected[number]
                     imputed.addmv_(torch.addmm(shifts, directions, known).relu_().mT, of_features[number])
-                regressed[number, start : start + CHUNK] = imputed.cpu().numpy()
-        mask = layout.mask[first:last]
-        blocks = np.zeros((*mask.shape, len(pairs)), dtype=np.float32)
-        blocks[mask] = regressed.T
-        yield blocks
+                regressed[number, start : start + chunk] = imputed
+        real = torch.from_numpy(np.flatnonzero(layout.mask[first:last])).to(device)
+        blocks = regressed.new_zeros((last - first) * BLOCK_BINS, len(pairs)).index_copy_(0, real, regressed.T)
+        yield blocks.unflatten(0, (-1, BLOCK_BINS))
 
 
 @dataclass(frozen=True)
@@ -371,10 +373,10 @@ class Prior:
         assays: np.ndarray,
         steps: Iterable[tuple[int, int]],
         device: torch.device = CPU,
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[torch.Tensor]:
         """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last) for each of `steps`.
 
-        Yields float32 (blocks, 200, n_pairs).
+        Yields float32 (blocks, 200, n_pairs) on `device`.
         """
         pairs = [(self.cells[cell], self.assays[assay]) for cell, assay in zip(cells, assays, strict=True)]
         fitted = replace(self.fitted, weights=self.fitted.weights[cells, assays])
@@ -392,11 +394,11 @@ class Prior:
     ) -> Path:
         """Write the pairs' signal over a region as the store has its own, and return the file's name."""
         layout = self.store.region(region)
-        steps = layout.pieces(piece_blocks(len(self.train.columns)))
+        steps = layout.pieces(piece_blocks(len(self.train.columns), device))
         directory.mkdir(parents=True, exist_ok=True)
         shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
         blocks = self.blocks(region, cells, assays, shown_steps, device)
-        write_region(directory, layout, len(cells), "float16", blocks)
+        write_region(directory, layout, len(cells), "float16", (its.cpu().numpy() for its in blocks))
         return directory / f"{region}.npy"
 
 

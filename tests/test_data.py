@@ -191,7 +191,7 @@ def test_prior_is_made_with_the_weights_of_its_pair(tiny_store):
         for number, column in enumerate(its):
             cell, assay = PAIRS[column]
             index = np.array([CELLS.index(cell)]), np.array([ASSAYS.index(assay)])
-            expected = layout.from_blocks(next(prior.blocks("pilot", *index, [(0, layout.n_blocks)])))[:, 0]
+            expected = layout.from_blocks(next(prior.blocks("pilot", *index, [(0, layout.n_blocks)])).numpy())[:, 0]
             others = [PAIRS[row] for row in TRAIN if row != column]
             if all(name in names for name, names in zip((cell, assay), zip(*others, strict=True), strict=True)):
                 np.testing.assert_allclose(expected, imputer.predict(cell, assay, "pilot"), atol=1e-5)
@@ -204,7 +204,7 @@ def test_prior_of_an_assay_with_one_track(tiny_store):
     only = [PAIRS.index(("E003", "RNA")), *(PAIRS.index((cell, "DNase")) for cell in ("B cell", "E003"))]
     prior, _ = fit_prior(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
     data = tracks(tiny_store, only)
-    found = next(prior.blocks("pilot", data.cell, data.assay, [(0, 6)]))[tiny_store.region("pilot").mask[:6]]
+    found = next(prior.blocks("pilot", data.cell, data.assay, [(0, 6)])).numpy()[tiny_store.region("pilot").mask[:6]]
     assert found[:, 0].std() == 0 < found[:, 0].mean()
     assert (found[:, 1:].std(axis=0) > 0.1).all()
 

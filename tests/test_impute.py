@@ -37,7 +37,7 @@ def by_reference(model, pair, region):
     prior = None
     if model.network.config.prior_input:
         index = (np.array([number]) for number in model.pair(*pair))
-        blocks = next(model.prior.blocks(region.name, *index, [(0, region.n_blocks)]))
+        blocks = next(model.prior.blocks(region.name, *index, [(0, region.n_blocks)])).numpy()
         prior = torch.from_numpy(region.from_blocks(blocks)[:, 0])
     return reference(model.network, model.genome(region.name), position, cell, assay, prior).numpy()
 

@@ -373,7 +373,7 @@ print([name for name in heavy if name in sys.modules])
     prior, cell, assay = None, np.array([2]), np.array([3])
     if config.prior_input:
         regressed = Prior(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
-        prior = torch.from_numpy(next(regressed.blocks("pilot", cell, assay, [(0, PILOT.n_blocks)])))
+        prior = next(regressed.blocks("pilot", cell, assay, [(0, PILOT.n_blocks)]))
     with torch.no_grad():
         expected = network.predict(genomes["pilot"], torch.tensor(cell), torch.tensor(assay), prior)[0, :3, 0]
     np.testing.assert_allclose(json.loads(values), expected, rtol=1e-5)

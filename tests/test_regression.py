@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from avocado.errors import InputError
 from avocado.genome import Region, Segment
@@ -18,6 +19,7 @@ from avocado.regression import (
     expected_scales,
     fit_prior,
     impute_blocks,
+    piece_blocks,
     regress,
     smoothed,
     track_scales,
@@ -62,11 +64,13 @@ def test_moving_means_stay_within_their_segment(blocks):
     flat, expected = LAYOUT.from_blocks(signal)[:, columns], []
     for segment, rank, _ in LAYOUT.walk():
         part = flat[rank : rank + segment.n_bins]
-        expected.append(np.concatenate([naive_means(part, window) for window in WINDOWS], axis=1))
-    whole = LAYOUT.to_blocks(np.concatenate(expected))
+        expected.append(np.stack([naive_means(part, window) for window in WINDOWS], axis=1))
+    scales = np.array([[0.5, -1, 2], [2, 0.1, 1]])
+    whole = LAYOUT.to_blocks(((np.concatenate(expected) - scales[0]) / scales[1]).reshape(LAYOUT.n_bins, -1))
     chosen = slice(*blocks)
-    found = smoothed(signal, LAYOUT, columns, *blocks)
-    np.testing.assert_allclose(found, whole[chosen][LAYOUT.mask[chosen]], atol=1e-5)
+    found = smoothed(signal, LAYOUT, columns, scales, *blocks).flatten(0, 1).T
+    order = np.arange(15).reshape(len(WINDOWS), 3).T.reshape(-1)  # tracks first, windows then
+    np.testing.assert_allclose(found, whole[chosen][LAYOUT.mask[chosen]][:, order], atol=1e-4)
 
 
 @dataclass
@@ -88,7 +92,7 @@ def regressed(signal: np.ndarray, rows: list[int], pairs, config=RegressionConfi
     scales = track_scales(store, "some", train.columns)
     means = drawn_bins(store, "some", train.columns, scales, config)
     fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
-    return next(impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, [blocks]))
+    return next(impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, [blocks])).numpy()
 
 
 def scales_of(signal: np.ndarray, rows: list[int]) -> np.ndarray:
@@ -107,8 +111,8 @@ def test_drawn_bins_are_bins_of_the_region(monkeypatch):
     scales, config = scales_of(signal, rows), RegressionConfig(bins=100)
     whole = drawn_bins(Made(signal), "some", np.array(rows), scales, RegressionConfig(bins=10**6)).T
     assert whole.shape == (LAYOUT.n_bins, len(WINDOWS), 2)
-    means = smoothed(signal, LAYOUT, np.array(rows), 0, LAYOUT.n_blocks).reshape(whole.shape)
-    np.testing.assert_allclose(whole, (means - scales[0]) / scales[1], atol=1e-5)
+    means = smoothed(signal, LAYOUT, np.array(rows), scales, 0, LAYOUT.n_blocks)
+    np.testing.assert_allclose(whole, means.numpy().T, atol=1e-5)
     some = drawn_bins(Made(signal), "some", np.array(rows), scales, config).T
     assert len(some) == 100
     places = [np.flatnonzero((whole == row).all(axis=(1, 2)))[0] for row in some]
@@ -126,8 +130,9 @@ def naive_regression(
     """The standardised regression, input by input and donor by donor, over all bins."""
     flat = LAYOUT.from_blocks(signal).astype(np.float64)
     rows = [row for row in rows if PAIRS[row] != pair]
-    windows = {row: smoothed(signal, LAYOUT, np.array([row]), 0, LAYOUT.n_blocks).astype(np.float64) for row in rows}
-    z = {row: (windows[row] - flat[:, row].mean()) / flat[:, row].std() for row in rows}
+    scales = {row: np.array([[flat[:, row].mean()], [flat[:, row].std()]]) for row in rows}
+    means = {row: smoothed(signal, LAYOUT, np.array([row]), scales[row], 0, LAYOUT.n_blocks)[0] for row in rows}
+    z = {row: means[row].numpy().T.astype(np.float64) for row in rows}
 
     def inputs(cell: str, assay: str) -> dict:
         donors = [row for row in rows if PAIRS[row][1] == assay and PAIRS[row][0] != cell]
@@ -224,6 +229,19 @@ def test_padding_is_zero_and_pieces_make_the_whole(monkeypatch):
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
 
 
+def test_it_is_computed_on_the_device_it_is_told():
+    # meta tensors can neither be read on the way nor be added to those of another device
+    signal, rows, pairs = made_signal(), without(("a", "x")), [("a", "x"), ("b", "z")]
+    train, config, meta = experiments(rows), RegressionConfig(), torch.device("meta")
+    scales = scales_of(signal, rows)
+    means = drawn_bins(Made(signal), "some", train.columns, scales, config)
+    fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
+    steps = LAYOUT.pieces(piece_blocks(len(rows), meta))
+    (blocks,) = impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, steps, meta)
+    assert blocks.is_meta
+    assert blocks.shape == (*LAYOUT.mask.shape, 2)
+
+
 def test_an_assay_with_few_tracks():
     signal = made_signal()
     rows = [row for row in without() if PAIRS[row][1] != "y" or PAIRS[row][0] == "a"]
@@ -253,7 +271,7 @@ def test_the_prior_is_the_same_regression(tmp_path):
     for column in (0, len(columns)):
         cell, assay = store.tracks[["cell", "assay"]].iloc[column]
         index = np.array([store.cells.index(cell)]), np.array([store.assays.index(assay)])
-        blocks = next(prior.blocks("chr20", *index, [(0, layout.n_blocks)]))
+        blocks = next(prior.blocks("chr20", *index, [(0, layout.n_blocks)])).numpy()
         np.testing.assert_allclose(layout.from_blocks(blocks)[:, 0], imputer.predict(cell, assay, "chr20"), atol=1e-5)
         file = prior.write(tmp_path / f"written{column}", "chr20", *index)
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)

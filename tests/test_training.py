@@ -80,7 +80,7 @@ def validation_mse(module, store, region="pilot"):
     for cell, assay, column in zip(val.cell, val.assay, val.columns, strict=True):
         if network.config.prior_input:
             fitted, _ = fit_prior(store, region, np.array(TRAIN), CELLS, ASSAYS)
-            blocks = next(fitted.blocks(region, np.array([cell]), np.array([assay]), [(0, layout.n_blocks)]))
+            blocks = next(fitted.blocks(region, np.array([cell]), np.array([assay]), [(0, layout.n_blocks)])).numpy()
             prior = torch.from_numpy(blocks[layout.mask][:, 0]).half().float()  # as it is kept
         with torch.no_grad():
             imputed = reference(network, module.genome, position, index * int(cell), index * int(assay), prior)

@@ -50,7 +50,7 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
         from avocado.imputers.regression import Regression
         from avocado.regression import RegressionConfig
 
-        return Regression(_settings(RegressionConfig, node))
+        return Regression(_settings(RegressionConfig, node), device)
     if name == "predictd":
         from avocado.imputers.predictd import Predictd, PredictdConfig
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from avocado.errors import InputError
+from avocado.hardware import device_of
 from avocado.regression import (
     RegressionConfig,
     drawn_bins,
@@ -27,8 +29,8 @@ class Regression:
     so this is an imputation too.
     """
 
-    def __init__(self, config: RegressionConfig | None = None) -> None:
-        self.config = config or RegressionConfig()
+    def __init__(self, config: RegressionConfig | None = None, device: str = "cpu") -> None:
+        self.config, self._device = config or RegressionConfig(), device_of(device)
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Two passes over the training tracks of a region: how strong they are, and their signal at random bins."""
@@ -50,6 +52,6 @@ class Regression:
         expected = expected_scales(self._scales, train, [pair], self.config)
         fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
-        steps = layout.pieces(piece_blocks(len(train.columns)))
-        pieces = impute_blocks(signal, layout, train, assays, fitted, [pair], steps)
-        return layout.from_blocks(np.concatenate([piece[:, :, 0] for piece in pieces]))
+        steps = layout.pieces(piece_blocks(len(train.columns), self._device))
+        pieces = impute_blocks(signal, layout, train, assays, fitted, [pair], steps, self._device)
+        return layout.from_blocks(torch.cat([piece[:, :, 0] for piece in pieces]).cpu().numpy())

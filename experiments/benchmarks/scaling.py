@@ -195,8 +195,9 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
             start = time.perf_counter()
             prior, _ = fit_prior(store, REGION, np.arange(n_tracks), cells, ASSAYS)
             fitting, start = time.perf_counter() - start, time.perf_counter()
-            pieces = store.region(REGION).pieces(piece_blocks(n_tracks))
-            deque(prior.blocks(REGION, cell, assay, pieces, device_of(config.device)), 0)
+            device = device_of(config.device)
+            pieces = store.region(REGION).pieces(piece_blocks(n_tracks, device))
+            deque(prior.blocks(REGION, cell, assay, pieces, device), 0)
             imputing = time.perf_counter() - start
         row = {"tracks": n_tracks, "pairs": len(cell), "fitting s": fitting, "imputing s": imputing}
         rows.append(row | {"bins × pairs/s": f"{config.regression.bins * len(cell) / imputing:,.0f}"})
