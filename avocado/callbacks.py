@@ -98,6 +98,11 @@ class Cost(pl.Callback):
         self.n_bins = n_bins
         self.begun = self.seconds = 0.0
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what earlier runs of this process took of a GPU."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.begun, self.seconds = time.monotonic(), 0.0

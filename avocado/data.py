@@ -25,6 +25,8 @@ from avocado.store import SignalStore, chunk_blocks
 ORDERS = ("shuffled", "sequential")
 READ_AHEAD = 4  # batches that each worker process prepares where signal streams
 VAL_BINS = 200_000  # that validation looks at
+VAL_VALUES = 1 << 24  # of a batch of validation on an accelerator
+CPU_SIGNAL = 8 << 30  # bytes
 HIDINGS = 256  # different choices of hidden tracks; each block has one of them
 
 
@@ -185,7 +187,7 @@ class TrainingBlocks(Dataset[BlockBatch]):
         self.order_of_block = torch.tensor(rng.integers(len(orders), size=len(mask)), device=device)
 
     def __getitem__(self, draw: Draw) -> BlockBatch:
-        blocks = torch.from_numpy(draw.blocks).to(self.mask.device)
+        blocks = _sent(torch.from_numpy(draw.blocks), self.mask.device)
         n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
         track, n_hidden = self._tracks(blocks, draw[1:], n_hidden)
         everywhere = track.expand(-1, BLOCK_BINS, -1)
@@ -199,15 +201,15 @@ class TrainingBlocks(Dataset[BlockBatch]):
         orders = self.orders[self.order_of_block[blocks]]
         if m >= n_tracks:
             return orders[:, None], n_hidden
-        random = torch.Generator(blocks.device)
-        random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+        # drawn by the CPU, so that all devices see the same
+        random = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
         m_hidden = min(max(1, round(m * n_hidden / n_tracks)), m - 1) if n_hidden and m > 1 else 0
         draws = []
         for number, low, high in ((m_hidden, 0, n_hidden), (m - m_hidden, n_hidden, n_tracks)):
             if number:
                 shape = (len(blocks), BLOCK_BINS, number)
-                draws.append(torch.randint(low, high, shape, generator=random, device=blocks.device))
-        drawn = torch.cat(draws, dim=2)
+                draws.append(torch.randint(low, high, shape, generator=random))
+        drawn = _sent(torch.cat(draws, dim=2), blocks.device)
         return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
 
     def _at(self, values: Tensor | Path, blocks: Tensor, track: Tensor, columns: Tensor | None) -> Tensor:
@@ -222,6 +224,11 @@ class TrainingBlocks(Dataset[BlockBatch]):
         column = track if columns is None else columns[track]
         address = _bins(blocks * world + rank)[..., None] * file.shape[2] + column
         return torch.from_numpy(np.asarray(file).reshape(-1)[address.numpy()]).float()
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`. From pinned memory, as else the host would wait for all that a GPU has to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _bins(blocks: Tensor) -> Tensor:
@@ -258,11 +265,12 @@ class SignalDataModule(pl.LightningDataModule):
     """Streams (cell, assay, position, signal) of one region of a store.
 
     train, val: the only tracks that can be reached from here. batch_size: bins per step, rounded down to whole
-    blocks. memory_limit: bytes; training signal up to it is kept on `device`, larger signal is streamed from
-    disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the same ones,
-    spread evenly over the region. processes: where several share the region, each loads its own blocks, in `setup`.
+    blocks. memory_limit: bytes, see `signal_limit`; training signal up to it is kept on `device`, larger signal is
+    streamed from disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the
+    same ones, spread evenly over the region. processes: where several share the region, each loads its own blocks, in
+    `setup`.
     prior: file (n_blocks, 200, tracks), what regression imputes for the training tracks and then the validation ones.
-    The same seed draws the same batches, streamed or in memory.
+    The same seed draws the same batches, streamed or in memory, on any device.
     """
 
     def __init__(
@@ -275,7 +283,7 @@ class SignalDataModule(pl.LightningDataModule):
         batch_size: int = 10_000,
         sampling: Sampling | None = None,
         seed: int = 0,
-        memory_limit: int = 8 << 30,
+        memory_limit: int | None = None,
         workers: int = 1,
         val_bins: int = VAL_BINS,
         device: torch.device | str = "cpu",
@@ -291,14 +299,15 @@ class SignalDataModule(pl.LightningDataModule):
         self.train, self.val = train, val if val is not None and len(val.columns) else None
         self.batch_blocks = batch_size // BLOCK_BINS
         self.sampling, self.seed, self.val_bins = sampling or Sampling(), seed, val_bins
-        self.memory_limit, self.processes, self.prior = memory_limit, processes, prior
+        self.device, self.processes, self.prior = torch.device(device), processes, prior
         signal = store.signal(region)
         n_bins = self.region.n_blocks * BLOCK_BINS
         kept = len(train.columns) * (1 if prior is None else 2)
-        self.streams = streams(n_bins, kept, signal.itemsize, memory_limit, processes)
+        limit = signal_limit(memory_limit, self.device)
+        self.streams = streams(n_bins, kept, signal.itemsize, limit, processes)
         self.workers = workers if self.streams else 0
         if processes == 1:
-            self.load(torch.device(device), 0)
+            self.load(self.device, 0)
 
     def setup(self, stage: str) -> None:
         """Called by Lightning in every process."""
@@ -326,7 +335,8 @@ class SignalDataModule(pl.LightningDataModule):
             held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
             bins = np.arange(BLOCK_BINS)
             guess = None if prior is None else prior[np.ix_(blocks, bins, np.arange(n_train, prior.shape[2]))]
-            self.validation = ValidationBlocks(held, guess, blocks, mask, self.batch_blocks)
+            few = 0 if device.type == "cpu" else VAL_VALUES // (BLOCK_BINS * len(self.val.columns))
+            self.validation = ValidationBlocks(held, guess, blocks, mask, max(self.batch_blocks, few))
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:
         """The order of one rank; all ranks together cover every block once per epoch."""
@@ -344,7 +354,7 @@ class SignalDataModule(pl.LightningDataModule):
             # of an epoch, and not in the same way when training is resumed
             generator=torch.Generator(),
             prefetch_factor=READ_AHEAD if self.workers else None,
-            pin_memory=self.streams and torch.cuda.is_available(),  # copied to the card while it computes
+            pin_memory=self.streams and self.device.type == "cuda",  # copied while the host goes on
             persistent_workers=self.workers > 0,
         )
 
@@ -353,6 +363,13 @@ class SignalDataModule(pl.LightningDataModule):
         if self.validation is None:
             return []
         return DataLoader(self.validation, batch_size=None, shuffle=False)
+
+
+def signal_limit(memory_limit: int | None, device: torch.device) -> int:
+    """Bytes of signal that may be kept on `device`; None: half of a GPU's memory, 8 GiB on a CPU."""
+    if memory_limit is not None:
+        return memory_limit
+    return torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else CPU_SIGNAL
 
 
 def streams(n_bins: int, n_tracks: int, itemsize: int, memory_limit: int, processes: int) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from avocado.data import VAL_BINS, SignalDataModule, Tracks
 from avocado.errors import InputError
-from avocado.hardware import Hardware, device_of
+from avocado.hardware import Hardware
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.regression import Prior, RegressionConfig, fit_prior
 from avocado.store import SignalStore
@@ -81,7 +81,7 @@ def regressed(
     )
     log.info("regressing %d tracks on each other over %s", len(cell), region)
     try:
-        yield prior.write(directory / "prior", region, cell, assay, device_of(hardware.device), progress)
+        yield prior.write(directory / "prior", region, cell, assay, hardware.use(), progress)
     finally:
         shutil.rmtree(directory / "prior", ignore_errors=True)
 
@@ -117,7 +117,7 @@ def prepare(
         memory_limit=plan.fit.memory_limit,
         workers=plan.fit.workers,
         val_bins=val_bins,
-        device=device_of(hardware.device),
+        device=hardware.use(),
         processes=hardware.processes,
         prior=prior,
     )

@@ -42,13 +42,19 @@ class Hardware:
             raise InputError(f"processes={self.processes}: this machine has {torch.cuda.device_count()} GPUs")
 
     def compute_type(self) -> torch.dtype:
-        """The type of activations and matrix products; on CUDA also sets how float32 is multiplied from now on."""
-        device = device_of(self.device)
-        if self.precision == "bf16" or (self.precision == "auto" and _multiplies_bf16(device)):
+        """The type of activations and matrix products."""
+        if self.precision == "bf16" or (self.precision == "auto" and _multiplies_bf16(device_of(self.device))):
             return torch.bfloat16
+        return torch.float32
+
+    def use(self) -> torch.device:
+        """The device to compute on; a GPU multiplies as `precision` says from now on, in this process."""
+        device = device_of(self.device)
         if device.type == "cuda":
             torch.set_float32_matmul_precision("highest" if self.precision == "float32" else "high")
-        return torch.float32
+            # bf16 products that are computed in parts are added up in float32
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        return device
 
 
 def device_of(name: str) -> torch.device:

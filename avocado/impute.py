@@ -13,7 +13,7 @@ from avocado.bigwig import covered_bases
 from avocado.errors import InputError
 from avocado.files import claimed
 from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
-from avocado.hardware import Hardware, device_of
+from avocado.hardware import Hardware
 from avocado.modeldir import SHARED, Model
 from avocado.regression import piece_blocks
 from avocado.track_files import track_files
@@ -50,7 +50,7 @@ def impute_chunks(
     factors, prior = model.genome(region), model.prior
     layout = model.regions[region]
     hardware = hardware or Hardware()
-    device = device_of(hardware.device)
+    device = hardware.use()
     network = model.network.to(device)
     network.compute = hardware.compute_type()
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))

@@ -7,13 +7,14 @@ lies in the page cache, which the system takes back when it needs memory, and is
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from avocado.data import READ_AHEAD, VAL_BINS, streams
+from avocado.data import READ_AHEAD, VAL_BINS, signal_limit, streams
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
@@ -114,7 +115,7 @@ def predict_memory(
     signal = bins * n_tracks * signal_bytes
     validation = min(bins, val_bins) * n_validation * signal_bytes
     has_prior = network.config.prior_input
-    streamed = streams(bins, n_tracks * (1 + has_prior), signal_bytes, fit.memory_limit, here)
+    streamed = streams(bins, n_tracks * (1 + has_prior), signal_bytes, signal_limit(fit.memory_limit, device), here)
     prior = (signal * (not streamed) + validation * on_cpu) * has_prior
     mask = bins * (FLOAT + 1) if on_cpu or not streamed else 0  # as a float and a bool
 
@@ -207,7 +208,9 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> int | None
     containers) leave.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        gc.collect()  # earlier runs of this process: Lightning's objects refer to each other, and so to their tensors
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
     free = _meminfo(root)

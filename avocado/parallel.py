@@ -31,12 +31,14 @@ def quiet() -> None:
 class BlockParallel(DDPStrategy):
     """Lightning's processes without its DistributedDataParallel, which would exchange genome factors too."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, hardware: Hardware, **options: Any) -> None:
         super().__init__(start_method="spawn", **options)
+        self.hardware = hardware
 
     def setup_environment(self) -> None:
         """Called first in every process."""
         quiet()
+        self.hardware.use()
         super().setup_environment()
 
     def configure_ddp(self) -> None:
@@ -50,7 +52,7 @@ def devices(hardware: Hardware) -> dict[str, Any]:
         one = [device.index or 0] if device.type == "cuda" else 1
         return {"accelerator": device.type, "devices": one}
     # named, as Lightning would otherwise take a Slurm job's own layout for that of these processes
-    strategy = BlockParallel(cluster_environment=LightningEnvironment())
+    strategy = BlockParallel(hardware, cluster_environment=LightningEnvironment())
     return {"accelerator": device.type, "devices": hardware.processes, "strategy": strategy}
 
 
@@ -90,13 +92,13 @@ def gather(rows: Tensor, n_blocks: int) -> Tensor:
     if n == 1:
         return rows
     device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else "cpu"
-    padded = torch.zeros(-(-n_blocks // n), *rows.shape[1:], dtype=rows.dtype, device=device)
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in range(n)] if rank == 0 else None
-    distributed.gather(padded, parts)
-    if parts is None:
+    if rank:
+        distributed.send(rows.to(device).contiguous(), 0)
         return rows
     whole = torch.empty(n_blocks, *rows.shape[1:], dtype=rows.dtype)  # on the CPU: a GPU may have room for its own only
-    for number, part in enumerate(parts):
-        whole[number::n] = part[: len(whole[number::n])]
+    whole[::n] = rows
+    for other in range(1, n):
+        part = torch.empty_like(whole[other::n], device=device)
+        distributed.recv(part, other)
+        whole[other::n] = part
     return whole

@@ -398,7 +398,7 @@ class Prior:
         directory.mkdir(parents=True, exist_ok=True)
         shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
         blocks = self.blocks(region, cells, assays, shown_steps, device)
-        write_region(directory, layout, len(cells), "float16", (its.cpu().numpy() for its in blocks))
+        write_region(directory, layout, len(cells), "float16", (its.half().cpu().numpy() for its in blocks))
         return directory / f"{region}.npy"
 
 

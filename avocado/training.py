@@ -87,7 +87,7 @@ class FitConfig:
     min_steps: int = 0  # more epochs where a small region would get fewer steps than this
     validate_every: int = 1  # epochs
     patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
-    memory_limit: int = 8 << 30  # bytes of signal kept in memory or on the accelerator; more is streamed
+    memory_limit: int | None = None  # bytes of signal that are kept; see data.SignalDataModule
     workers: int = 1  # processes that read ahead when signal is streamed
     checkpoint_every: float = 120.0  # seconds
 
@@ -104,7 +104,7 @@ class FitConfig:
             "hidden_weight",
             "peak_weight",
         ):
-            if not getattr(self, name) >= 0:
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
         Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
         if not 0 <= self.refit < 1:
@@ -240,7 +240,7 @@ class FactorizationModule(pl.LightningModule):
         if not isinstance(genome, BlockAdam):
             self.genome.grad = self._gradient
             genome.step()
-            self._gradient[batch.blocks] = 0
+            self._gradient.index_fill_(0, batch.blocks, 0)
         if self._frozen is None:
             if self.formulation == "blocks":
                 weights.pass_on(leaves)

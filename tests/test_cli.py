@@ -87,6 +87,7 @@ def test_train_py_is_avocado_train(shell):
         (["stage.steps=[]"], ["stage.steps", "pilot, genome, joint"]),
         (["stage.steps=[pilots]"], ["stage.steps", "pilots"]),
         (["trainer.threads=x"], ["trainer.threads=x"]),
+        (["fit.memory_limit=x"], ["fit.memory_limit=x"]),
         (["trainer.device=tpu"], ["device 'tpu' cannot be used"]),
         (["trainer.precision=fp8"], ["'fp8'", "auto, bf16, tf32, float32"]),
         (["trainer.device=cpu", "trainer.precision=tf32"], ["tf32 is for CUDA"]),

@@ -343,6 +343,15 @@ def test_streaming_by_another_process_draws_the_same_batches(tiny_store, tmp_pat
     assert same(epoch_of(make_data(tiny_store, "chr20", prior=prior), 4), streamed)
 
 
+def test_an_accelerator_validates_in_few_batches(tiny_store):
+    # each costs it as much time as its host takes to ask for it
+    on_cpu, elsewhere = (make_data(tiny_store, batch_size=200, device=device).validation for device in ("cpu", "meta"))
+    assert len(on_cpu) == 6
+    assert len(elsewhere) == 1
+    assert all(torch.equal(whole, torch.cat(parts)) for whole, *parts in zip(elsewhere[0], *on_cpu, strict=True)
+               if whole is not None)  # fmt: skip
+
+
 def test_a_loader_in_this_process_yields_the_batches(tiny_store):
     data = make_data(tiny_store)
     assert data.train_dataloader().num_workers == 0

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 import torch
 from toy import ASSAYS, CELLS, FAST, PAIRS, TINY
 
+from avocado.data import signal_limit
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Assembly, chromosome_region
 from avocado.hardware import Hardware
@@ -205,6 +207,20 @@ def test_where_nothing_can_be_known_nothing_is_refused(tmp_path):
     assert available_memory(CPU, tmp_path) is None
     require_memory(made_of(factors=1 << 60), CPU, tmp_path)
     assert available_memory(torch.device("meta"), tmp_path) is None
+
+
+def test_on_a_gpu_what_is_cached_is_free_and_what_is_used_is_not(monkeypatch):
+    for name, size in {"mem_get_info": (40, 80), "memory_reserved": 30, "memory_allocated": 20}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, size=size: size)
+    assert available_memory(torch.device("cuda")) == 50
+
+
+def test_signal_may_take_half_of_a_gpu(monkeypatch):
+    card = SimpleNamespace(total_memory=80 * GIB)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert signal_limit(None, torch.device("cuda")) == 40 * GIB
+    assert signal_limit(None, CPU) == 8 * GIB
+    assert signal_limit(0, torch.device("cuda")) == signal_limit(0, CPU) == 0
 
 
 def test_what_fits_is_not_refused(tmp_path):

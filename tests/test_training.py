@@ -121,14 +121,15 @@ def test_what_a_stage_trains(tiny_store, stage, config):
 
 @pytest.mark.parametrize("hidden", [0.0, 0.25])
 @pytest.mark.parametrize("stage", ["pilot", "genome"])
+@pytest.mark.parametrize("tracks_per_bin", [1, 4, len(TRAIN)])
 @pytest.mark.parametrize("config", [TINY, replace(WITH_PRIOR, layers=2, dropout=0.5), replace(TINY, layers=0)])
-def test_a_step_waits_for_no_number(tiny_store, config, stage, hidden, tmp_path, monkeypatch):
+def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, hidden, tmp_path, monkeypatch):
     # on an accelerator, reading a number waits for all that was asked for before; meta tensors have none to be read,
     # and cannot be added to those of another device
     prior = tmp_path / "prior.npy"
     make_prior_file(prior, PILOT)
     data = make_data(
-        tiny_store, tracks_per_bin=len(TRAIN), hidden=hidden, reveal_at=1, device="meta",
+        tiny_store, tracks_per_bin=tracks_per_bin, hidden=hidden, reveal_at=1, device="meta",
         prior=prior if config.prior_input else None,
     )  # fmt: skip
     module = make_module(tiny_store, stage=stage, config=config, reveal_at=1, compute=torch.bfloat16).to("meta")
@@ -136,7 +137,7 @@ def test_a_step_waits_for_no_number(tiny_store, config, stage, hidden, tmp_path,
     shared = [torch.optim.AdamW(module.network.parameters())] if stage != "genome" else []
     monkeypatch.setattr(module, "_optimizers", lambda: [BlockAdam(module.genome, 0.1), *shared])
     batch = data.training[Draw(np.arange(2), 0, 0, 0, 0)]
-    assert batch.n_hidden == (2 if hidden else 0)
+    assert batch.n_hidden == ({1: 0, 4: 1, len(TRAIN): 2}[tracks_per_bin] if hidden else 0)
     module.on_train_epoch_start()
     module.training_step(batch, 0)
     assert all(found.is_meta for found in (*batch[:4], module._squares, module._count))

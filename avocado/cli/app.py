@@ -32,7 +32,7 @@ LISTS = (
     "split.hold_out",
     "sweep.objectives",
 )
-WHOLE_OR_NULL = ("workers", "trainer.threads", "threads")
+WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit")
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 

@@ -185,7 +185,7 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
     """
     from avocado.hardware import device_of
     from avocado.regression import fit_prior, piece_blocks
-    from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store
+    from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store, wait_for
 
     cells, rows = CELLS[: config.regression.cells], []
     cell, assay = (index.reshape(-1) for index in np.indices((len(cells), len(ASSAYS))))
@@ -198,6 +198,7 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
             device = device_of(config.device)
             pieces = store.region(REGION).pieces(piece_blocks(n_tracks, device))
             deque(prior.blocks(REGION, cell, assay, pieces, device), 0)
+            wait_for(device)
             imputing = time.perf_counter() - start
         row = {"tracks": n_tracks, "pairs": len(cell), "fitting s": fitting, "imputing s": imputing}
         rows.append(row | {"bins × pairs/s": f"{config.regression.bins * len(cell) / imputing:,.0f}"})
