@@ -27,7 +27,7 @@ from avocado.errors import InputError
 from avocado.genome import BINS_PER_250BP, BLOCK_BINS
 
 COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
-CACHED_ACTIVATIONS = 1 << 21  # numbers of a layer: 4 MB in 16 bit; a few such arrays stay in the third-level cache
+CACHED_ACTIVATIONS = 5 << 20  # numbers of a layer: 10 MB in 16 bit; a few such arrays stay in the third-level cache
 ACCELERATOR_ACTIVATIONS = 1 << 28
 LEAST_SAMPLES = 4000  # in a matrix product on a CPU
 
