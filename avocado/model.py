@@ -27,7 +27,7 @@ from avocado.errors import InputError
 from avocado.genome import BINS_PER_250BP, BLOCK_BINS
 
 COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
-CACHED_ACTIVATIONS = 5 << 20  # numbers of a layer: 10 MB in 16 bit; a few such arrays stay in the third-level cache
+CACHED_ACTIVATIONS = 1 << 22  # numbers of a layer: 8 MB in 16 bit; a few such arrays stay in the third-level cache
 ACCELERATOR_ACTIVATIONS = 1 << 28
 LEAST_SAMPLES = 4000  # in a matrix product on a CPU
 
@@ -397,17 +397,18 @@ class _Blocks(torch.autograd.Function):
         cell, assay, prior, *saved = ctx.saved_tensors
         factors, activations = saved[:3], saved[3:]
         weights: SplitWeights = ctx.weights
+        assert weights.output is not None
         need_rows, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[6:])
         out = grad_outputs[0].reshape(-1, 1).to(activations[0].dtype)
         layers = [out.mT @ activations[-1]] if need_weights else []
-        g = out @ weights.output
+        # the gradient takes the place of the last activations, which are in the cache, where a new array is not, and
+        # its columns are multiplied by the output's weights only when they have been summed
+        g, up = _masked(out.expand_as(activations[-1]), activations[-1], onto=activations[-1]), weights.output.mT
         for number in range(len(activations) - 1, 0, -1):
-            _mask(g, activations[number])
             if need_weights:
-                layers += [g.sum(0), g.mT @ activations[number - 1]]
-            # an array that is done with is in the cache, which a new one is not
-            g = torch.mm(g, weights.hidden[2 * (number - 1)], out=activations[number])
-        _mask(g, activations[0])
+                layers += [g.sum(0) * up[:, 0], (g.mT @ activations[number - 1]) * up]
+            g = torch.mm(g, weights.hidden[2 * (number - 1)] * up)
+            g, up = _masked(g, activations[number - 1], onto=g), torch.ones_like(up)
         n_blocks, _, n_tracks = cell.shape
         # of the first layer, per bin, per 250 bp and per 5 kbp
         fine = g if n_tracks == 1 else g.unflatten(0, (-1, n_tracks)).sum(1)
@@ -417,30 +418,34 @@ class _Blocks(torch.autograd.Function):
         if need_rows:
             rows = g.new_empty(n_blocks, ctx.config.block_width, dtype=ctx.dtype)
             for part, grad, weight in zip(split_block(rows, ctx.config), at, weights[2:5], strict=True):
-                part.copy_((grad @ weight).view(part.shape))
+                part.copy_((grad @ (weight * up)).view(part.shape))
         if not need_weights:
             return (rows, *[None] * (len(ctx.needs_input_grad) - 1))
-        tables = _table_gradients(g, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
-        genome = [grad.mT @ factor for grad, factor in zip(at, factors, strict=True)]
+        tables = _table_gradients(g, up, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
+        genome = [(grad.mT @ factor) * up for grad, factor in zip(at, factors, strict=True)]
         found = [*tables[:2], *genome, layers[0], *tables[2:], *reversed(layers[1:])]
         return (rows, None, None, None, None, None, *found)
 
 
 def _table_gradients(
-    grad: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None, sizes: tuple[int, int]
+    grad: Tensor, up: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None, sizes: tuple[int, int]
 ) -> list[Tensor]:
-    """Gradients of `by_cell`, `by_assay` and, where there is a prior, `prior_in`, of the samples' (samples, nodes)."""
+    """Gradients of `by_cell`, `by_assay` and, where there is a prior, `prior_in`.
+
+    grad: of the samples (samples, nodes), without the factor of each node, up (nodes, 1).
+    """
     rows = grad.new_zeros(sum(sizes) + (prior is not None), len(grad))
     rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + sizes[0]]), 1)
     if prior is not None:
         rows[-1] = prior.reshape(-1)
-    sums = rows @ grad
+    sums = (rows @ grad) * up.mT
     return [sums[: sizes[0]], sums[sizes[0] : sum(sizes)], *([] if prior is None else [sums[-1]])]
 
 
-def _mask(grad: Tensor, activation: Tensor) -> None:
-    """Gradient through a ReLU, in place."""
-    torch.ops.aten.threshold_backward.grad_input(grad, activation, 0, grad_input=grad)
+def _masked(grad: Tensor, activation: Tensor, onto: Tensor) -> Tensor:
+    """Gradient through a ReLU, written onto one of the two."""
+    torch.ops.aten.threshold_backward.grad_input(grad, activation, 0, grad_input=onto)
+    return onto
 
 
 def split_block(rows: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
