@@ -15,7 +15,7 @@ import torch
 
 from avocado.data import VAL_BINS, SignalDataModule, Tracks
 from avocado.errors import InputError
-from avocado.hardware import Hardware
+from avocado.hardware import Hardware, device_of
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.regression import Prior, RegressionConfig, fit_prior
 from avocado.store import SignalStore
@@ -117,7 +117,7 @@ def prepare(
         memory_limit=plan.fit.memory_limit,
         workers=plan.fit.workers,
         val_bins=val_bins,
-        device=hardware.use(),
+        device=device_of(hardware.device),
         processes=hardware.processes,
         prior=prior,
     )

@@ -17,7 +17,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, distributed
 
-from avocado.hardware import Hardware, device_of
+from avocado.hardware import Hardware
 
 
 def quiet() -> None:
@@ -46,8 +46,8 @@ class BlockParallel(DDPStrategy):
 
 
 def devices(hardware: Hardware) -> dict[str, Any]:
-    """What a Trainer is told of the hardware."""
-    device = device_of(hardware.device)
+    """What a Trainer is told of the hardware, which is used from now on."""
+    device = hardware.use()
     if hardware.processes == 1:
         one = [device.index or 0] if device.type == "cuda" else 1
         return {"accelerator": device.type, "devices": one}

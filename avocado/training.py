@@ -98,14 +98,15 @@ class FitConfig:
         for name in (
             "min_steps",
             "patience",
-            "memory_limit",
             "workers",
             "checkpoint_every",
             "hidden_weight",
             "peak_weight",
         ):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+            if not getattr(self, name) >= 0:
                 raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
+        if self.memory_limit is not None and not self.memory_limit >= 0:
+            raise InputError(f"fit.memory_limit={self.memory_limit!r}: expected a number from 0, or null")
         Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
         if not 0 <= self.refit < 1:
             raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")

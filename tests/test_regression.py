@@ -70,7 +70,7 @@ def test_moving_means_stay_within_their_segment(blocks):
     chosen = slice(*blocks)
     found = smoothed(signal, LAYOUT, columns, scales, *blocks).flatten(0, 1).T
     order = np.arange(15).reshape(len(WINDOWS), 3).T.reshape(-1)  # tracks first, windows then
-    np.testing.assert_allclose(found, whole[chosen][LAYOUT.mask[chosen]][:, order], atol=1e-4)
+    np.testing.assert_allclose(found, whole[chosen][LAYOUT.mask[chosen]][:, order], atol=1e-5)
 
 
 @dataclass

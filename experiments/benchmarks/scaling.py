@@ -183,7 +183,7 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
     Of the pairs that are fitted, measured or not, all are imputed, at once.
     """
-    from avocado.hardware import device_of
+    from avocado.hardware import Hardware
     from avocado.regression import fit_prior, piece_blocks
     from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store, wait_for
 
@@ -195,7 +195,7 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
             start = time.perf_counter()
             prior, _ = fit_prior(store, REGION, np.arange(n_tracks), cells, ASSAYS)
             fitting, start = time.perf_counter() - start, time.perf_counter()
-            device = device_of(config.device)
+            device = Hardware(config.device, config.precision).use()
             pieces = store.region(REGION).pieces(piece_blocks(n_tracks, device))
             deque(prior.blocks(REGION, cell, assay, pieces, device), 0)
             wait_for(device)
