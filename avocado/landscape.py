@@ -8,102 +8,36 @@ to find: what a place does in other cell types, and what the other assays say ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
+from avocado.assay_shapes import (
+    BIVALENT,
+    BODY_FADE,
+    ENHANCER,
+    ENHANCER_SHAPE,
+    FOLLOWS,
+    HETEROCHROMATIN,
+    POLYCOMB,
+    PRIMED,
+    PROMOTER,
+    PROMOTER_SHAPE,
+    TRANSCRIBED,
+    Profile,
+    gene_body,
+)
+from avocado.enrichment import Damping, Domain, Enrichment, Peak, Texture, smooth_noise
 from avocado.genome import BIN_SIZE
+from avocado.lineages import Tree
 
-ASSAYS = ("DNase", "H3K4me3", "H3K4me1", "H3K27ac", "H3K36me3", "H3K27me3", "H3K9me3")
-LINEAGES = ("stem", "blood", "brain")
 STATES = ("quiescent", "heterochromatin", "polycomb", "transcribed", "enhancer", "bivalent", "promoter", "unmappable")
 
-# Share of the liability's variance that arises at the root, on the lineage's branch, and on the cell type's own.
+# Share of the liability's variance that arises at the root, on the branches, and on the cell type's own.
 GENE_TREE = (0.45, 0.35, 0.20)
 ENHANCER_TREE = (0.30, 0.45, 0.25)
 DOMAIN_TREE = (0.35, 0.40, 0.25)
-
-# Peak or plateau height of a typical active element, in multiples of the genome's background coverage.
-PROMOTER = {"DNase": 20.0, "H3K4me3": 36.0, "H3K27ac": 18.0, "H3K4me1": 6.0}
-BIVALENT = {"DNase": 5.0, "H3K4me3": 12.0, "H3K4me1": 4.0, "H3K27me3": 4.0}
-ENHANCER = {"DNase": 14.0, "H3K27ac": 13.0, "H3K4me1": 9.0, "H3K4me3": 2.0}
-TRANSCRIBED = {"H3K36me3": 5.5, "H3K4me1": 0.5, "H3K27ac": 0.3, "DNase": 0.3}
-POLYCOMB = {"H3K27me3": 5.0, "H3K4me1": 0.4}
-HETEROCHROMATIN = {"H3K9me3": 3.0}
-
-BODY_FADE = 80  # bins behind a gene's end in which H3K36me3 fades
-
-Profile = Callable[[np.ndarray, float], np.ndarray]  # (offset in bp from the element, its width in bp) -> height
-
-
-def _bump(x: np.ndarray, middle: float, spread: float) -> np.ndarray:
-    return np.exp(-0.5 * ((x - middle) / spread) ** 2)
-
-
-def _flanking(up: float, down: float, spread: float, dip: float) -> Profile:
-    """Two humps `up` and `down` widths beside the element, around a dip where the nucleosome is missing."""
-
-    def profile(x: np.ndarray, width: float) -> np.ndarray:
-        humps = 0.75 * _bump(x, -up * width, spread * width) + _bump(x, down * width, 1.2 * spread * width)
-        return humps * (1 - dip * _bump(x, 0, 90))
-
-    return profile
-
-
-def _sharp(x: np.ndarray, width: float) -> np.ndarray:
-    return _bump(x, -20, 90) + 0.06 * _bump(x, 0, width)
-
-
-def _rising(along: np.ndarray, length: int) -> np.ndarray:
-    """Relief of H3K36me3 at `along` a gene, 0 at the TSS and 1 at its end, beyond which it fades over 2 kb."""
-    inside = np.clip(along, 0, 1)
-    beyond = np.maximum(along - 1, 0) * length
-    return (1 - np.exp(-5 * inside)) * (0.4 + 0.6 * inside) * np.exp(-3 * beyond / BODY_FADE)
-
-
-def _falling(along: np.ndarray) -> np.ndarray:
-    """Relief of the weak marks of an open gene body."""
-    return np.where((along >= 0) & (along <= 1), 1 - 0.7 * along, 0)
-
-
-PROMOTER_SHAPE: dict[str, Profile] = {
-    "DNase": _sharp,
-    "H3K4me3": _flanking(0.6, 0.9, 0.5, 0.7),
-    "H3K27ac": _flanking(0.8, 1.0, 0.6, 0.6),
-    "H3K4me1": _flanking(2.4, 2.9, 0.9, 0.0),
-    "H3K27me3": _flanking(1.0, 1.5, 1.5, 0.3),
-}
-ENHANCER_SHAPE: dict[str, Profile] = {
-    "DNase": _sharp,
-    "H3K4me3": _flanking(0.6, 0.6, 0.5, 0.5),
-    "H3K27ac": _flanking(0.7, 0.7, 0.5, 0.5),
-    "H3K4me1": _flanking(1.1, 1.1, 0.9, 0.4),
-}
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Cell types and the lineage each belongs to; two edges lead to a relative, four to any other cell type."""
-
-    cells: tuple[str, ...]
-    lineage: np.ndarray  # index into LINEAGES, (n_cells,)
-
-    @property
-    def distance(self) -> np.ndarray:
-        """Edges of the tree between cell types, (n_cells, n_cells)."""
-        same = self.lineage[:, None] == self.lineage[None, :]
-        return np.where(same, 2, 4) - 2 * np.eye(len(self.cells), dtype=int)
-
-    def evolve(self, rng: np.random.Generator, n: int, shares: tuple[float, float, float]) -> np.ndarray:
-        """Standard normal liability of `n` elements in every cell type, (n, n_cells)."""
-        root, lineage, cell = np.sqrt(shares)
-        return (
-            root * rng.standard_normal((n, 1))
-            + lineage * rng.standard_normal((n, len(LINEAGES)))[:, self.lineage]
-            + cell * rng.standard_normal((n, len(self.cells)))
-        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +69,7 @@ class Landscape:
     artefacts: np.ndarray  # (n, 2) bp: regions with absurd signal in every track
     states: np.ndarray  # uint8 (n_cells, n_bins), indices into STATES
     background: np.ndarray  # float32 (n_bins,): how readily the place yields reads, about 1, 0 = unmappable
-    enrichment: np.ndarray  # float32 (n_cells, n_assays, n_bins): coverage above background, in multiples of it
-
-
-def make_tree(n_cells: int) -> Tree:
-    """Cell types shared out evenly over the lineages: stem1, stem2, ..., blood1, ..."""
-    lineage = np.sort(np.arange(n_cells) % len(LINEAGES))
-    rank = np.concatenate([np.arange(1, 1 + np.sum(lineage == i)) for i in range(len(LINEAGES))])
-    return Tree(tuple(f"{LINEAGES[i]}{k}" for i, k in zip(lineage, rank, strict=True)), lineage)
+    enrichment: Enrichment  # coverage above background, of every track
 
 
 def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tuple[str, ...]) -> Landscape:
@@ -152,7 +79,7 @@ def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tupl
         rng: the chromosome's own generator.
         size: length in bp; from about 50 kb there is room for every kind of element.
         tree: the cell types.
-        assays: names out of ASSAYS.
+        assays: names out of ROADMAP_ASSAYS.
     """
     n_bins = -(-size // BIN_SIZE)
     spans, free = _place_genes(rng, size)
@@ -172,7 +99,7 @@ def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tupl
         width = (end - start) / 2
         painter.state("enhancer", start, end, enhancer_activity[i] > 0)
         painter.peak(middle, True, width, enhancer_activity[i], ENHANCER, ENHANCER_SHAPE)
-        painter.peak(middle, True, width, primed[i], {"H3K4me1": 3.0}, ENHANCER_SHAPE)
+        painter.peak(middle, True, width, primed[i], PRIMED, ENHANCER_SHAPE)
     for i, tss in enumerate(genes.tss):
         forward, width = bool(genes.forward[i]), float(genes.width[i])
         for name, heights, activity in (
@@ -187,19 +114,20 @@ def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tupl
         painter.state("unmappable", start, end, np.ones(len(tree.cells), dtype=bool))
     for start, end in artefacts:
         bins = slice(start // BIN_SIZE, end // BIN_SIZE)
-        heights = _lognormal(rng, 0.3, painter.enrichment.shape[:2]) * rng.uniform(8, 20)
-        painter.enrichment[:, :, bins] += heights[:, :, None].astype(np.float32)
+        heights = (_lognormal(rng, 0.3, (len(tree.cells), len(assays))) * rng.uniform(8, 20)).astype(np.float32)
+        for assay, of_cells in zip(assays, heights.T, strict=True):
+            painter.enrichment.add(assay, Peak(bins.start, np.ones(bins.stop - bins.start, np.float32), of_cells))
         background[bins] = np.maximum(background[bins], 1)
     return Landscape(genes, enhancers, enhancer_activity, artefacts, painter.states, background, painter.enrichment)
 
 
 class _Painter:
-    """Accumulates states and enrichment of one chromosome, element by element."""
+    """Sets states and records enrichment of one chromosome, element by element."""
 
     def __init__(self, rng: np.random.Generator, n_bins: int, tree: Tree, assays: tuple[str, ...]) -> None:
-        self.rng, self.n_bins, self.assays = rng, n_bins, assays
-        self.states = np.zeros((len(tree.cells), n_bins), dtype=np.uint8)
-        self.enrichment = np.zeros((len(tree.cells), len(assays), n_bins), dtype=np.float32)
+        self.rng, self.n_bins, self.n_cells, self.assays = rng, n_bins, len(tree.cells), assays
+        self.states = np.zeros((self.n_cells, n_bins), dtype=np.uint8)
+        self.enrichment = Enrichment(n_bins, assays)
 
     def state(self, name: str, start: int, end: int, cells: np.ndarray) -> None:
         bins = slice(max(start // BIN_SIZE, 0), -(-end // BIN_SIZE))
@@ -211,24 +139,31 @@ class _Painter:
         forward: bool,
         width: float,
         activity: np.ndarray,
-        heights: dict[str, float],
-        shapes: dict[str, Profile],
+        heights: Mapping[str, float],
+        shapes: Mapping[str, Profile],
     ) -> None:
         if not activity.any():
             return
         first = max(int(middle - 7 * width) // BIN_SIZE, 0)
         last = min(int(middle + 7 * width) // BIN_SIZE + 1, self.n_bins)
         offset = (np.arange(first, last) + 0.5) * BIN_SIZE - middle
-        for assay, height in heights.items():
-            if assay in self.assays:
-                profile = shapes[assay](offset if forward else -offset, width)
-                jitter = _lognormal(self.rng, 0.3) * _lognormal(self.rng, 0.3, activity.shape)
-                self.enrichment[:, self.assays.index(assay), first:last] += np.outer(
-                    height * activity * jitter, profile
-                )
+        drawn: dict[str, np.ndarray] = {}
+        for assay in self._present(heights):
+            profile = shapes[assay](offset if forward else -offset, width)
+            jitter = self._jitter(assay, activity.shape, drawn)
+            self.enrichment.add(assay, Peak(first, profile, heights[assay] * activity * jitter))
+
+    def _jitter(self, assay: str, shape: tuple[int, ...], drawn: dict[str, np.ndarray]) -> np.ndarray:
+        """How far an assay departs from what is typical of an element, by cell type: much like the one it follows."""
+        lead, own = FOLLOWS.get(assay, assay), 0.3
+        if lead not in drawn:
+            drawn[lead] = _lognormal(self.rng, own) * _lognormal(self.rng, own, shape)
+        if lead == assay:
+            return drawn[lead]
+        return drawn[lead] * _lognormal(self.rng, 0.15) * _lognormal(self.rng, 0.15, shape)
 
     def gene_bodies(self, genes: Genes) -> None:
-        texture = {a: self._texture(0.35) for a in TRANSCRIBED if a in self.assays}
+        textures = {assay: self._texture(0.35) for assay in self._present(TRANSCRIBED)}
         for i in range(len(genes.start)):
             on = genes.activity[i]
             if not on.any():
@@ -236,48 +171,40 @@ class _Painter:
             first, last = genes.start[i] // BIN_SIZE, genes.end[i] // BIN_SIZE
             self.state("transcribed", genes.start[i], genes.end[i], on > 0)
             # transcription drives out a neighbour's repressive domain
-            self.enrichment[:, :, first:last] *= np.where(on > 0, 0.3, 1.0)[:, None, None]
+            damping = Damping(first, np.ones(last - first), np.where(on > 0, 0.3, 1.0))
+            for assay in self.assays:
+                self.enrichment.add(assay, damping)
             bins = np.arange(max(first - BODY_FADE, 0), min(last + BODY_FADE, self.n_bins))
             along = (bins + 0.5 - first) / (last - first)
             along = along if genes.forward[i] else 1 - along
-            for assay, relief in texture.items():
-                shape = _rising(along, last - first) if assay == "H3K36me3" else _falling(along)
+            for assay, texture in textures.items():
                 height = TRANSCRIBED[assay] * on**0.5 * _lognormal(self.rng, 0.2, on.shape)
-                self.enrichment[:, self.assays.index(assay), bins] += height[:, None] * shape * relief[:, bins]
+                self.enrichment.add(assay, Peak(bins[0], gene_body(assay, along, last - first), height, texture))
 
-    def domains(self, spans: np.ndarray, activity: np.ndarray, heights: dict[str, float], name: str) -> None:
-        texture = {a: self._texture(0.6) for a in heights if a in self.assays}
+    def domains(self, spans: np.ndarray, activity: np.ndarray, heights: Mapping[str, float], name: str) -> None:
+        textures = {assay: self._texture(0.6) for assay in self._present(heights)}
         for (start, end), active in zip(spans, activity, strict=True):
             self.state(name, start, end, active > 0)
-            bins = slice(start // BIN_SIZE, end // BIN_SIZE)
-            inward = np.arange(bins.stop - bins.start)
-            edge = np.minimum(inward, inward[::-1])
-            for assay, relief in texture.items():
-                shape = (1 - np.exp(-edge / 40)) * relief[:, bins]
-                part = self.enrichment[:, self.assays.index(assay), bins]
-                np.maximum(part, heights[assay] * active[:, None] * shape, out=part)
+            first, last = start // BIN_SIZE, end // BIN_SIZE
+            inward = np.arange(last - first)
+            shape = 1 - np.exp(-np.minimum(inward, inward[::-1]) / 40)
+            for assay, texture in textures.items():
+                self.enrichment.add(assay, Domain(first, shape, heights[assay] * active, texture))
 
-    def _texture(self, spread: float) -> np.ndarray:
-        """Log-normal relief of a broad domain over ~1 kb, most of it common to all cell types."""
-        n_cells = len(self.states)
-        field = np.sqrt(0.6) * _smooth_noise(self.rng, (1, self.n_bins), 20)
-        field = field + np.sqrt(0.4) * _smooth_noise(self.rng, (n_cells, self.n_bins), 20)
-        return np.exp(spread * field)
+    def _present(self, heights: Mapping[str, float]) -> list[str]:
+        return [assay for assay in heights if assay in self.assays]
+
+    def _texture(self, spread: float) -> Texture:
+        return Texture.draw(self.rng, spread, self.n_cells, self.n_bins)
 
 
 def _lognormal(rng: np.random.Generator, spread: float, shape: tuple[int, ...] = ()) -> np.ndarray:
     return np.exp(spread * rng.standard_normal(shape))
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> np.ndarray:
-    """Unit-variance Gaussian noise with a correlation length of `sigma` bins along the last axis."""
-    noise = gaussian_filter1d(rng.standard_normal(shape, dtype=np.float32), sigma, axis=-1, mode="wrap", truncate=3)
-    return noise * np.float32(np.sqrt(2 * sigma * np.sqrt(np.pi)))
-
-
 def _mappability(rng: np.random.Generator, n_bins: int) -> np.ndarray:
     """Local yield of reads: a gentle bias everywhere, and repeats of 0.3-6 kb where few reads map uniquely."""
-    background = np.exp(0.25 * _smooth_noise(rng, (1, n_bins), 15)[0]).astype(np.float32)
+    background = np.exp(0.25 * smooth_noise(rng, n_bins, 15)).astype(np.float32)
     for _ in range(n_bins // 500):
         first = rng.integers(n_bins)
         background[first : first + int(np.clip(16 * _lognormal(rng, 0.9), 6, 240))] *= rng.uniform(0.05, 0.7)
@@ -318,7 +245,7 @@ def _activate_genes(rng: np.random.Generator, tree: Tree, spans: np.ndarray) -> 
     liability = tree.evolve(rng, n, GENE_TREE)
     on = housekeeping | (liability > np.where(developmental, 1.0, 0.2))
     level = _lognormal(rng, 0.5, (n, 1)) * np.exp(0.3 * liability)
-    poised_liability = tree.evolve(rng, n, GENE_TREE) + np.where(tree.lineage == LINEAGES.index("stem"), 1.0, -0.3)
+    poised_liability = tree.evolve(rng, n, GENE_TREE) + np.where(tree.lineage == 0, 1.0, -0.3)  # stem cells first
     poised = developmental & ~on & (poised_liability > 0)
     repressed = developmental & ~on & (tree.evolve(rng, n, GENE_TREE) > -0.8)
     genes = Genes(

@@ -15,14 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import convolve1d
-from scipy.special import gammainc, gammaln
 
+from avocado.assay_shapes import ASSAYS
 from avocado.bigwig import write_intervals
 from avocado.demo_files import write_enhancers, write_genes, write_gzip, write_text
 from avocado.errors import InputError
 from avocado.genome import BIN_SIZE
-from avocado.landscape import ASSAYS, LINEAGES, STATES, Landscape, Tree, make_landscape, make_tree
+from avocado.landscape import STATES, Landscape, make_landscape
+from avocado.lineages import Tree, make_tree
+from avocado.reads import Experiment, call_peaks, expected_signal, read_rate, sequence
 
 GENERATOR_VERSION = 1
 FRAGMENT = {"DNase": 100}  # bp that a read is extended to; 200 in the ChIP-seq assays
@@ -49,40 +50,6 @@ class DemoSettings:
     assays: tuple[str, ...] = ASSAYS
     measured: float = 0.7  # share of all (cell, assay) pairs; more where five tracks per cell type and assay need it
     pilot: float = 0.31  # share of the genome in the pilot regions
-
-
-@dataclass(frozen=True)
-class _Experiment:
-    """How one track was sequenced. Truth needs it for tracks that were not measured, too."""
-
-    cell: str
-    assay: str
-    depth: float  # mean coverage of the genome's background, which is also the Poisson rate of the null
-    enrichment: float  # how well the antibody worked
-    bias: float  # how strongly mappability shows
-    measured: bool
-
-    @property
-    def fragment(self) -> int:
-        return FRAGMENT.get(self.assay, 200)
-
-    @property
-    def name(self) -> str:
-        return f"{self.cell}-{self.assay}"
-
-    @property
-    def file(self) -> str:
-        return f"bigwig/{self.name}.pval.signal.bigwig"
-
-
-@dataclass(frozen=True)
-class _Track:
-    """Intervals of one track on one chromosome, sorted and disjoint; places in no interval were not mappable."""
-
-    starts: np.ndarray  # bp
-    ends: np.ndarray
-    coverage: np.ndarray  # reads piled up
-    values: np.ndarray  # −log10 p
 
 
 def simulate(directory: str | Path, seed: int = 0, settings: DemoSettings | None = None) -> Path:
@@ -180,20 +147,19 @@ def _build(directory: Path, seed: int, settings: DemoSettings) -> None:
     (directory / "peaks").mkdir()
     for k, (experiment, rng) in enumerate(zip(experiments, read_rng.spawn(len(experiments)), strict=True)):
         cell, assay = divmod(k, n_assays)
-        scores = _scores(experiment.depth)
         tracks = {}
         for chrom, land in lands.items():
-            rate, unmappable = _read_rate(land, cell, assay, experiment), land.background == 0
-            expected = _expected_signal(rate, experiment, scores, unmappable)
+            rate, unmappable = read_rate(land, cell, experiment), land.background == 0
+            expected = expected_signal(rate, experiment, unmappable)
             truth[chrom][cell, assay] = expected[: truth[chrom].shape[-1]]
             if experiment.measured:
-                tracks[chrom] = _sequence(rng, rate, sizes[chrom], experiment, scores, unmappable)
+                tracks[chrom] = sequence(rng, rate, sizes[chrom], experiment, unmappable)
         if experiment.measured:
             intervals = {chrom: (track.starts, track.ends, track.values) for chrom, track in tracks.items()}
             write_intervals(directory / experiment.file, sizes, intervals)
-            write_gzip(directory / "peaks" / f"{experiment.name}.narrowPeak.gz", _call_peaks(tracks, experiment))
+            write_gzip(directory / "peaks" / f"{experiment.name}.narrowPeak.gz", call_peaks(tracks, experiment))
     _write_truth(directory / "truth.npz", tree, experiments, pilot, lands, truth)
-    lineage = dict(zip(tree.cells, np.array(LINEAGES)[tree.lineage], strict=True))
+    lineage = dict(zip(tree.cells, np.array(tree.lineages)[tree.lineage], strict=True))
     table = [(e.cell, e.assay, e.file, lineage[e.cell]) for e in experiments if e.measured]
     write_text(directory / "compendium.tsv", table, header="cell\tassay\tfile\tlineage\n")
     write_text(directory / "demo.chrom.sizes", sizes.items())
@@ -208,7 +174,7 @@ def _build(directory: Path, seed: int, settings: DemoSettings) -> None:
 def _write_truth(
     path: Path,
     tree: Tree,
-    experiments: Sequence[_Experiment],
+    experiments: Sequence[Experiment],
     pilot: Sequence[tuple[str, int, int]],
     lands: Mapping[str, Landscape],
     signal: Mapping[str, np.ndarray],
@@ -219,7 +185,7 @@ def _write_truth(
         cells=np.array(tree.cells),
         assays=np.array(list(dict.fromkeys(e.assay for e in experiments))),
         state_names=np.array(STATES),
-        lineage=np.array(LINEAGES)[tree.lineage],
+        lineage=np.array(tree.lineages)[tree.lineage],
         lineage_distance=tree.distance,
         measured=np.array([e.measured for e in experiments]).reshape(len(tree.cells), -1),
         pilot_chrom=np.array([chrom for chrom, _, _ in pilot]),
@@ -230,11 +196,11 @@ def _write_truth(
     )
 
 
-def _draw_experiments(rng: np.random.Generator, tree: Tree, settings: DemoSettings) -> list[_Experiment]:
+def _draw_experiments(rng: np.random.Generator, tree: Tree, settings: DemoSettings) -> list[Experiment]:
     """One experiment for every (cell, assay), cell by cell."""
     measured = _draw_design(rng, len(tree.cells), len(settings.assays), settings.measured)
     return [
-        _Experiment(
+        Experiment(
             cell,
             assay,
             depth=float(np.exp(rng.uniform(np.log(0.8), np.log(2.2)))),
@@ -274,89 +240,3 @@ def _draw_pilot(rng: np.random.Generator, settings: DemoSettings) -> list[tuple[
             start = i * stretch + int(rng.uniform(0.1, 0.9) * (stretch - length))
             regions.append((chrom, start, start + length))
     return regions
-
-
-def _scores(depth: float) -> np.ndarray:
-    """−log10 p of 0, 1, 2, ... reads piled up: P(X > reads) for X ~ Poisson(depth), as MACS2 computes it.
-
-    Rounded as in a bedGraph. Beyond double precision the leading term of the tail stands for the whole.
-    """
-    reads = np.arange(2 * MAX_COVERAGE)
-    tail = gammainc(reads + 1, depth)
-    leading = depth - (reads + 1) * np.log(depth) + gammaln(reads + 2)
-    representable = tail > 1e-300
-    return np.where(representable, -np.log10(np.where(representable, tail, 1)), leading / np.log(10)).round(3)
-
-
-def _read_rate(land: Landscape, cell: int, assay: int, experiment: _Experiment) -> np.ndarray:
-    """Expected number of reads in every bin, float32 (n_bins,)."""
-    fold = 1 + experiment.enrichment * land.enrichment[cell, assay]
-    # a good antibody leaves fewer reads for the background
-    background = 0.55 / experiment.enrichment**0.3
-    coverage = experiment.depth * background * land.background**experiment.bias * fold
-    return np.minimum(coverage, MAX_COVERAGE) * (BIN_SIZE / experiment.fragment)
-
-
-def _expected_signal(
-    rate: np.ndarray, experiment: _Experiment, scores: np.ndarray, unmappable: np.ndarray
-) -> np.ndarray:
-    """Mean arcsinh(−log10 p) of every bin over repeated sequencing, (n_bins,): what a perfect imputation returns."""
-    # an extended read covers its own bin and its neighbours, the outermost ones by half
-    kernel = np.ones(experiment.fragment // BIN_SIZE + 1)
-    kernel[[0, -1]] = 0.5
-    expected = convolve1d(rate, kernel, mode="constant")
-    # the mean over the Poisson distribution of the pile-up, tabulated densely where coverage is low
-    rates = np.linspace(0.05, np.sqrt(MAX_COVERAGE), 200) ** 2
-    reads = np.arange(len(scores))
-    log_mass = reads * np.log(rates)[:, None] - rates[:, None] - gammaln(reads + 1)
-    mean = np.exp(log_mass) @ np.arcsinh(scores)
-    return np.where(unmappable, 0, np.interp(expected, rates, mean))
-
-
-def _sequence(
-    rng: np.random.Generator,
-    rate: np.ndarray,
-    size: int,
-    experiment: _Experiment,
-    scores: np.ndarray,
-    unmappable: np.ndarray,
-) -> _Track:
-    """Draw reads at `rate` per bin, extend them to fragments, pile them up, and score the pile-up."""
-    fragment = experiment.fragment
-    bins = np.repeat(np.arange(len(rate)), rng.poisson(rate))
-    middle = bins * BIN_SIZE + rng.integers(BIN_SIZE, size=len(bins))
-    starts, ends = np.clip(middle - fragment // 2, 0, size), np.clip(middle + fragment // 2, 0, size)
-    # borders of unmappable stretches cut intervals without changing the coverage
-    edges = np.flatnonzero(np.diff(unmappable)) * BIN_SIZE + BIN_SIZE
-    position = np.concatenate([[0, size], edges, starts, ends])
-    change = np.concatenate([np.zeros(2 + len(edges), dtype=int), np.ones(len(starts), int), -np.ones(len(ends), int)])
-    order = np.argsort(position, kind="stable")
-    position, coverage = position[order], np.minimum(np.cumsum(change[order]), len(scores) - 1)
-    kept = np.append(position[1:] > position[:-1], False)  # the last of several events at one place
-    start, coverage = position[kept], coverage[kept]
-    mappable = ~unmappable[start // BIN_SIZE]
-    # neighbours with the same value are one interval
-    new = np.append(True, (np.diff(coverage) != 0) | (np.diff(mappable.astype(int)) != 0))
-    start, coverage, mappable = start[new], coverage[new], mappable[new]
-    end = np.append(start[1:], size)
-    return _Track(start[mappable], end[mappable], coverage[mappable], scores[coverage[mappable]])
-
-
-def _call_peaks(tracks: Mapping[str, _Track], experiment: _Experiment) -> list[tuple[object, ...]]:
-    """Rows of a narrowPeak file as MACS2 calls it: above the cutoff, short dips bridged, at least a fragment long."""
-    rows: list[tuple[object, ...]] = []
-    for chrom, track in tracks.items():
-        above = np.flatnonzero(track.values >= PEAK_CUTOFF)
-        apart = np.flatnonzero(track.starts[above[1:]] - track.ends[above[:-1]] > PEAK_MAX_GAP) + 1
-        for run in np.split(above, apart):
-            if not len(run) or track.ends[run[-1]] - track.starts[run[0]] < experiment.fragment:
-                continue
-            start, end = track.starts[run[0]], track.ends[run[-1]]
-            top = run[track.values[run].argmax()]
-            summit = (track.starts[top] + track.ends[top]) // 2 - start
-            fold = (track.coverage[top] + 1) / (experiment.depth + 1)
-            score = min(int(10 * track.values[top]), 1000)
-            name = f"{experiment.name}_peak_{len(rows) + 1}"
-            # q-values are not computed, for which the format has −1
-            rows.append((chrom, start, end, name, score, ".", f"{fold:.5f}", track.values[top], -1, summit))
-    return rows

@@ -12,10 +12,12 @@ import pyBigWig
 import pytest
 from scipy.stats import poisson
 
-from avocado import synthetic
+from avocado import reads, synthetic
+from avocado.assay_shapes import ASSAYS
 from avocado.errors import InputError
 from avocado.genome import BIN_SIZE, bed_region, load_assembly, parse_regions
-from avocado.landscape import ASSAYS, STATES, make_tree
+from avocado.landscape import STATES
+from avocado.lineages import make_tree
 from avocado.synthetic import DemoSettings, simulate
 
 TINY = DemoSettings(sizes=(("chr20", 60_013),), n_cells=2, assays=("DNase", "H3K4me3"))
@@ -159,7 +161,7 @@ def test_same_seed_same_bytes_other_seed_other_signal(tmp_path):
 
 def test_scores_are_poisson_tails():
     # depth 1: P(X > 0) = 1 - 1/e, P(X > 1) = 1 - 2/e
-    scores = synthetic._scores(1.0)
+    scores = reads.score_table(1.0)
     np.testing.assert_allclose(scores[:2], [-np.log10(1 - 1 / np.e), -np.log10(1 - 2 / np.e)], atol=6e-4)
     np.testing.assert_allclose(scores[:130], -poisson.logsf(np.arange(130), 1.0) / np.log(10), atol=1e-3)
     # also where the tail is below what a double can hold
@@ -173,13 +175,13 @@ def test_sequencing_piles_up_extended_reads():
     rate[500:1_500] = 20.0
     unmappable = np.zeros(2_000, dtype=bool)
     unmappable[700:800] = True
-    experiment = synthetic._Experiment("c", "H3K4me3", depth=1.0, enrichment=1.0, bias=1.0, measured=True)
-    scores = synthetic._scores(1.0)
-    track = synthetic._sequence(np.random.default_rng(0), rate, 49_990, experiment, scores, unmappable)
+    experiment = reads.Experiment("c", "H3K4me3", depth=1.0, enrichment=1.0, bias=1.0, measured=True)
+    scores = reads.score_table(1.0)
+    track = reads.sequence(np.random.default_rng(0), rate, 49_990, experiment, unmappable)
     coverage = np.full(49_990, -1)
-    for start, end, reads in zip(track.starts, track.ends, track.coverage, strict=True):
+    for start, end, depth in zip(track.starts, track.ends, track.coverage, strict=True):
         assert (coverage[start:end] == -1).all()
-        coverage[start:end] = reads
+        coverage[start:end] = depth
     # 20 reads a bin, each covering 8 bins; nothing farther than half a fragment; nothing in the gap
     assert coverage[13_000:17_000].mean() == pytest.approx(160, rel=0.05)
     assert (coverage[: 500 * 25 - 100] == 0).all()
@@ -187,7 +189,7 @@ def test_sequencing_piles_up_extended_reads():
     assert (coverage[700 * 25 : 800 * 25] == -1).all()
     assert (coverage >= 0).sum() == 49_990 - 100 * 25
     np.testing.assert_array_equal(track.values, scores[track.coverage])
-    expected = synthetic._expected_signal(rate, experiment, scores, unmappable)
+    expected = reads.expected_signal(rate, experiment, unmappable)
     assert expected[1_000] == pytest.approx(np.arcsinh(scores) @ poisson.pmf(np.arange(800), 160), abs=0.01)
     assert expected[750] == 0
 
