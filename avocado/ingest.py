@@ -11,14 +11,9 @@ import fcntl
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +27,7 @@ from avocado.genome import BLOCK_BINS, Assembly, Region
 from avocado.progress import shown
 from avocado.sources import ARRAYS, check_source, read_signal
 from avocado.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
+from avocado.workers import in_processes
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +238,11 @@ def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list
     todo = [track for track in tracks if not track.finished()]
     if len(todo) < len(tracks):
         log.info("%d of %d tracks were read before", len(tracks) - len(todo), len(tracks))
-    results = map(_read_track, todo) if min(workers, len(todo)) < 2 else _in_processes(todo, workers)
+    killed = (
+        "a process that read tracks was killed, out of memory or by a damaged file: "
+        "run the same command again to go on, with workers=1 to find the file"
+    )
+    results = in_processes(_read_track, todo, workers, killed)
     problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
     _report(problems, len(tracks))
     records = [record for track in tracks if (record := track.finished())]
@@ -276,30 +276,6 @@ def _read_track(track: _Track) -> str:
     with replacing(track.directory / "part.json") as temporary:
         temporary.write_text(json.dumps({"identity": identity, "sha256": digest, "statistics": statistics}))
     return ""
-
-
-def _in_processes(tracks: Sequence[_Track], workers: int) -> Iterator[str]:
-    """`_read_track` of all tracks in `workers` processes, results as they come."""
-    context = multiprocessing.get_context("spawn")  # a forked copy of open libraries is not safe
-    pool = ProcessPoolExecutor(min(workers, len(tracks)), mp_context=context, initializer=_prepare_worker)
-    try:
-        for future in as_completed([pool.submit(_read_track, track) for track in tracks]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            "a process that read tracks was killed, out of memory or by a damaged file: "
-            "run the same command again to go on, with workers=1 to find the file"
-        ) from None
-    finally:  # also on Ctrl-C: tracks that are being read are finished and kept, the others dropped
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the main process, and end when it ends, even killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 # --- pass 2: parts to regions -------------------------------------------------------------------------------------
