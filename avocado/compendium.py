@@ -28,16 +28,17 @@ ALWAYS_TRAINING = -1  # the fold of tracks that are never held out
 log = logging.getLogger(__name__)
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """The compendium in a table with a header line, tab- or comma-separated.
 
-    Columns cell, assay and file are needed, in any order; cell_type, celltype and biosample also mean cell, path and
-    filename also mean file. Relative files are taken relative to the table. Raises InputError for a table that is
-    missing, empty, lacks a column or a field, or names a (cell, assay) pair twice.
+    The columns cell, assay and, unless `needed` says otherwise, file must be there, in any order; cell_type, celltype
+    and biosample also mean cell, path and filename also mean file. Relative files are taken relative to the table.
+    Raises InputError for a table that is missing, empty, lacks a column or a field, or names a (cell, assay) pair
+    twice.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such table; give a TSV or CSV file with the columns {', '.join(COLUMNS)}")
+        raise InputError(f"{path}: no such table; give a TSV or CSV file with the columns {', '.join(needed)}")
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         delimiter = "\t" if "\t" in file.readline() else ","
         file.seek(0)
@@ -47,8 +48,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         except csv.Error as error:
             raise InputError(f"{path} line {reader.line_num}: {error}; expected a TSV or CSV file") from None
     if not lines:
-        raise InputError(f"{path}: the table is empty; it needs a header line with {', '.join(COLUMNS)}")
-    header = _column_names(path, lines.pop(0)[1])
+        raise InputError(f"{path}: the table is empty; it needs a header line with {', '.join(needed)}")
+    header = _column_names(path, lines.pop(0)[1], needed)
     if not lines:
         raise InputError(f"{path}: no tracks below the header line")
     first_seen: dict[tuple[str, str], int] = {}
@@ -56,7 +57,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if len(row) != len(header):
             raise InputError(f"{path} line {number}: {len(row)} fields, the header has {len(header)}")
         fields = dict(zip(header, row, strict=True))
-        empty = [column for column in COLUMNS if not fields[column]]
+        empty = [column for column in needed if not fields[column]]
         if empty:
             raise InputError(f"{path} line {number}: {' and '.join(empty)} is empty")
         pair = fields["cell"], fields["assay"]
@@ -66,15 +67,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
             )
         first_seen[pair] = number
     table = pd.DataFrame([row for _, row in lines], columns=pd.Index(header))
-    table["file"] = [str(path.parent / Path(file).expanduser()) for file in table["file"]]
+    if "file" in needed:
+        table["file"] = [str(path.parent / Path(file).expanduser()) for file in table["file"]]
     return table
 
 
-def _column_names(path: Path, header: list[str]) -> list[str]:
+def _column_names(path: Path, header: list[str], needed: Sequence[str]) -> list[str]:
     """The header with cell, assay and file under these names; a synonym counts only where the name is absent."""
     plain = [name.lower().replace(" ", "_") for name in header]
     names = list(header)
-    for column in COLUMNS:
+    for column in needed:
         found = [i for i, name in enumerate(plain) if name == column]
         found = found or [i for i, name in enumerate(plain) if SYNONYMS.get(name) == column]
         if not found:

@@ -10,6 +10,13 @@ import numpy as np
 
 from avocado.landscape import Landscape
 
+README = """\
+This is the demo compendium of avocado. All of it is made up: genome, genes, cell types, and signal.
+Its files have the formats of a real compendium: bigWig (−log10 p), compendium.tsv, GTF, BED, narrowPeak, chrom.sizes.
+Cell types of one lineage ({lineages}) resemble each other; {share} of all tracks are "measured".
+truth.npz holds what nobody has in real life: chromatin states and the noise-free signal of every track.
+Made by `avocado.synthetic.simulate` with the settings in demo.json; delete the folder to make it anew.
+"""
 EXON = 200  # bp
 EXON_SPACING = 4_000  # bp
 

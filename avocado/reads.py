@@ -22,6 +22,8 @@ FRAGMENT = {"DNase": 100}  # bp that a read is extended to; 200 in the ChIP-seq 
 PEAK_CUTOFF = 2.0  # −log10 p of a peak, MACS2 at p = 0.01 as in the Roadmap peak files
 PEAK_MAX_GAP = 50  # bp below the cutoff that a peak may bridge
 MAX_COVERAGE = 400  # expected; no peak is higher
+DEPTHS = (0.2, 20.0)  # that a track may have: below, one read in the background counts as a peak
+ENRICHMENTS = (0.05, 10.0)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """Of the track in its files."""
-        return f"{self.cell}-{self.assay}"
+        return f"{self.cell}-{self.assay}".replace("/", "_")
 
     @property
     def file(self) -> str:

@@ -18,6 +18,7 @@ from avocado.errors import InputError
 from avocado.genome import BIN_SIZE, bed_region, load_assembly, parse_regions
 from avocado.landscape import STATES
 from avocado.lineages import make_tree
+from avocado.measured import draw_design
 from avocado.synthetic import DemoSettings, simulate
 
 TINY = DemoSettings(sizes=(("chr20", 60_013),), n_cells=2, assays=("DNase", "H3K4me3"))
@@ -91,12 +92,12 @@ def test_settings_of_the_default_demo():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_design_keeps_five_by_five(seed):
-    measured = synthetic._draw_design(np.random.default_rng(seed), 9, 7, 0.7)
+    measured = draw_design(np.random.default_rng(seed), 9, 7, 0.7)
     assert measured.sum(axis=0).min() >= 5
     assert measured.sum(axis=1).min() >= 5
     assert 0.7 <= measured.mean() < 0.75
     # where there are no five, everything is measured
-    assert synthetic._draw_design(np.random.default_rng(seed), 3, 4, 0.5).all()
+    assert draw_design(np.random.default_rng(seed), 3, 4, 0.5).all()
 
 
 def test_table_regions_and_files(demo, table, truth):
@@ -358,8 +359,8 @@ def test_a_slower_process_takes_what_the_quicker_made(tmp_path, monkeypatch):
     made = simulate(tmp_path / "made", 0, TINY)
     build = synthetic._build
 
-    def overtaken(directory, seed, settings):
-        build(directory, seed, settings)
+    def overtaken(*arguments):
+        build(*arguments)
         shutil.copytree(made, tmp_path / "demo")
 
     monkeypatch.setattr(synthetic, "_build", overtaken)

@@ -8,7 +8,7 @@ import sys
 import avocado
 
 VERBS = {
-    "simulate": "make the demo compendium: real bigWig files of a made-up genome",
+    "simulate": "make the demo compendium, or a large one: real bigWig files of a made-up genome",
     "ingest": "bigWig, .npy or .npz files -> a signal store",
     "train": "signal store -> model (the same as python train.py)",
     "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",

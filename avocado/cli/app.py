@@ -25,6 +25,7 @@ LISTS = (
     "region",
     "cell",
     "assay",
+    "assays",
     "chroms",
     "tracks",
     "average",
@@ -32,7 +33,7 @@ LISTS = (
     "split.hold_out",
     "sweep.objectives",
 )
-WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit")
+WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit", "cells", "lineages")
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 
