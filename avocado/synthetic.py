@@ -5,11 +5,13 @@ Small by default. At the size of a real one it takes as little memory: tracks ar
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -223,13 +225,13 @@ def _build(directory: Path, seed: int, settings: DemoSettings, processes: int, p
         design_rng, tree.cells, assays, pairs or settings.measured, settings.read_depth, settings.enrichment_spread
     )
     pilot = _draw_pilot(design_rng, settings)
+    _require_space(directory, sum(sizes.values()), experiments)
     streams = zip(sizes.items(), land_rng.spawn(len(sizes)), strict=True)
     lands = {
         chrom: make_landscape(rng, size, tree, assays)
         for (chrom, size), rng in shown(streams, "drawing chromosomes", len(sizes), progress)
     }
     work = _Work(directory, sizes, lands, experiments, read_rng.spawn(len(experiments)), len(assays))
-    _require_space(work)
     for name in ("bigwig", "peaks", SCRATCH):
         (directory / name).mkdir()
     for chrom in sizes:
@@ -238,9 +240,10 @@ def _build(directory: Path, seed: int, settings: DemoSettings, processes: int, p
         "a process that made tracks was killed, out of memory or by a full disk: make room, or give processes=1; "
         "a script needs `if __name__ == '__main__':` before processes=2"
     )
-    made = in_processes(_make_track, range(len(experiments)), processes, killed, (work,))
-    for _ in shown(made, "making tracks", len(experiments), progress):
-        pass
+    # closed at once on Ctrl-C: nothing may be written any more when the folder is removed
+    with closing(in_processes(_make_track, range(len(experiments)), processes, killed, (work,))) as made:
+        for _ in shown(made, "making tracks", len(experiments), progress):
+            pass
     write_truth(
         directory / "truth.npz", tree, experiments, pilot, lands, {chrom: work.signal(chrom) for chrom in sizes}
     )
@@ -273,16 +276,17 @@ def _make_track(number: int, work: _Work) -> None:
         write_gzip(work.directory / "peaks" / f"{experiment.name}.narrowPeak.gz", call_peaks(tracks, experiment))
 
 
-def _require_space(work: _Work) -> None:
-    """Refuse what will not fit the disk: pyBigWig would end the process."""
-    genome, measured = sum(work.sizes.values()), sum(experiment.measured for experiment in work.experiments)
-    # float16, and there twice before the end
-    needed = len(work.experiments) * 4 * genome / BIN_SIZE + measured * BIGWIG_BYTES * genome
-    free = shutil.disk_usage(work.directory).free
+def _require_space(directory: Path, genome: int, experiments: Sequence[Experiment]) -> None:
+    """Refuse what will not fit the disk, as pyBigWig would end the process; genome: its size in bp."""
+    measured = sum(experiment.measured for experiment in experiments)
+    # the truth's signal is float16, and there twice before the end
+    needed = len(experiments) * 4 * genome / BIN_SIZE + measured * BIGWIG_BYTES * genome
+    free = shutil.disk_usage(directory).free
     if free < needed:
-        raise InputError(
-            f"cannot make the compendium in {work.directory.parent}: it takes some {needed / 1e9:.1f} GB and there are "
-            f"{free / 1e9:.1f}; make room, or give fewer or shorter chromosomes, or fewer cell types"
+        raise OSError(
+            errno.ENOSPC,
+            f"it takes some {needed / 1e9:.2g} GB and the disk has {free / 1e9:.2g}; make room, or give shorter "
+            "chromosomes or fewer cell types",
         )
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ _shared: tuple[Any, ...] = ()  # in a worker: what every call of its task gets
 
 def in_processes(
     task: Callable[..., Result], items: Sequence[Item], workers: int, killed: str, shared: tuple[Any, ...] = ()
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """`task(item, *shared)` of all items in `workers` processes, results as they come; with 1, in this process.
 
     shared: sent to each process once. Raises what a task raises, and InputError with the text `killed` where a process

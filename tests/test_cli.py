@@ -156,20 +156,17 @@ def test_what_only_the_task_needs_is_asked_for(avocado, unchanged):
 # --- simulate and ingest ---------------------------------------------------------------------------------------------
 
 
-def test_simulate_then_the_commands_it_prints(avocado, tmp_path, monkeypatch):
-    import avocado.synthetic as synthetic
-
-    small = synthetic.DemoSettings(sizes=(("chr20", 80_003),), n_cells=5, assays=synthetic.ASSAYS[:5])
-    monkeypatch.setattr(synthetic, "DemoSettings", lambda: small)
-    answer = avocado("simulate", "out=d")
+def test_simulate_then_the_commands_it_prints(avocado, tmp_path):
+    small = ["out=d", "chromosomes={chr20: 80003}", "cells=5", "assays=DNase,H3K4me3,H3K4me1,H3K27ac,H3K36me3"]
+    answer = avocado("simulate", *small)
     assert answer.status == 0
     assert (tmp_path / "d" / "compendium.tsv").is_file()
     typed = answer.out.partition("avocado ingest ")[2].replace("\\\n", " ").split()
     assert avocado("ingest", *typed, "workers=1").status == 0
     assert (tmp_path / "demo_store" / "chr20.npy").is_file()
     # the same seed finds its demo, another one does not overwrite it
-    assert avocado("simulate", "out=d").status == 0
-    assert "seed" in avocado("simulate", "out=d", "seed=1").error
+    assert avocado("simulate", *small).status == 0
+    assert "seed" in avocado("simulate", *small, "seed=1").error
 
 
 def test_ingest_says_what_it_made_and_what_is_next(avocado, demo, tmp_path):
