@@ -139,10 +139,11 @@ def _checked(seed: int, settings: DemoSettings, processes: int) -> DemoSettings:
             raise InputError(f"measured pairs: {' '.join(twice)} is there twice; keep one of them")
         assays = tuple(dict.fromkeys(assay for _, assay in pairs))
         settings = replace(settings, n_cells=len({cell for cell, _ in pairs}), assays=assays)
-    unknown = [assay for assay in assays if assay not in ROADMAP_ASSAYS]
+    known = dict.fromkeys((*ASSAYS, *ROADMAP_ASSAYS))
+    unknown = [assay for assay in assays if assay not in known]
     if unknown or not assays or len(set(assays)) < len(assays):
         named = f"unknown demo assays {', '.join(unknown)}" if unknown else f"demo assays {list(assays)}"
-        raise InputError(f"{named}: give different ones out of {', '.join(ROADMAP_ASSAYS)}")
+        raise InputError(f"{named}: give different ones out of {', '.join(known)}")
     short = [chrom for chrom, size in settings.sizes if size < 50_000]
     if short or not settings.sizes:
         raise InputError(f"demo chromosomes {short}: give at least one, each of at least 50,000 bp")
