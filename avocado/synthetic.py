@@ -256,8 +256,10 @@ def _build(directory: Path, seed: int, settings: DemoSettings, processes: int, p
     write_enhancers(directory / "enhancers.bed.gz", lands)
     artefacts = ((c, start, end, "High Signal Region") for c, land in lands.items() for start, end in land.artefacts)
     write_gzip(directory / "blacklist.bed.gz", artefacts)
-    share = f"{len(pairs):,} of {len(experiments):,}" if pairs else "about 70 %"
-    text = README.format(lineages=", ".join(tree.lineages), share=share)
+    share = np.mean([experiment.measured for experiment in experiments])
+    if set(assays) <= set(ASSAYS) and not pairs:  # what demos always said, whose files stay as they were
+        share = 0.7
+    text = README.format(lineages=", ".join(tree.lineages), share=f"about {100 * share:.0f} %")
     (directory / "README.txt").write_text(text, encoding="utf-8")
 
 
