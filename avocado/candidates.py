@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
 from avocado.data import tracks_of
 from avocado.errors import InputError
-from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
+from avocado.fitting import Plan, initial_network, prepare
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
 from avocado.memory import GIB, predict_memory, require_memory
-from avocado.model import ModelConfig, Network
+from avocado.model import ModelConfig
+from avocado.modeldir import new_network
 from avocado.runs import SplitConfig
 from avocado.store import SignalStore
-from avocado.training import FactorizationModule, fit
+from avocado.training import fit
 
 
 class Candidates:
     """Trains one candidate after another on the training tracks of a split, and scores each on its validation tracks.
 
-    Test tracks are never read, and no model is kept. folder: for the regression that candidates with `prior_input`
-    have in common; a context, which takes it away. Raises InputError for a split without validation tracks.
+    Test tracks are never read, and no model is kept. Factorizations are judged alone, without a baseline. Raises
+    InputError for a split without validation tracks.
     """
 
-    def __init__(self, store: SignalStore, region: str, split: SplitConfig, folder: Path) -> None:
+    def __init__(self, store: SignalStore, region: str, split: SplitConfig) -> None:
         roles = split.roles(store)["role"].to_numpy()
-        self.store, self.region, self.folder = store, region, folder
+        self.store, self.region = store, region
         self.train, self.val = (
             tracks_of(store, np.flatnonzero(roles == role).tolist(), store.cells, store.assays)
             for role in ("train", "val")
         )
         if not len(self.val.columns):
             raise InputError("a sweep needs validation tracks: set split.validation, for instance 0.1")
-        self._stack = contextlib.ExitStack()
-        self._priors: dict[tuple[int, int], tuple[Path | None, torch.Tensor]] = {}  # by number of features and seed
 
     def mse(
         self,
@@ -61,7 +58,7 @@ class Candidates:
         store, n_blocks = self.store, self.store.region(self.region).n_blocks
         all_bins = n_blocks * BLOCK_BINS
         generator = torch.Generator().manual_seed(plan.seed)
-        network = initial_network(plan.model, store, self.train, generator)
+        network = initial_network(plan.model, store, self.region, self.train, generator)
         memory = predict_memory(
             network, plan.stage, plan.fit, plan.optimizer, hardware,
             n_blocks=n_blocks, n_tracks=len(self.train.columns), n_validation=len(self.val.columns),
@@ -70,17 +67,14 @@ class Candidates:
         require_memory(memory, device_of(hardware.device))
         if isinstance(logger, Logger):
             logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
-        prior = self._regressed(network, plan.seed, hardware) if plan.model.prior_input else None
         watched = report is not None or plan.fit.patience > 0
         # a divisor of the epochs, so that there is a look at the end
         every = math.gcd(plan.fit.epochs, plan.fit.validate_every) if watched else plan.fit.epochs
         plan = replace(plan, fit=replace(plan.fit, validate_every=every))
-        module, data = prepare(
-            plan, store, network, generator, self.train, self.val, hardware, _Reporting, all_bins, prior
-        )
-        module.report = report
+        module, data = prepare(plan, store, network, generator, self.train, self.val, hardware, all_bins)
+        told = [_Told(report)] if report is not None else []
         try:
-            fit(module, data, plan.fit, hardware=hardware, progress=False, logger=logger)
+            fit(module, data, plan.fit, hardware=hardware, progress=False, logger=logger, callbacks=told)
         except torch.OutOfMemoryError as error:
             raise InputError(f"out of memory on the accelerator: {str(error).splitlines()[0]}") from None
         looks = module.history.val_mse
@@ -89,36 +83,18 @@ class Candidates:
             raise InputError(f"the validation MSE is {mse}: training diverged")
         return mse
 
-    def _regressed(self, network: Network, seed: int, hardware: Hardware) -> Path | None:
-        """What regression imputes, computed once for each number of features; and its scales for this network."""
-        key = network.config.prior_features, seed
-        if key not in self._priors:
-            prior = set_prior(network, self.store, self.region, self.train, seed)
-            folder = self.folder / f"{key[0]}-{seed}"
-            file = self._stack.enter_context(regressed(prior, self.region, (self.train, self.val), folder, hardware))
-            self._priors[key] = file, network.scale.clone()
-        file, scale = self._priors[key]
-        network.scale.copy_(scale)
-        return file
 
-    def __enter__(self) -> Candidates:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-
-class _Reporting(FactorizationModule):
+class _Told(pl.Callback):
     """Says every validation to somebody who may stop the training."""
 
-    report: Callable[[int, float], None] | None = None
+    def __init__(self, report: Callable[[int, float], None]) -> None:
+        self.report = report
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        if self.report is not None and self.history.val_mse:
-            self.report(self.history.val_epoch[-1], self.history.val_mse[-1])
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The newest entry of the curve."""
+        history = pl_module.history
+        if history.val_mse:
+            self.report(history.val_epoch[-1], history.val_mse[-1])
 
 
 def costs(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> dict[str, int]:
@@ -127,10 +103,12 @@ def costs(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> di
 
 
 def parameters(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> int:
-    """Trained numbers: network, cell-type and assay factors, and the genome factors of `n_blocks` 5-kbp blocks."""
+    """Trained numbers: network, cell-type and assay factors, and, where they are free, the genome factors of
+    `n_blocks` 5-kbp blocks."""
     with torch.device("meta"):
-        network = Network(config, n_cells, n_assays)
-    return sum(its.numel() for its in network.parameters()) + n_blocks * config.block_width
+        network = new_network(config, n_cells, n_assays, 0)
+    free = n_blocks * config.block_width if config.kind == "paper" else 0
+    return sum(its.numel() for its in network.parameters()) + free
 
 
 def flops(config: ModelConfig) -> int:
@@ -139,5 +117,5 @@ def flops(config: ModelConfig) -> int:
     The block formulation shares some of them between the bins of a block.
     """
     with torch.device("meta"):
-        network = Network(config, 1, 1)
-    return sum(2 * layer.in_features * layer.out_features for layer in network.dense)
+        network = new_network(config, 1, 1, 0)
+    return sum(2 * its.in_features * its.out_features for its in network.modules() if isinstance(its, torch.nn.Linear))

@@ -41,7 +41,6 @@ class BlockBatch(NamedTuple):
     cell: Tensor  # int64 index (blocks, bins, tracks)
     assay: Tensor  # int64 index (blocks, bins, tracks)
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
-    prior: Tensor | None  # float32 (blocks, 200, tracks), arcsinh: what regression imputes for the tracks
     real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for the padding after a segment's last bin
     n_hidden: int  # the first tracks of each bin are hidden from the genome factors of the block
 
@@ -52,8 +51,7 @@ class BlockBatch(NamedTuple):
             return
         for first in range(0, len(self.blocks), n_blocks):
             piece = slice(first, first + n_blocks)
-            prior = None if self.prior is None else self.prior[piece]
-            yield BlockBatch(self.blocks[piece], self.cell[piece], self.assay[piece], self.signal[piece], prior,
+            yield BlockBatch(self.blocks[piece], self.cell[piece], self.assay[piece], self.signal[piece],
                              self.real[piece], self.n_hidden)  # fmt: skip
 
 
@@ -62,7 +60,6 @@ class TrackBatch(NamedTuple):
 
     blocks: Tensor  # (blocks,) int64
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
-    prior: Tensor | None  # float32 (blocks, 200, tracks), arcsinh: what regression imputes
     real: Tensor  # float32 (blocks, 200)
 
 
@@ -158,21 +155,19 @@ class TrainingBlocks(Dataset[BlockBatch]):
     """Training signal of a region; indexed by a whole batch at a time.
 
     signal: the training tracks only, (n_blocks, 200, tracks) in memory or on an accelerator, where a batch is then
-    drawn and gathered; or the store's file of the region, from which a batch's values are read. prior: likewise, of
-    the same tracks. share: which blocks of a file the process has, `BlockSampler`'s rank and world.
+    drawn and gathered; or the store's file of the region, from which a batch's values are read. share: which blocks of a file the process has, `BlockSampler`'s rank and world.
     """
 
     def __init__(
         self,
         signal: Tensor | Path,
-        prior: Tensor | Path | None,
         tracks: Tracks,
         mask: np.ndarray,
         sampling: Sampling,
         seed: int,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.signal, self.prior, self.sampling, self.share = signal, prior, sampling, share
+        self.signal, self.sampling, self.share = signal, sampling, share
         device = signal.device if isinstance(signal, Tensor) else torch.device("cpu")
         self.columns, self.cell, self.assay = (
             torch.tensor(index, device=device) for index in (tracks.columns, tracks.cell, tracks.assay)
@@ -191,9 +186,8 @@ class TrainingBlocks(Dataset[BlockBatch]):
         n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
         track, n_hidden = self._tracks(blocks, draw[1:], n_hidden)
         everywhere = track.expand(-1, BLOCK_BINS, -1)
-        signal = self._at(self.signal, blocks, everywhere, self.columns)
-        prior = None if self.prior is None else self._at(self.prior, blocks, everywhere, None)
-        return BlockBatch(blocks, self.cell[track], self.assay[track], signal, prior, self.mask[blocks], n_hidden)
+        signal = self._at(blocks, everywhere)
+        return BlockBatch(blocks, self.cell[track], self.assay[track], signal, self.mask[blocks], n_hidden)
 
     def _tracks(self, blocks: Tensor, seed: tuple[int, ...], n_hidden: int) -> tuple[Tensor, int]:
         """Tracks (blocks, bins, tracks) of a batch, hidden ones first, and how many of them are hidden."""
@@ -212,17 +206,13 @@ class TrainingBlocks(Dataset[BlockBatch]):
         drawn = _sent(torch.cat(draws, dim=2), blocks.device)
         return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
 
-    def _at(self, values: Tensor | Path, blocks: Tensor, track: Tensor, columns: Tensor | None) -> Tensor:
-        """values[block, bin, track], float32 (blocks, 200, tracks), without copying whole blocks.
-
-        columns: of the tracks in a file, where they are not in the same order.
-        """
-        if isinstance(values, Tensor):
-            return values.view(-1)[_bins(blocks)[..., None] * values.shape[2] + track].float()
-        file = np.load(values, mmap_mode="r")  # opened anew, as another process may read it
+    def _at(self, blocks: Tensor, track: Tensor) -> Tensor:
+        """signal[block, bin, track], float32 (blocks, 200, tracks), without copying whole blocks."""
+        if isinstance(self.signal, Tensor):
+            return self.signal.view(-1)[_bins(blocks)[..., None] * self.signal.shape[2] + track].float()
+        file = np.load(self.signal, mmap_mode="r")  # opened anew, as another process may read it
         rank, world = self.share
-        column = track if columns is None else columns[track]
-        address = _bins(blocks * world + rank)[..., None] * file.shape[2] + column
+        address = _bins(blocks * world + rank)[..., None] * file.shape[2] + self.columns[track]
         return torch.from_numpy(np.asarray(file).reshape(-1)[address.numpy()]).float()
 
 
@@ -239,11 +229,8 @@ def _bins(blocks: Tensor) -> Tensor:
 class ValidationBlocks(Dataset[TrackBatch]):
     """Validation tracks over a fixed set of blocks."""
 
-    def __init__(
-        self, signal: np.ndarray, prior: np.ndarray | None, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int
-    ) -> None:
-        self.signal, self.prior, self.blocks = signal, prior, blocks
-        self.mask, self.batch_blocks = mask, batch_blocks
+    def __init__(self, signal: np.ndarray, blocks: np.ndarray, mask: np.ndarray, batch_blocks: int) -> None:
+        self.signal, self.blocks, self.mask, self.batch_blocks = signal, blocks, mask, batch_blocks
 
     def __len__(self) -> int:
         return -(-len(self.blocks) // self.batch_blocks)
@@ -256,7 +243,6 @@ class ValidationBlocks(Dataset[TrackBatch]):
         return TrackBatch(
             torch.from_numpy(blocks),
             torch.from_numpy(self.signal[part].astype(np.float32)),
-            None if self.prior is None else torch.from_numpy(self.prior[part].astype(np.float32)),
             torch.from_numpy(self.mask[blocks].astype(np.float32)),
         )
 
@@ -269,7 +255,6 @@ class SignalDataModule(pl.LightningDataModule):
     streamed from disk by `workers` processes that read ahead. val_bins: validation looks at this many bins, always the
     same ones, spread evenly over the region. processes: where several share the region, each loads its own blocks, in
     `setup`.
-    prior: file (n_blocks, 200, tracks), what regression imputes for the training tracks and then the validation ones.
     The same seed draws the same batches, streamed or in memory, on any device.
     """
 
@@ -288,7 +273,6 @@ class SignalDataModule(pl.LightningDataModule):
         val_bins: int = VAL_BINS,
         device: torch.device | str = "cpu",
         processes: int = 1,
-        prior: Path | None = None,
     ) -> None:
         super().__init__()
         if not len(train.columns):
@@ -299,12 +283,11 @@ class SignalDataModule(pl.LightningDataModule):
         self.train, self.val = train, val if val is not None and len(val.columns) else None
         self.batch_blocks = batch_size // BLOCK_BINS
         self.sampling, self.seed, self.val_bins = sampling or Sampling(), seed, val_bins
-        self.device, self.processes, self.prior = torch.device(device), processes, prior
+        self.device, self.processes = torch.device(device), processes
         signal = store.signal(region)
         n_bins = self.region.n_blocks * BLOCK_BINS
-        kept = len(train.columns) * (1 if prior is None else 2)
         limit = signal_limit(memory_limit, self.device)
-        self.streams = streams(n_bins, kept, signal.itemsize, limit, processes)
+        self.streams = streams(n_bins, len(train.columns), signal.itemsize, limit, processes)
         self.workers = workers if self.streams else 0
         if processes == 1:
             self.load(self.device, 0)
@@ -315,28 +298,23 @@ class SignalDataModule(pl.LightningDataModule):
             self.load(self.trainer.strategy.root_device, self.trainer.global_rank)
 
     def load(self, device: torch.device, rank: int) -> None:
-        """The signal and prior of the blocks of process `rank`."""
+        """The signal of the blocks of process `rank`."""
         share = slice(rank, None, self.processes)
         signal, mask = self.store.signal(self.region.name)[share], self.region.mask[share]
-        prior = None if self.prior is None else np.load(self.prior, mmap_mode="r")[share]
-        n_train = len(self.train.columns)
-        if self.streams:
-            kept = (self.store.file(self.region.name), self.prior)
-        else:
-            kept = (
-                _load_columns(signal, self.train.columns, device),
-                None if prior is None else _load_columns(prior, np.arange(n_train), device),
-            )
-        self.training = TrainingBlocks(*kept, self.train, mask, self.sampling, self.seed, (rank, self.processes))
+        file = self.store.file(self.region.name)
+        kept = file if self.streams else load_columns(signal, self.train.columns, device)
+        self.training = TrainingBlocks(kept, self.train, mask, self.sampling, self.seed, (rank, self.processes))
         self.validation = None
         if self.val is not None:
-            n_blocks = min(len(mask), max(1, self.val_bins // BLOCK_BINS // self.processes))
-            blocks = np.unique(np.linspace(0, len(mask) - 1, n_blocks).astype(np.int64))
+            blocks = self.validation_blocks(len(mask))
             held = signal[np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
-            bins = np.arange(BLOCK_BINS)
-            guess = None if prior is None else prior[np.ix_(blocks, bins, np.arange(n_train, prior.shape[2]))]
             few = 0 if device.type == "cpu" else VAL_VALUES // (BLOCK_BINS * len(self.val.columns))
-            self.validation = ValidationBlocks(held, guess, blocks, mask, max(self.batch_blocks, few))
+            self.validation = ValidationBlocks(held, blocks, mask, max(self.batch_blocks, few))
+
+    def validation_blocks(self, n_blocks: int) -> np.ndarray:
+        """Which of a process's `n_blocks` blocks validation looks at."""
+        number = min(n_blocks, max(1, self.val_bins // BLOCK_BINS // self.processes))
+        return np.unique(np.linspace(0, n_blocks - 1, number).astype(np.int64))
 
     def sampler(self, rank: int = 0, world: int = 1) -> BlockSampler:
         """The order of one rank; all ranks together cover every block once per epoch."""
@@ -377,7 +355,7 @@ def streams(n_bins: int, n_tracks: int, itemsize: int, memory_limit: int, proces
     return n_bins * n_tracks * itemsize > memory_limit * processes
 
 
-def _load_columns(signal: np.ndarray, columns: np.ndarray, device: torch.device | str) -> Tensor:
+def load_columns(signal: np.ndarray, columns: np.ndarray, device: torch.device | str) -> Tensor:
     """Chosen columns of a memory-mapped array as one tensor on `device`, read a piece at a time."""
     dtype = torch.from_numpy(signal[:0].copy()).dtype
     loaded = torch.empty((*signal.shape[:2], len(columns)), dtype=dtype, device=device)

@@ -1,25 +1,24 @@
-"""From a plan and a store to what `training.fit` takes: network, prior, module and data of one stage."""
+"""From a plan and a store to a trained network, its baseline, and the genome factors of a region."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
+from pytorch_lightning.loggers import Logger
 
 from avocado.data import VAL_BINS, SignalDataModule, Tracks
 from avocado.errors import InputError
 from avocado.hardware import Hardware, device_of
+from avocado.masked import MaskedDataModule, MaskedModule, columns_of, encode_region, first_part, fit_gate, set_apart
 from avocado.model import ModelConfig, Network, genome_factors
-from avocado.regression import Prior, RegressionConfig, fit_prior
+from avocado.modeldir import new_network
+from avocado.regression import Prior, RegressionConfig, expected_scales, experiments_of, fit_prior, track_scales
+from avocado.states import StatesNetwork, programs_for
 from avocado.store import SignalStore
-from avocado.training import STAGES, FactorizationModule, FitConfig, OptimizerConfig
+from avocado.training import STAGES, FactorizationModule, FitConfig, History, OptimizerConfig, fit
 
 log = logging.getLogger(__name__)
 
@@ -42,89 +41,125 @@ class Plan:
             raise InputError(f"seed={self.seed}: expected a whole number from 0")
 
 
-def initial_network(config: ModelConfig, store: SignalStore, train: Tracks, generator: torch.Generator) -> Network:
-    """An untrained network for the cell types and assays of a store, which predicts the training tracks' mean."""
-    # with a prior the network learns departures from it
-    known = "mean" in store.tracks and not config.prior_input
-    mean = float(store.tracks["mean"].iloc[train.columns].mean()) if known else 0.0
-    return Network(config, len(store.cells), len(store.assays)).initialise(generator, mean)
+def initial_network(
+    config: ModelConfig, store: SignalStore, region: str, train: Tracks, generator: torch.Generator
+) -> Network | StatesNetwork:
+    """An untrained network for the cell types and assays of a store.
 
-
-def set_prior(
-    network: Network, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
-) -> Prior:
-    """Fit the regression that a network with `prior_input` departs from, and tell the network how strong tracks are.
-
-    seed: of its random features and of the bins that it learns from.
+    Of kind 'paper' it predicts the training tracks' mean. Of kind 'states' it knows how strong the training tracks of
+    the region are, and how strong each pair's track is expected to be; its sizes fit the number of cell types.
     """
-    config = RegressionConfig(features=network.config.prior_features, seed=seed)
-    prior, scale = fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)
-    network.scale.copy_(torch.from_numpy(scale))
-    return prior
-
-
-@contextlib.contextmanager
-def regressed(
-    prior: Prior | None,
-    region: str,
-    tracks: Sequence[Tracks | None],
-    directory: Path,
-    hardware: Hardware,
-    progress: bool = False,
-) -> Iterator[Path | None]:
-    """What the prior imputes for some tracks over a region, in a file that is there for the time of a plan."""
-    if prior is None:
-        yield None
-        return
-    cell, assay = (
-        np.concatenate([getattr(its, axis) for its in tracks if its is not None]) for axis in ("cell", "assay")
-    )
-    log.info("regressing %d tracks on each other over %s", len(cell), region)
-    try:
-        yield prior.write(directory / "prior", region, cell, assay, hardware.use(), progress)
-    finally:
-        shutil.rmtree(directory / "prior", ignore_errors=True)
-
-
-Kind = TypeVar("Kind", bound=FactorizationModule)
+    n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
+    if config.kind == "states" and not config.cell_factors:
+        config = replace(config, cell_factors=programs_for(n_cells))
+    network = new_network(config, n_cells, n_assays, n_tracks)
+    if isinstance(network, Network):
+        known = "mean" in store.tracks
+        return network.initialise(generator, float(store.tracks["mean"].iloc[train.columns].mean()) if known else 0.0)
+    if n_tracks < 2:
+        raise InputError("model.kind=states learns from tracks that are hidden: it needs at least two training tracks")
+    pairs = [(cell, assay) for cell in store.cells for assay in store.assays]
+    scales = track_scales(store, region, train.columns)
+    expected = expected_scales(scales, experiments_of(store, train.columns), pairs)
+    network.scales.copy_(torch.from_numpy(scales))
+    network.expected.copy_(torch.from_numpy(expected).view(n_cells, n_assays, 2))
+    network.cell.copy_(torch.from_numpy(train.cell))
+    network.assay.copy_(torch.from_numpy(train.assay))
+    return network.initialise(generator)
 
 
 def prepare(
     plan: Plan,
     store: SignalStore,
-    network: Network,
+    network: Network | StatesNetwork,
     generator: torch.Generator,
     train: Tracks,
     val: Tracks | None,
     hardware: Hardware,
-    kind: type[Kind] = FactorizationModule,
     val_bins: int = VAL_BINS,
-    prior: Path | None = None,
-) -> tuple[Kind, SignalDataModule]:
-    """What `training.fit` takes: a module of class `kind` with fresh genome factors, and the data of the run's region.
+) -> tuple[FactorizationModule | MaskedModule, SignalDataModule]:
+    """What `training.fit` takes: a module, with fresh genome factors where they are free, and the data of the region.
 
-    generator: of the genome factors. val_bins: bins of the validation tracks that are looked at. prior: what
-    `regressed` wrote, for a network with `prior_input`.
+    generator: of the genome factors. val_bins: bins of the validation tracks that are looked at.
     """
-    data = SignalDataModule(
-        store,
-        plan.region,
-        train,
-        val,
-        batch_size=plan.fit.batch_size,
-        sampling=plan.fit.draws(plan.stage),
-        seed=plan.seed,
-        memory_limit=plan.fit.memory_limit,
-        workers=plan.fit.workers,
-        val_bins=val_bins,
-        device=device_of(hardware.device),
-        processes=hardware.processes,
-        prior=prior,
-    )
+    options = {
+        "batch_size": plan.fit.batch_size,
+        "sampling": plan.fit.draws(plan.stage),
+        "seed": plan.seed,
+        "memory_limit": plan.fit.memory_limit,
+        "workers": plan.fit.workers,
+        "val_bins": val_bins,
+        "device": device_of(hardware.device),
+        "processes": hardware.processes,
+    }
+    if isinstance(network, StatesNetwork):
+        apart, scales = set_apart(len(train.columns), plan.seed), network.scales.double().cpu().numpy()
+        masked = MaskedDataModule(
+            store, plan.region, train, val, **options, scales=scales, apart=apart, reveal_at=first_part(plan.fit)
+        )
+        module = MaskedModule(network, plan.optimizer, plan.fit, plan.seed, val, apart, hardware.compute_type())
+        return module, masked
+    data = SignalDataModule(store, plan.region, train, val, **options)
     genome = genome_factors(network.config, data.region.n_blocks, generator)
-    module = kind(
+    module = FactorizationModule(
         network, genome, plan.stage, plan.optimizer, plan.seed, val,
         plan.fit.reveal_at(plan.stage), plan.fit.hidden_weight, plan.fit.peak_weight,
         hardware.compute_type(), hardware.formulation,
     )  # fmt: skip
     return module, data
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left: the network is trained in place."""
+
+    network: Network | StatesNetwork
+    genome: torch.Tensor  # factors of the region (n_blocks, block_width)
+    history: History
+    baseline: Prior | None = None
+
+
+def carry_out(
+    plan: Plan,
+    store: SignalStore,
+    network: Network | StatesNetwork,
+    names: tuple[list[str], list[str]],
+    generator: torch.Generator,
+    train: Tracks,
+    val: Tracks | None,
+    hardware: Hardware,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+    logger: Logger | bool = False,
+) -> Trained:
+    """Train one stage on one region.
+
+    names: cell types and assays of the network, by index. In stage 'genome' nothing is trained of a network that infers
+    genome factors: they are what it makes of the region's training tracks.
+    """
+    if isinstance(network, StatesNetwork) and plan.stage == "genome":
+        columns = columns_of(network, store, *names)
+        return Trained(network, encode_region(network, store, plan.region, columns, hardware, progress), History())
+    module, data = prepare(plan, store, network, generator, train, val, hardware)
+    fit(module, data, plan.fit, checkpoint, hardware=hardware, progress=progress, logger=logger)
+    if isinstance(module, FactorizationModule):
+        return Trained(module.network, module.genome.detach(), module.history)
+    network = module.network
+    baseline = fit_baseline(network, store, plan.region, train, plan.seed, progress)
+    fit_gate(network, store, plan.region, train.columns, module.probe, baseline)
+    log.info("weights of factorization and baseline, and of the factorization alone: %s", network.gate.tolist())
+    genome = encode_region(network, store, plan.region, train.columns, hardware, progress)
+    return Trained(network, genome, module.history, baseline)
+
+
+def fit_baseline(
+    network: StatesNetwork, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
+) -> Prior | None:
+    """The regression that a network combines with its factorization, where its config asks for one.
+
+    seed: of the regression's random features and of the bins that it learns from.
+    """
+    if network.config.baseline == "none":
+        return None
+    config = RegressionConfig(features=network.config.baseline_features, seed=seed)
+    return fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)[0]

@@ -14,6 +14,7 @@ from avocado.errors import InputError
 from avocado.files import claimed
 from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
 from avocado.hardware import Hardware
+from avocado.model import Network
 from avocado.modeldir import SHARED, Model
 from avocado.regression import piece_blocks
 from avocado.track_files import track_files
@@ -47,7 +48,7 @@ def impute_chunks(
 
     Yields (segments, values): the consecutive bins that a piece covers, and their signal, float32 (n_bins, n_pairs).
     """
-    factors, prior = model.genome(region), model.prior
+    factors, prior = model.genome(region), model.baseline
     layout = model.regions[region]
     hardware = hardware or Hardware()
     device = hardware.use()
@@ -64,11 +65,13 @@ def impute_chunks(
     if prior is not None:
         pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
     with torch.inference_mode():
-        weights = network.weights()
+        weights = network.weights() if isinstance(network, Network) else None
         for first, last in steps:
             rows = factors[first:last].to(device)
-            regressed = None if pieces is None else next(pieces)
-            imputed = network.predict(rows, cells, assays, regressed, weights).cpu().numpy()
+            if isinstance(network, Network):
+                imputed = network.predict(rows, cells, assays, weights).cpu().numpy()
+            else:
+                imputed = network.predict(rows, cells, assays, next(pieces) if pieces else None).cpu().numpy()
             real = layout.mask[first:last]
             # choosing bins copies them all
             values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from avocado.data import READ_AHEAD, VAL_BINS, signal_limit, streams
+from avocado.encoding import PIECE, WINDOWS
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
 from avocado.model import Network
+from avocado.states import StatesNetwork
 from avocado.training import FitConfig, OptimizerConfig
 
 GIB = 1 << 30
@@ -32,6 +34,8 @@ SAMPLE = 48
 ALL_TRACKS_SAMPLE = 20  # where all bins of a block have the same tracks, and indices are per block
 WORKER = 110 << 20  # measured: what a forked worker process does not share
 ROW_COPIES = 8  # of a part's genome factors in a step: gathered, gradient, moments, and on the way
+AROUND = 8 / 10  # bytes per bin and track of what surrounds it: four float16 per 250 bp
+PIECES = 6  # of `encoding.PIECE`: what is held while a region is encoded
 SCORED_BIN = 200  # measured, per bin: a track, its imputation and their ranks in 64 bit, three tracks of a picture
 
 FEWER_FACTORS = "lower model.factors_25bp in all stages, or take a shorter region or a machine with more"
@@ -41,7 +45,7 @@ ADVICE = {
     "gradients": f"set optimizer.genome_optimizer=lazy, {FEWER_FACTORS}",
     "best": f"set fit.patience=0, {FEWER_FACTORS}",
     "signal": "stream it from disk with fit.memory_limit=0",
-    "prior": "stream it from disk with fit.memory_limit=0",
+    "around": "stream it from disk with fit.memory_limit=0",
     "network": "lower model.nodes",
     "libraries": "close other programs, or take a machine with more",
     "batch": "lower fit.batch_size or fit.tracks_per_bin",
@@ -59,7 +63,7 @@ class Memory:
     gradients: int  # of all genome factors, which only the dense optimizer keeps
     best: int  # factors of the best validation, where patience keeps them
     signal: int  # training tracks in memory, and the validation tracks' bins
-    prior: int  # what regression imputes for these tracks, and which bins are real
+    around: int  # what surrounds these tracks, where factors are inferred, and which bins are real
     network: int  # weights, and where they are trained their gradients, moments and copies in the computed type
     libraries: int  # the interpreter and what it loads; on a GPU scratch
     batch: int  # one batch while it is drawn; those read ahead where signal streams
@@ -69,7 +73,7 @@ class Memory:
     @property
     def terms(self) -> dict[str, int]:
         """What adds up to the total: what is kept, and the largest of what comes one after another."""
-        kept = ("factors", "moments", "gradients", "best", "signal", "prior", "network", "libraries")
+        kept = ("factors", "moments", "gradients", "best", "signal", "around", "network", "libraries")
         passing = max(("batch", "activations"), ("scores",), key=lambda names: self._sum(names))
         return {name: getattr(self, name) for name in (*kept, *passing)}
 
@@ -83,7 +87,7 @@ class Memory:
 
 
 def predict_memory(
-    network: Network,
+    network: Network | StatesNetwork,
     stage: str,
     fit: FitConfig,
     optimizer: OptimizerConfig,
@@ -110,13 +114,15 @@ def predict_memory(
     n_blocks = n_blocks if on_cpu else -(-n_blocks // hardware.processes)
     bins = n_blocks * BLOCK_BINS
     factors = n_blocks * network.config.block_width * FLOAT
-    moments = 2 * factors + n_blocks * FLOAT  # and the visits of each block
-    best = factors if fit.patience else 0
+    inferred = isinstance(network, StatesNetwork)
+    moments = 0 if inferred else 2 * factors + n_blocks * FLOAT  # and the visits of each block
+    best = factors if fit.patience and not inferred else 0
     signal = bins * n_tracks * signal_bytes
     validation = min(bins, val_bins) * n_validation * signal_bytes
-    has_prior = network.config.prior_input
-    streamed = streams(bins, n_tracks * (1 + has_prior), signal_bytes, signal_limit(fit.memory_limit, device), here)
-    prior = (signal * (not streamed) + validation * on_cpu) * has_prior
+    streamed = streams(bins, n_tracks, signal_bytes, signal_limit(fit.memory_limit, device), here)
+    if inferred and stage == "genome":  # which is gone through piece by piece, and trains nothing
+        streamed, fit = True, replace(fit, workers=0)
+    around = round(bins * n_tracks * AROUND) if inferred and not streamed else 0
     mask = bins * (FLOAT + 1) if on_cpu or not streamed else 0  # as a float and a bool
 
     trained = stage != "genome"
@@ -125,20 +131,39 @@ def predict_memory(
     copies = (5 * FLOAT + 2 * compute.itemsize) if trained else compute.itemsize
     tracks = min(fit.tracks_per_bin, n_tracks)
     blocks = min(max(1, fit.batch_size // BLOCK_BINS), n_blocks)
-    part = min(network.blocks_at_once(tracks, device), blocks)
+    if isinstance(network, StatesNetwork):
+        batch, activations = _masked_step(network, blocks, tracks)
+        batch += fit.workers * READ_AHEAD * batch if streamed else 0
+        activations = max(activations, PIECES * PIECE) if on_cpu else activations
+    else:
+        part = min(network.blocks_at_once(tracks, device), blocks)
+        batch = _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streamed else 0, on_cpu)
+        activations = _activations(network, part, tracks, trained, compute, hardware.formulation)
     return Memory(
         factors=factors * (1 if here == 1 else 2),
         moments=moments,
-        gradients=factors if optimizer.genome_optimizer == "dense" else 0,
+        gradients=factors if optimizer.genome_optimizer == "dense" and not inferred else 0,
         best=best,
         signal=(0 if streamed else signal) + (validation if on_cpu else 0),
-        prior=prior + mask,
+        around=around + mask,
         network=here * n_parameters * (FLOAT + copies),
         libraries=(1 if here == 1 else here + 1) * LIBRARIES if on_cpu else GPU_LIBRARIES,
-        batch=here * _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streamed else 0, on_cpu),
-        activations=here * _activations(network, part, tracks, trained, compute, hardware.formulation),
+        batch=here * batch,
+        activations=here * activations,
         scores=bins * SCORED_BIN if on_cpu and scored else 0,
     )
+
+
+def _masked_step(network: StatesNetwork, blocks: int, asked: int) -> tuple[int, int]:
+    """Bytes of a batch of masked training, and of the activations of a step on it, forward and backward."""
+    config, bins = network.config, blocks * BLOCK_BINS
+    pairs, n_tracks = network.n_cells * network.n_assays, len(network.cell)
+    sizes = config.factors_25bp + config.factors_250bp + config.factors_5kbp
+    # of each cell type: its tracks and their means, the encoder's nodes; a tenth as often what is around them
+    encoder = 4 * pairs + network.n_cells * (3 * config.encoder_nodes + sizes) + pairs * (len(WINDOWS) + 1) * 0.3
+    decoder = asked * (4 * config.layers * config.nodes + 2 * sizes)
+    signal = bins * n_tracks * 3 * FLOAT
+    return signal, round(bins * FLOAT * 2 * (encoder + decoder + config.genome_factors))
 
 
 def _batch(samples: int, all_tracks: bool, workers: int, on_cpu: bool) -> int:
@@ -189,7 +214,7 @@ def require_memory(memory: Memory, device: torch.device, root: Path = Path("/"))
     short, terms = memory.total - available, memory.terms
     largest = max(terms, key=lambda name: terms[name])
     # what can be done without, where that is enough, is given up before factors are
-    streamable = {"signal": terms["signal"] + terms["prior"]}
+    streamable = {"signal": terms["signal"] + terms["around"]}
     spared = [name for name in ("signal", "gradients", "best") if (terms | streamable)[name] >= short]
     raise InputError(
         f"training needs about {memory.total / GIB:.2f} GiB and {_name(device)} has {available / GIB:.2f} GiB free; "

@@ -29,14 +29,21 @@ from avocado.genome import BINS_PER_250BP, BLOCK_BINS
 COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
 CACHED_ACTIVATIONS = 1 << 22  # numbers of a layer: 8 MB in 16 bit; a few such arrays stay in the third-level cache
 ACCELERATOR_ACTIVATIONS = 1 << 28
+CHOICES = {"kind": ("paper", "states"), "baseline": ("none", "regression")}
 LEAST_SAMPLES = 4000  # in a matrix product on a CPU
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The seven structural hyperparameters of the paper, and what the paper leaves open."""
+    """The seven structural hyperparameters of the paper, and what the paper leaves open.
 
-    cell_factors: int = 32
+    kind 'paper': free genome factors, concatenated with the others (this file). kind 'states': genome factors that are
+    inferred from the training tracks, and multiplied with the cell type's (`states.StatesNetwork`); then `factors_25bp`
+    and so on are per cell-type factor.
+    """
+
+    kind: str = "paper"
+    cell_factors: int = 32  # kind=states: 0 is as many as `programs_for` says
     assay_factors: int = 256
     factors_25bp: int = 25
     factors_250bp: int = 40
@@ -45,31 +52,46 @@ class ModelConfig:
     nodes: int = 2048  # per hidden layer
     dropout: float = 0.0  # on the hidden layers
     factor_init: float = 0.05  # factors start uniform in ± this
-    prior_input: bool = False  # what cross-assay regression imputes is an input too; the paper has none
-    prior_features: int = 256  # random features of that regression
+    encoder_nodes: int = 32  # kind=states: of the encoder's hidden layer
+    baseline: str = "none"  # kind=states: what is combined with the factorization, 'none' or 'regression'
+    baseline_features: int = 256  # random features of that regression
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             whole = field.type == "int"
-            if field.type == "bool":
-                if not isinstance(value, bool):
-                    raise InputError(f"model.{field.name}={value!r}: expected true or false")
+            if field.name in CHOICES:
+                if value not in CHOICES[field.name]:
+                    raise InputError(f"model.{field.name}={value!r}: there is {', '.join(CHOICES[field.name])}")
                 continue
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
                 raise InputError(f"model.{field.name}={value!r}: expected {kind}")
-            least = 1 if field.name in ("cell_factors", "assay_factors", "nodes") else 0
+            positive = ("assay_factors", "nodes", "encoder_nodes", *(["cell_factors"] * (self.kind == "paper")))
+            least = 1 if field.name in positive else 0
             if value < least or ("dropout" in field.name and value >= 1):
                 top = " and below 1" if "dropout" in field.name else ""
                 raise InputError(f"model.{field.name}={value!r}: expected at least {least}{top}")
-        if self.genome_factors == 0:
+        if not self.factors_25bp + self.factors_250bp + self.factors_5kbp:
             raise InputError("a model needs genome factors: one of model.factors_25bp, _250bp, _5kbp above 0")
+        if self.kind == "states" and self.layers not in (1, 2):
+            raise InputError(f"model.layers={self.layers}: model.kind=states has 1 or 2")
+        if self.kind == "paper" and self.baseline != "none":
+            raise InputError(
+                f"model.baseline={self.baseline} needs model.kind=states, whose factors are learned on masked tracks: "
+                "only there it can be found out how much the baseline should count"
+            )
+
+    @property
+    def scales(self) -> tuple[int, int, int]:
+        """Factors of one 25-bp bin, 250-bp stretch and 5-kbp block."""
+        times = self.cell_factors if self.kind == "states" else 1
+        return times * self.factors_25bp, times * self.factors_250bp, times * self.factors_5kbp
 
     @property
     def genome_factors(self) -> int:
         """Genome factors that one bin sees."""
-        return self.factors_25bp + self.factors_250bp + self.factors_5kbp
+        return sum(self.scales)
 
     @property
     def inputs(self) -> int:
@@ -79,7 +101,8 @@ class ModelConfig:
     @property
     def block_width(self) -> int:
         """Genome factors of one 5-kbp block."""
-        return BLOCK_BINS * self.factors_25bp + COARSE * self.factors_250bp + self.factors_5kbp
+        f25, f250, f5k = self.scales
+        return BLOCK_BINS * f25 + COARSE * f250 + f5k
 
 
 class Network(nn.Module):
@@ -96,12 +119,7 @@ class Network(nn.Module):
         widths = [config.inputs] + [config.nodes] * config.layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
-        self.scale: Tensor  # with `prior_input`, the expected deviation of each track, arcsinh (n_cells, n_assays)
         self.compute: torch.dtype | None = None  # type of activations and matrix products; None: of the parameters
-        if config.prior_input:
-            self.prior_in = nn.Parameter(torch.zeros(self.first.out_features))
-            self.prior_out = nn.Parameter(torch.ones(n_assays))
-            self.register_buffer("scale", torch.ones(n_cells, n_assays))
 
     def initialise(self, generator: torch.Generator, mean_signal: float = 0.0) -> Network:
         """Uniform factors, Glorot-uniform layers, zero biases; the output starts at `mean_signal` (arcsinh)."""
@@ -145,48 +163,29 @@ class Network(nn.Module):
             w250,
             w5k,
             outgoing[-1] if self.hidden else None,
-            self.prior_in if c.prior_input else None,
             tuple(chain(*hidden)),
         )
         return Weights(exact, exact.mapped(lambda tensor: tensor.detach().to(dtype)))
 
-    def forward(
-        self, rows: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None = None, weights: Weights | None = None
-    ) -> Tensor:
+    def forward(self, rows: Tensor, cell: Tensor, assay: Tensor, weights: Weights | None = None) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, tracks), some tracks per bin.
 
         rows: genome factors (blocks, block_width); cell, assay: indices (blocks, 200, tracks), or (blocks, 1, tracks)
-        where all bins of a block have the same tracks; prior: with `prior_input`, what regression imputes, arcsinh
-        (blocks, 200, tracks); weights: of a frozen network, or those that all parts of a batch share.
+        where all bins of a block have the same tracks; weights: of a frozen network, or those that all parts of a batch
+        share.
         """
-        scale, prior = self.standardised(cell, assay, prior)
         weights = weights or self.weights()
         if weights.cast.output is None:
             split = weights.exact
             genome = genome_part(factor_matrices(rows, self.config, rows.dtype), split).view(len(rows), BLOCK_BINS, 1)
             pairs = track_part(split.by_cell, split.by_assay)
-            out = genome + functional.embedding(cell * len(self.assay_factors) + assay, pairs).squeeze(-1)
-            if prior is not None and split.prior_in is not None:
-                out = out + prior * split.prior_in
-        else:
-            track = (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1))
-            off = self._dropped(len(rows), weights.cast.output)
-            out = _Blocks.apply(rows, self.config, weights.cast, track, prior, off, *weights.exact.tensors())
-            out = cast(Tensor, out) + self.output.bias
-        if prior is None or scale is None:
-            return out
-        return (out + self.prior_out[assay] * prior) * scale
+            return genome + functional.embedding(cell * len(self.assay_factors) + assay, pairs).squeeze(-1)
+        track = (cell.expand(-1, BLOCK_BINS, -1), assay.expand(-1, BLOCK_BINS, -1))
+        off = self._dropped(len(rows), weights.cast.output)
+        out = _Blocks.apply(rows, self.config, weights.cast, track, off, *weights.exact.tensors())
+        return cast(Tensor, out) + self.output.bias
 
-    def standardised(self, cell: Tensor, assay: Tensor, prior: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """With `prior_input`, the expected deviation of each track, and the prior in units of it."""
-        if not self.config.prior_input:
-            return None, None
-        if prior is None:
-            raise ValueError("a model with prior_input needs the prior")
-        scale = self.scale[cell, assay]
-        return scale, prior / scale
-
-    def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None = None) -> Tensor:
+    def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
         """`forward` by the paper's formulation: to rounding the same, dropout included, and slow."""
         shape = (*rows.shape[:1], BLOCK_BINS, cell.shape[2])
         position = torch.arange(len(rows) * BLOCK_BINS, device=rows.device).view(len(rows), BLOCK_BINS, 1)
@@ -197,49 +196,32 @@ class Network(nn.Module):
             position.expand(shape).flatten(),
             cell.expand(shape).flatten(),
             assay.expand(shape).flatten(),
-            prior.flatten() if prior is not None else None,
             None if off is None else (off == 0).squeeze(2).to(rows.dtype) / (1 - self.config.dropout),
         )
         return out.view(shape)
 
     @torch.no_grad()
-    def predict(
-        self,
-        rows: Tensor,
-        cells: Tensor,
-        assays: Tensor,
-        prior: Tensor | None = None,
-        weights: Weights | None = None,
-    ) -> Tensor:
+    def predict(self, rows: Tensor, cells: Tensor, assays: Tensor, weights: Weights | None = None) -> Tensor:
         """Predicted arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]) at every bin, no gradients.
 
-        prior: with `prior_input`, what regression imputes for each pair, arcsinh (blocks, 200, pairs). The genome part
-        of the first layer is computed once for all pairs. Activations are bounded, whatever the number of blocks.
+        The genome part of the first layer is computed once for all pairs. Activations are bounded, whatever the number
+        of blocks.
         """
-        scale, prior = self.standardised(cells, assays, prior)
         split = (weights or self.weights()).cast
         tracks = track_part(split.by_cell, split.by_assay)[cells * len(self.assay_factors) + assays]
         predicted = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
         step = self.blocks_at_once(1, rows.device)
-        columns = list(zip(assays.tolist(), tracks, strict=True))
         for first in range(0, len(rows), step):
             piece = slice(first, first + step)
             genome = genome_part(factor_matrices(rows[piece], self.config, tracks.dtype), split)
-            for number, (assay, track) in enumerate(columns):
-                at_bin = None if prior is None else prior[piece, :, number].reshape(-1)
+            for number, track in enumerate(tracks):
                 x = genome + track
                 if split.output is None:
                     out = x.squeeze(-1)
-                    if at_bin is not None and split.prior_in is not None:
-                        out = out + at_bin * split.prior_in
                 else:
-                    if at_bin is not None:
-                        _add_prior(x, at_bin, split.prior_in)
                     out = _project(_activations(x, split.hidden, None)[-1], split.output) + self.output.bias
-                if at_bin is not None:
-                    out = out + self.prior_out[assay] * at_bin
                 predicted[piece, :, number] = out.view(-1, BLOCK_BINS)
-        return predicted if scale is None else predicted.mul_(scale)
+        return predicted
 
     def blocks_at_once(self, tracks: int, device: torch.device) -> int:
         """Blocks whose samples, `tracks` per bin, are best computed together.
@@ -274,7 +256,6 @@ class SplitWeights(NamedTuple):
     w250: Tensor
     w5k: Tensor
     output: Tensor | None  # (1, nodes); None in a linear model, whose first layer is its output
-    prior_in: Tensor | None  # (nodes,)
     hidden: tuple[Tensor, ...]  # weight and bias of each hidden layer after the first
 
     def tensors(self) -> list[Tensor]:
@@ -290,7 +271,6 @@ class SplitWeights(NamedTuple):
             change(self.w250),
             change(self.w5k),
             None if self.output is None else change(self.output),
-            None if self.prior_in is None else change(self.prior_in),
             tuple(map(change, self.hidden)),
         )
 
@@ -333,12 +313,6 @@ def genome_part(factors: Sequence[Tensor], weights: SplitWeights, onto: Tensor |
     return fine
 
 
-def _add_prior(x: Tensor, prior: Tensor, weight: Tensor | None) -> None:
-    """The prior into the first layer, in place: a matrix product is the fastest way to add an outer product."""
-    assert weight is not None
-    x.addmm_(prior.reshape(-1, 1).to(x.dtype), weight[None])
-
-
 def _activations(x: Tensor, hidden: Sequence[Tensor], off: Tensor | None) -> list[Tensor]:
     """Activations (samples, nodes) of all hidden layers, from the input of the first one, which is overwritten."""
     found = [x.relu_()]
@@ -370,7 +344,7 @@ class _Blocks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows, config, weights, track, prior, off, *exact):
+    def forward(ctx, rows, config, weights, track, off, *exact):
         """From rows (blocks, block_width) and track, two indices (blocks, 200, tracks), to (blocks, 200, tracks).
 
         weights: cast; exact: the same as `SplitWeights.tensors` has them, which is where gradients go.
@@ -385,20 +359,18 @@ class _Blocks(torch.autograd.Function):
             genome.unflatten(0, (n_blocks, -1)).add_(off[0])
         if n_tracks > 1:
             x.unflatten(0, (-1, n_tracks)).add_(genome[:, None])
-        if prior is not None:
-            _add_prior(x, prior, weights.prior_in)
         activations = _activations(x, weights.hidden, off)
         ctx.config, ctx.weights, ctx.dtype = config, weights, rows.dtype
-        ctx.save_for_backward(cell, assay, prior, *factors, *activations)
+        ctx.save_for_backward(cell, assay, *factors, *activations)
         return _project(activations[-1], weights.output).view(cell.shape)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        cell, assay, prior, *saved = ctx.saved_tensors
+        cell, assay, *saved = ctx.saved_tensors
         factors, activations = saved[:3], saved[3:]
         weights: SplitWeights = ctx.weights
         assert weights.output is not None
-        need_rows, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[6:])
+        need_rows, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[5:])
         out = grad_outputs[0].reshape(-1, 1).to(activations[0].dtype)
         layers = [out.mT @ activations[-1]] if need_weights else []
         # the gradient takes the place of the last activations, which are in the cache, where a new array is not, and
@@ -421,25 +393,20 @@ class _Blocks(torch.autograd.Function):
                 part.copy_((grad @ (weight * up)).view(part.shape))
         if not need_weights:
             return (rows, *[None] * (len(ctx.needs_input_grad) - 1))
-        tables = _table_gradients(g, up, cell, assay, prior, (len(weights.by_cell), len(weights.by_assay)))
+        tables = _table_gradients(g, up, cell, assay, (len(weights.by_cell), len(weights.by_assay)))
         genome = [(grad.mT @ factor) * up for grad, factor in zip(at, factors, strict=True)]
-        found = [*tables[:2], *genome, layers[0], *tables[2:], *reversed(layers[1:])]
-        return (rows, None, None, None, None, None, *found)
+        found = [*tables, *genome, layers[0], *reversed(layers[1:])]
+        return (rows, None, None, None, None, *found)
 
 
-def _table_gradients(
-    grad: Tensor, up: Tensor, cell: Tensor, assay: Tensor, prior: Tensor | None, sizes: tuple[int, int]
-) -> list[Tensor]:
-    """Gradients of `by_cell`, `by_assay` and, where there is a prior, `prior_in`.
+def _table_gradients(grad: Tensor, up: Tensor, cell: Tensor, assay: Tensor, sizes: tuple[int, int]) -> list[Tensor]:
+    """Gradients of `by_cell` and `by_assay`.
 
     grad: of the samples (samples, nodes), without the factor of each node, up (nodes, 1).
     """
-    rows = grad.new_zeros(sum(sizes) + (prior is not None), len(grad))
+    rows = grad.new_zeros(sum(sizes), len(grad))
     rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + sizes[0]]), 1)
-    if prior is not None:
-        rows[-1] = prior.reshape(-1)
-    sums = (rows @ grad) * up.mT
-    return [sums[: sizes[0]], sums[sizes[0] : sum(sizes)], *([] if prior is None else [sums[-1]])]
+    return list(((rows @ grad) * up.mT).split(sizes))
 
 
 def _masked(grad: Tensor, activation: Tensor, onto: Tensor) -> Tensor:
@@ -450,13 +417,9 @@ def _masked(grad: Tensor, activation: Tensor, onto: Tensor) -> Tensor:
 
 def split_block(rows: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Views of block rows (blocks, block_width): 25 bp (b, 200, f25), 250 bp (b, 20, f250), 5 kbp (b, 1, f5k)."""
-    n25, n250 = BLOCK_BINS * config.factors_25bp, COARSE * config.factors_250bp
-    f25, f250, f5k = rows.split([n25, n250, config.factors_5kbp], dim=-1)
-    return (
-        f25.unflatten(-1, (BLOCK_BINS, config.factors_25bp)),
-        f250.unflatten(-1, (COARSE, config.factors_250bp)),
-        f5k.unsqueeze(-2),
-    )
+    n25, n250, n5k = config.scales
+    f25, f250, f5k = rows.split([BLOCK_BINS * n25, COARSE * n250, n5k], dim=-1)
+    return f25.unflatten(-1, (BLOCK_BINS, n25)), f250.unflatten(-1, (COARSE, n250)), f5k.unsqueeze(-2)
 
 
 def genome_factors(config: ModelConfig, n_blocks: int, generator: torch.Generator) -> Tensor:
@@ -472,13 +435,11 @@ def reference(
     position: Tensor,
     cell: Tensor,
     assay: Tensor,
-    prior: Tensor | None = None,
     keep: Tensor | None = None,
 ) -> Tensor:
     """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
 
-    position: padded bin addresses (block × 200 + offset), shape (n,), like cell, assay and (with `prior_input`)
-    prior. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
+    position: padded bin addresses (block × 200 + offset), shape (n,), like cell and assay. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
     Returns (n,) arcsinh. Slow and simple: what the block formulation is tested against.
     """
     f25, f250, f5k = split_block(genome, network.config)
@@ -493,12 +454,9 @@ def reference(
         dim=-1,
     )
     x = network.first(x)
-    scale, prior = network.standardised(cell, assay, prior)
-    if prior is not None:
-        x = x + prior[:, None] * network.prior_in
     for number, layer in enumerate(network.dense[1:]):
         x = functional.relu(x)
         if keep is not None:
             x = x * keep[number, position // BLOCK_BINS]
         x = layer(x)
-    return x.squeeze(-1) if prior is None else (x.squeeze(-1) + network.prior_out[assay] * prior) * scale
+    return x.squeeze(-1)

@@ -29,11 +29,12 @@ from avocado.files import replacing, sha256
 from avocado.genome import Assembly, Region, Segment
 from avocado.model import ModelConfig, Network
 from avocado.regression import OTHERS, WINDOWS, Fitted, Prior, experiments_of
+from avocado.states import StatesNetwork
 from avocado.store import SignalStore, open_store
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SHARED = "shared.safetensors"
-PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with `prior_input`
+PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with a baseline
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ class Model:
     """A loaded model. Genome factors are read when asked for."""
 
     path: Path
-    network: Network  # in evaluation mode
+    network: Network | StatesNetwork  # in evaluation mode
     cells: list[str]
     assays: list[str]
     assembly: Assembly
     tracks: pd.DataFrame  # cell, assay, role: train, val or test
     regions: dict[str, Region]  # with genome factors in this directory
     training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
-    regression: Fitted | None = None  # of a model with `prior_input`, see `regression.Prior`
+    regression: Fitted | None = None  # of a model with a baseline, see `regression.Prior`
     store: SignalStore | None = None  # where the training tracks are now, if not where they were
+    alone: bool = False  # leave the baseline out, and so need no store
 
     def genome(self, region: str) -> Tensor:
         """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
@@ -64,17 +66,16 @@ class Model:
         return factors
 
     @cached_property
-    def prior(self) -> Prior | None:
-        """What cross-assay regression imputes, for a model that has it as an input: made of the training tracks.
+    def baseline(self) -> Prior | None:
+        """What cross-assay regression imputes, for a model that combines it: made of the training tracks.
 
-        Raises InputError where their store is not at hand.
+        None where the model has no baseline, or is to do without. Raises InputError where the store is not at hand.
         """
-        if not self.network.config.prior_input:
+        if self.alone or self.regression is None:
             return None
         store = self.store or _store_of(self)
         tracks = self.tracks[self.tracks["role"] == "train"]
         columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
-        assert self.regression is not None
         return Prior(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
 
     def _tensor(self, region: str, name: str) -> Tensor | None:
@@ -107,7 +108,7 @@ class Model:
 
 def save_shared(
     directory: Path,
-    network: Network,
+    network: Network | StatesNetwork,
     cells: Sequence[str],
     assays: Sequence[str],
     assembly: Assembly,
@@ -117,7 +118,7 @@ def save_shared(
 ) -> None:
     """Write the shared parameters and then `model.yaml`, which completes them.
 
-    regression: of a model with `prior_input`, whose `training` says where the store is.
+    regression: of a model with a baseline, whose `training` says where the store is.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if regression is not None:
@@ -152,11 +153,14 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
         save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
 
 
-def load_model(path: str | Path, store: SignalStore | None = None, *, only_whole: bool = False) -> Model:
+def load_model(
+    path: str | Path, store: SignalStore | None = None, *, only_whole: bool = False, baseline: bool = True
+) -> Model:
     """Load a model directory; genome factors stay on disk until asked for.
 
-    store: with the training tracks, for a model with `prior_input` whose store is no longer where it was. only_whole:
-    leave out regions whose files `unusable_regions` would name. Raises InputError when the directory is no model, of
+    store: with the training tracks, for a model with a baseline whose store is no longer where it was. only_whole:
+    leave out regions whose files `unusable_regions` would name. baseline: False leaves the baseline out, so that the
+    factorization imputes alone, from nothing but this directory. Raises InputError when the directory is no model, of
     another format, or when one of its files is missing, damaged or belongs to other shared parameters.
     """
     path = Path(path)
@@ -177,8 +181,8 @@ def load_model(path: str | Path, store: SignalStore | None = None, *, only_whole
             raise
         reason = " ".join(str(error).split())  # YAML's take several lines
         raise InputError(f"{file} is damaged ({type(error).__name__}: {reason}); restore it or train again") from None
-    network = Network(config, len(cells), len(assays))
-    tensors = _read(path / SHARED)
+    tensors, n_train = _read(path / SHARED), int((tracks["role"] == "train").sum())
+    network = new_network(config, len(cells), len(assays), n_train)
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
     prior = [tensors.pop(name, None) for name in PRIOR]
@@ -194,27 +198,38 @@ def load_model(path: str | Path, store: SignalStore | None = None, *, only_whole
     network.eval().requires_grad_(False)
     regions = _regions(path, checksum, assembly, config.block_width if only_whole else None)
     regression = None
-    if config.prior_input:
-        n_train, n_inputs = int((tracks["role"] == "train").sum()), len(WINDOWS) + len(OTHERS) * len(assays)
+    if config.baseline != "none":
+        n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
         n_features = 0 if prior[1] is None else prior[1].shape[-1]
         shapes = (2, n_train), (n_inputs + 1, n_features), (len(cells), len(assays), n_inputs + n_features + 1)
         for name, tensor, shape in zip(PRIOR, prior, shapes, strict=True):
             if tensor is None or tuple(tensor.shape) != shape:
                 raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
         regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
-    return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store)
+    return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline)
+
+
+def new_network(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int) -> Network | StatesNetwork:
+    """An untrained network of the kind that a config asks for. n_tracks: training tracks."""
+    if config.kind == "states":
+        return StatesNetwork(config, n_cells, n_assays, n_tracks)
+    return Network(config, n_cells, n_assays)
 
 
 def _store_of(model: Model) -> SignalStore:
     """The store with the training tracks of a model that needs them."""
     path, checksum = model.training.get("store"), model.training.get("store_checksum")
-    wanted = f"model {model.path} imputes with its training tracks, which were in the store {path}"
+    wanted = f"model {model.path} has a baseline that is made of its training tracks, which were in the store {path}"
     try:
         store = open_store(str(path))
     except InputError:
-        raise InputError(f"{wanted}: there is no store now; say where it is with store=") from None
+        raise InputError(
+            f"{wanted}: there is no store now; say where it is with store=, or do without, baseline=none"
+        ) from None
     if store.tracks_checksum != checksum:
-        raise InputError(f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=")
+        raise InputError(
+            f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=, or do without, baseline=none"
+        )
     return store
 
 

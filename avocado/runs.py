@@ -24,20 +24,19 @@ from pytorch_lightning.loggers import Logger
 
 import avocado
 from avocado.compendium import split
-from avocado.data import SignalDataModule, Tracks, tracks_of
+from avocado.data import Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, picture, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.files import lock, replacing
-from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
+from avocado.fitting import Plan, Trained, carry_out, initial_network
 from avocado.hardware import Hardware, device_of
 from avocado.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.modeldir import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.plots import plot_factors, plot_learning_curve, plot_scores
-from avocado.regression import Prior
 from avocado.settings import changes, flat
 from avocado.store import SignalStore
-from avocado.training import FactorizationModule, fit
+from avocado.training import History
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ def train(
         with replacing(directory / "split.tsv") as temporary:
             tracks.to_csv(temporary, sep="\t", index=False)
         try:
-            module, data, prior = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
+            trained = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
         except InputError:
             if not (directory / CHECKPOINT).is_file():  # nothing was begun that other settings could not go on with
                 (directory / "settings.yaml").unlink()
@@ -146,13 +145,13 @@ def train(
             "avocado": avocado.__version__,
         }
         if pilot is None:
-            fitted = None if prior is None else prior.fitted
-            save_shared(model_dir, module.network, store.cells, store.assays, store.assembly, tracks, training, fitted)
+            fitted = None if trained.baseline is None else trained.baseline.fitted
+            save_shared(model_dir, trained.network, store.cells, store.assays, store.assembly, tracks, training, fitted)
             # factors that were trained with other shared parameters are of no use
             for stale in unusable_regions(model_dir):
                 (model_dir / f"{stale}.safetensors").unlink()
-        save_region(model_dir, data.region, module.genome)
-        table = _report(run, module, load_model(model_dir, store, only_whole=True), store, directory, hardware)
+        save_region(model_dir, store.region(run.region), trained.genome)
+        table = _report(run, trained.history, load_model(model_dir, store, only_whole=True), store, directory, hardware)
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -168,11 +167,11 @@ def _fit(
     hardware: Hardware,
     progress: bool,
     logger: Logger | bool,
-) -> tuple[FactorizationModule, SignalDataModule, Prior | None]:
+) -> Trained:
     cells, assays = (pilot.cells, pilot.assays) if pilot else (store.cells, store.assays)
     train_tracks, val_tracks = (_tracks(store, tracks, role, cells, assays) for role in ("train", "val"))
     generator = torch.Generator().manual_seed(run.seed)
-    network = pilot.network if pilot else initial_network(run.model, store, train_tracks, generator)
+    network = pilot.network if pilot else initial_network(run.model, store, run.region, train_tracks, generator)
     memory = predict_memory(
         network, run.stage, run.fit, run.optimizer, hardware,
         n_blocks=store.region(run.region).n_blocks, n_tracks=len(train_tracks.columns),
@@ -184,32 +183,28 @@ def _fit(
     if isinstance(logger, Logger):
         logger.log_hyperparams(_settings(run, store, pilot))
         logger.log_metrics({"memory/predicted_gib": memory.total / GIB})
-    prior = None
-    if network.config.prior_input:
-        prior = pilot.prior if pilot else set_prior(network, store, run.region, train_tracks, run.seed, progress)
-    with regressed(prior, run.region, (train_tracks, val_tracks), directory, hardware, progress) as file:
-        module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware, prior=file)
-        fit(module, data, run.fit, directory / CHECKPOINT, hardware=hardware, progress=progress, logger=logger)
-    return module, data, prior
+    return carry_out(
+        run, store, network, (cells, assays), generator, train_tracks, val_tracks, hardware,
+        directory / CHECKPOINT, progress, logger,
+    )  # fmt: skip
 
 
 def _report(
     run: Run,
-    module: FactorizationModule,
+    history: History,
     model: Model,
     store: SignalStore,
     directory: Path,
     hardware: Hardware,
 ) -> pd.DataFrame | None:
     """Curves, scores and pictures of the finished run. Returns the scores of the held-out tracks."""
-    history = module.history
     curve = pd.DataFrame({"epoch": range(1, len(history.train_mse) + 1), "train_mse": history.train_mse})
     validation = dict(zip(history.val_epoch, history.val_mse, strict=True))
     curve["val_mse"] = [validation.get(epoch - 1, math.nan) for epoch in curve["epoch"]]
     with replacing(directory / "history.csv") as temporary:
         curve.to_csv(temporary, index=False)
     measured = curve["val_mse"].tolist() if validation else None
-    figures = {"curve": plot_learning_curve(history.train_mse, measured)}
+    figures = {"curve": plot_learning_curve(history.train_mse, measured)} if history.train_mse else {}
     if run.stage != "genome":  # which learns no factors of cell types and assays
         network = model.network
         tables = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -191,13 +191,7 @@ class FactorizationModule(pl.LightningModule):
             genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
         if self.stage == "genome":
             return [genome]
-        # the prior is made of measurements, not of parameters to be shrunk: its weights do not decay
-        named = list(self.network.named_parameters())
-        groups = [
-            {"params": [p for name, p in named if not name.startswith("prior")], "weight_decay": c.weight_decay},
-            {"params": [p for name, p in named if name.startswith("prior")], "weight_decay": 0.0},
-        ]
-        shared = torch.optim.AdamW([g for g in groups if g["params"]], c.learning_rate, betas, c.eps, fused=True)
+        shared = torch.optim.AdamW(self.network.parameters(), c.learning_rate, betas, c.eps, c.weight_decay, fused=True)
         return [genome, shared]
 
     def on_train_epoch_start(self) -> None:
@@ -252,23 +246,15 @@ class FactorizationModule(pl.LightningModule):
         self._count += count * (n_tracks - split)
 
     def _errors(self, rows: Tensor, batch: BlockBatch, tracks: slice, weights: Weights) -> tuple[Tensor, Tensor]:
-        """Sums of squared errors: in arcsinh, and what is minimised.
-
-        With a prior the latter is in units of each track's expected deviation: else the few strongest tracks would
-        decide. Errors where signal is high may weigh more, so that peaks are shrunk less.
-        """
+        """Sums of squared errors, arcsinh, and of what is minimised: errors where signal is high may weigh more."""
         cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
-        prior = None if batch.prior is None else batch.prior[..., tracks]
         if self.formulation == "blocks":
-            imputed = self.network(rows, cell, assay, prior, weights)
+            imputed = self.network(rows, cell, assay, weights)
         else:
-            imputed = self.network.forward_reference(rows, cell, assay, prior)
+            imputed = self.network.forward_reference(rows, cell, assay)
         signal = batch.signal[..., tracks]
         squares = (imputed - signal).square() * batch.real[..., None]
-        scale, _ = self.network.standardised(cell, assay, prior)
-        weighted = squares if scale is None else squares / scale.square()
-        if self.peak_weight:
-            weighted = weighted * (1 + self.peak_weight * signal)
+        weighted = squares * (1 + self.peak_weight * signal) if self.peak_weight else squares
         return squares.detach().sum(), weighted.sum()
 
     def on_train_epoch_end(self) -> None:
@@ -293,7 +279,7 @@ class FactorizationModule(pl.LightningModule):
         """Add the squared errors of some blocks."""
         assert self.val is not None
         cell, assay = (torch.tensor(index, device=self.device) for index in (self.val.cell, self.val.assay))
-        imputed = self.network.predict(self.genome[batch.blocks], cell, assay, batch.prior)
+        imputed = self.network.predict(self.genome[batch.blocks], cell, assay)
         squares = (imputed - batch.signal).square() * batch.real[..., None]
         self._val_squares += squares.sum(dim=(0, 1))
         self._val_count += batch.real.sum()
@@ -346,8 +332,11 @@ class FactorizationModule(pl.LightningModule):
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
 
 
+Module = TypeVar("Module", bound=pl.LightningModule)
+
+
 def fit(
-    module: FactorizationModule,
+    module: Module,
     data: SignalDataModule,
     config: FitConfig,
     checkpoint: Path | None = None,
@@ -355,13 +344,14 @@ def fit(
     hardware: Hardware | None = None,
     progress: bool = True,
     logger: Logger | bool = False,
-) -> FactorizationModule:
-    """Train `module` on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
+    callbacks: Sequence[pl.Callback] = (),
+) -> Module:
+    """Train `module`, which has a `history`, on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
 
     Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
     """
     hardware = hardware or Hardware()
-    callbacks: list[pl.Callback] = [TQDMProgressBar(refresh_rate=REFRESH)] if progress else []
+    callbacks = [*callbacks, *([TQDMProgressBar(refresh_rate=REFRESH)] if progress else [])]
     early_stop = EarlyStop(config.patience)
     if config.patience:
         if hardware.processes > 1:

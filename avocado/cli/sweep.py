@@ -66,11 +66,8 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
         run = plan(train, store, step)
         storage = storage_of(node.storage, train.runs, node.name)
         same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
-        with (
-            _scratch(Path(train.runs)) as folder,
-            Candidates(store, run.region, run.split, folder) as candidates,
-            storage_errors(storage),
-        ):
+        candidates = Candidates(store, run.region, run.split)
+        with storage_errors(storage):
             study = open_study(storage, node.name, settings, same, overrides)
             print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {storage}")
             tracker = _tracker(train, node.name, storage, store)

@@ -18,14 +18,14 @@ import torch
 
 from avocado.data import tracks_of
 from avocado.errors import InputError
-from avocado.fitting import Plan, initial_network, prepare, regressed, set_prior
+from avocado.fitting import Plan, Trained, carry_out, initial_network
 from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.model import ModelConfig, Network
 from avocado.modeldir import Model, load_model, save_region, save_shared
-from avocado.regression import Prior
+from avocado.states import StatesNetwork
 from avocado.store import SignalStore
-from avocado.training import FitConfig, OptimizerConfig, fit
+from avocado.training import FitConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,15 @@ class Avocado:
             plan = replace(self.plan, region=region, seed=self.plan.seed + number)
             generator = torch.Generator().manual_seed(plan.seed)
             train = tracks_of(store, self._experiments, store.cells, store.assays)
-            network = initial_network(plan.model, store, train, generator)
-            prior = None
-            if plan.model.prior_input:
-                prior = set_prior(network, store, region, train, plan.seed, self.progress)
+            network = initial_network(plan.model, store, region, train, generator)
             folder = self._directory(number)
             training = {"store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}
 
-            genome = self._train(plan, network, prior, generator, folder)
-            save_shared(folder, network, store.cells, store.assays, store.assembly, self._tracks, training,
-                        None if prior is None else prior.fitted)  # fmt: skip
-            save_region(folder, store.region(region), genome)
+            trained = self._train(plan, network, generator)
+            fitted = None if trained.baseline is None else trained.baseline.fitted
+            save_shared(folder, trained.network, store.cells, store.assays, store.assembly, self._tracks, training,
+                        fitted)  # fmt: skip
+            save_region(folder, store.region(region), trained.genome)
 
     def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
         """Mean imputed arcsinh signal of the models, float32 (n_bins,)."""
@@ -99,22 +97,21 @@ class Avocado:
             return model
         plan = replace(self.plan, stage="genome", region=region, seed=self.plan.seed + number)
         generator = torch.Generator().manual_seed(plan.seed)
-        genome = self._train(plan, model.network, model.prior, generator, folder)
-        save_region(folder, self._store.region(region), genome)
+        trained = self._train(plan, model.network, generator)
+        save_region(folder, self._store.region(region), trained.genome)
         return load_model(folder, self._store)
 
-    def _train(
-        self, plan: Plan, network: Network, prior: Prior | None, generator: torch.Generator, folder: Path
-    ) -> torch.Tensor:
+    def _train(self, plan: Plan, network: Network | StatesNetwork, generator: torch.Generator) -> Trained:
         """Genome factors of a region; unless the stage is genome, the network learns with them."""
         layout = self._store.region(plan.region)
         plan = replace(plan, fit=plan.fit.for_region(layout.n_bins))
-        train = tracks_of(self._store, self._experiments, self._store.cells, self._store.assays)
-        with regressed(prior, plan.region, [train], folder, self.hardware, self.progress) as file:
-            module, data = prepare(plan, self._store, network, generator, train, None, self.hardware, prior=file)
-            fit(module, data, plan.fit, hardware=self.hardware, progress=self.progress)
-        network.eval().requires_grad_(False)
-        return module.genome.detach()
+        names = self._store.cells, self._store.assays
+        train = tracks_of(self._store, self._experiments, *names)
+        trained = carry_out(
+            plan, self._store, network, names, generator, train, None, self.hardware, progress=self.progress
+        )
+        trained.network.eval().requires_grad_(False)
+        return trained
 
     def _directory(self, number: int) -> Path:
         return self._folder / f"seed{self.plan.seed + number}"
