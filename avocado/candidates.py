@@ -21,7 +21,7 @@ from avocado.model import ModelConfig
 from avocado.modeldir import new_network
 from avocado.runs import SplitConfig
 from avocado.store import SignalStore
-from avocado.training import fit
+from avocado.training import Watched, fit
 
 
 class Candidates:
@@ -92,6 +92,7 @@ class _Told(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The newest entry of the curve."""
+        assert isinstance(pl_module, Watched)
         history = pl_module.history
         if history.val_mse:
             self.report(history.val_epoch[-1], history.val_mse[-1])

@@ -155,7 +155,8 @@ class TrainingBlocks(Dataset[BlockBatch]):
     """Training signal of a region; indexed by a whole batch at a time.
 
     signal: the training tracks only, (n_blocks, 200, tracks) in memory or on an accelerator, where a batch is then
-    drawn and gathered; or the store's file of the region, from which a batch's values are read. share: which blocks of a file the process has, `BlockSampler`'s rank and world.
+    drawn and gathered; or the store's file of the region, from which a batch's values are read. share: which
+    blocks of a file the process has, `BlockSampler`'s rank and world.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Masked training of `states.StatesNetwork`: batches with hidden tracks, the LightningModule, and how a region is encoded.
+"""Masked training of `states.StatesNetwork`: batches with hidden tracks, the LightningModule, encoding a region.
 
-Every block of a batch hides some of its tracks, other ones in every epoch, and the network is asked for the hidden ones.
-In the first part of the epochs a share of the tracks is set apart: they are shown, but never asked for. At the end of
-that part they stand for tracks that were never measured: `fit_gate` finds out on them how far an imputation is to be
+Every block of a batch hides some of its tracks, other ones in every epoch, and the network is asked for hidden ones. In
+the first part of the epochs a share of the tracks is set apart: they are shown, but never asked for. At the end of that
+part they stand for tracks that were never measured: `fit_gate` finds out on them how far an imputation is to be
 trusted, and how much a baseline. The second part asks for all tracks.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -29,7 +28,7 @@ from avocado.progress import shown
 from avocado.regression import Prior
 from avocado.states import StatesNetwork
 from avocado.store import SignalStore
-from avocado.training import FitConfig, History, OptimizerConfig
+from avocado.training import FitConfig, History, OptimizerConfig, Watched
 
 SET_APART = 0.2  # share of the training tracks that the first part of the epochs does not ask for
 FIRST_PART = 0.6  # of the epochs
@@ -176,7 +175,7 @@ def first_part(config: FitConfig) -> int:
     return round(FIRST_PART * config.epochs) if config.epochs > 1 else 0
 
 
-class MaskedModule(pl.LightningModule):
+class MaskedModule(Watched):
     """Trains encoder, cell-type factors, assay factors and decoder of a `StatesNetwork` on masked blocks."""
 
     def __init__(
@@ -286,12 +285,6 @@ class MaskedModule(pl.LightningModule):
         self.history.train_mse.append(mse)
         self.log("train/mse", mse, prog_bar=True)
 
-    def on_validation_epoch_start(self) -> None:
-        """Start the sums of squared error per validation track."""
-        n_tracks = len(self.val.columns) if self.val is not None else 0
-        self._val_squares = torch.zeros(n_tracks, device=self.device, dtype=torch.float64)
-        self._val_count = torch.zeros((), device=self.device, dtype=torch.float64)
-
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
         """Add the squared errors of some blocks; the factorization alone, without a baseline."""
         assert self.val is not None
@@ -304,15 +297,6 @@ class MaskedModule(pl.LightningModule):
         squares = (imputed.float() - batch.wanted).square() * real
         self._val_squares += squares.sum(dim=(0, 1))
         self._val_count += batch.real.sum()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log MSE averaged over validation tracks (arcsinh)."""
-        if not self.trainer.sanity_checking:
-            sum_over_processes([self._val_squares, self._val_count])
-            mse = float((self._val_squares / self._val_count).mean())
-            self.history.val_epoch.append(self.current_epoch)
-            self.history.val_mse.append(mse)
-            self.log("val/mse", mse, prog_bar=True)
 
     def on_fit_end(self) -> None:
         """Processes need each other no more."""

@@ -439,7 +439,8 @@ def reference(
 ) -> Tensor:
     """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
 
-    position: padded bin addresses (block × 200 + offset), shape (n,), like cell and assay. keep: what the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
+    position: padded bin addresses (block × 200 + offset), shape (n,), like cell and assay. keep: what
+    the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
     Returns (n,) arcsinh. Slow and simple: what the block formulation is tested against.
     """
     f25, f250, f5k = split_block(genome, network.config)

@@ -228,7 +228,8 @@ def _store_of(model: Model) -> SignalStore:
         ) from None
     if store.tracks_checksum != checksum:
         raise InputError(
-            f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=, or do without, baseline=none"
+            f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=, "
+            "or do without, baseline=none"
         )
     return store
 

@@ -1,18 +1,18 @@
 """The default model, whole: genome factors inferred from the training tracks, multiplied with the cell type's factors.
 
-Encoder. Each cell type's tracks at a bin, with what surrounds them (`encoding`), become a few numbers, its state there;
-the same weights for all cell types, so that what one teaches holds for all. The states of all cell types are mixed into
-`cell_factors` programs, and these are the genome factors: at 25 bp, 250 bp and 5 kbp (programs × factors of each scale).
-Nothing else of the tracks is kept: imputation, transfer and every use of the factors work without the store.
+Encoder. Each cell type's tracks at a bin, with what surrounds them (`encoding`), become a few numbers, its state there,
+by the same weights for all cell types, so that what one teaches holds for all. The states of all cell types are mixed
+into `cell_factors` programs, and these are the genome factors, at 25 bp, 250 bp and 5 kbp: programs × factors of each
+scale. Nothing else of the tracks is kept: imputation, transfer and every use of the factors work without the store.
 
 Decoder. A cell type's state at a bin is the sum of the programs, weighted by its factors c:
 
-    state[c, i] = Σ_k c[k] · program_k[i]                        (a Tucker decomposition of cell type × position × state)
+    state[c, i] = Σ_k c[k] · program_k[i]                       (a Tucker decomposition: cell type × position × state)
     imputed[c, a, i] = network( state[c, i] , shared program[i] , assay factors a )
 
 In training, tracks are hidden at random from the encoder, block by block, and what is asked for are the hidden ones: so
-the factors learn to impute and cannot copy. (Masked training as in eDICE, Howes and Chapman 2023; factors at three
-scales and the network of assay factors as in the Avocado paper.)
+the factors learn to impute and cannot copy. (Masked training as in eDICE, Hawkins-Hooker et al. 2023; factors at three
+scales and a network that meets the assay factors as in the Avocado paper.)
 
 Signal is standardised by track; an imputation comes back in arcsinh by the mean and deviation that are expected of the
 pair (`regression.expected_scales`), shrunk and combined with a baseline as `gate` says.

@@ -136,7 +136,29 @@ class History:
     val_mse: list[float] = field(default_factory=list)
 
 
-class FactorizationModule(pl.LightningModule):
+class Watched(pl.LightningModule):
+    """A module with curves, and validation tracks whose squared errors `validation_step` adds up."""
+
+    history: History
+    val: Tracks | None
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of squared error per validation track."""
+        n_tracks = len(self.val.columns) if self.val is not None else 0
+        self._val_squares = torch.zeros(n_tracks, device=self.device, dtype=torch.float64)
+        self._val_count = torch.zeros((), device=self.device, dtype=torch.float64)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log MSE averaged over validation tracks (arcsinh)."""
+        if not self.trainer.sanity_checking:
+            sum_over_processes([self._val_squares, self._val_count])
+            mse = float((self._val_squares / self._val_count).mean())
+            self.history.val_epoch.append(self.current_epoch)
+            self.history.val_mse.append(mse)
+            self.log("val/mse", mse, prog_bar=True)
+
+
+class FactorizationModule(Watched):
     """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
@@ -269,12 +291,6 @@ class FactorizationModule(pl.LightningModule):
         self.history.train_mse.append(mse)
         self.log("train/mse", mse, prog_bar=True)
 
-    def on_validation_epoch_start(self) -> None:
-        """Start the sums of squared error per validation track."""
-        n_tracks = len(self.val.columns) if self.val is not None else 0
-        self._val_squares = torch.zeros(n_tracks, device=self.device, dtype=torch.float64)
-        self._val_count = torch.zeros((), device=self.device, dtype=torch.float64)
-
     def validation_step(self, batch: TrackBatch, batch_idx: int) -> None:
         """Add the squared errors of some blocks."""
         assert self.val is not None
@@ -283,15 +299,6 @@ class FactorizationModule(pl.LightningModule):
         squares = (imputed - batch.signal).square() * batch.real[..., None]
         self._val_squares += squares.sum(dim=(0, 1))
         self._val_count += batch.real.sum()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log MSE averaged over validation tracks (arcsinh)."""
-        if not self.trainer.sanity_checking:
-            sum_over_processes([self._val_squares, self._val_count])
-            mse = float((self._val_squares / self._val_count).mean())
-            self.history.val_epoch.append(self.current_epoch)
-            self.history.val_mse.append(mse)
-            self.log("val/mse", mse, prog_bar=True)
 
     def on_fit_end(self) -> None:
         """The first process takes the genome factors of all; they need each other no more."""
@@ -332,7 +339,7 @@ class FactorizationModule(pl.LightningModule):
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
 
 
-Module = TypeVar("Module", bound=pl.LightningModule)
+Module = TypeVar("Module", bound=Watched)
 
 
 def fit(
@@ -346,7 +353,7 @@ def fit(
     logger: Logger | bool = False,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Module:
-    """Train `module`, which has a `history`, on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
+    """Train `module` on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
 
     Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
     """

@@ -311,6 +311,13 @@ def build(cls: type[T], node: DictConfig | dict[str, Any], name: str, **more: An
     return cls(**values)
 
 
+def wants_baseline(config: DictConfig) -> bool:
+    """Whether a model's baseline is to be combined with its factorization, by the key `baseline`."""
+    if config.baseline not in ("model", "none"):
+        raise InputError(f"baseline={config.baseline}: there is model, none")
+    return config.baseline == "model"
+
+
 def as_list(value: Any) -> list[str]:
     """A list of strings from one value, a list, or nothing; 'a,b' is two."""
     if value is None:

@@ -37,7 +37,8 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     from avocado.store import open_store
 
     hardware = Hardware(config.device, config.precision)
-    model = load_model(config.model, None if config.store is None else open_store(config.store))
+    store = None if config.store is None else open_store(config.store)
+    model = load_model(config.model, store, baseline=app.wants_baseline(config))
     asked = app.as_list(config.cell), app.as_list(config.assay)
     for cell in asked[0]:
         model.pair(cell, model.assays[0])

@@ -71,7 +71,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.store import open_store
 
     store = open_store(config.store)
-    model = load_model(config.model, store)
+    model = load_model(config.model, store, baseline=app.wants_baseline(config))
     hardware = Hardware(config.device, config.precision)
     asked = [_pair(model, name) for name in app.as_list(config.tracks)]
     for pair in asked:
