@@ -200,7 +200,7 @@ class ChromImpute:
         donors = []
         for donor, assays in shown(usable, f"trees of {cell} {assay}", len(usable), self.progress):
             bags = (self.training_rows(donor, assays, cell, assay, bins) for bins in self._bins)
-            donors.append(_Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf) for rows in bags)))
+            donors.append(_Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf, self.seed) for rows in bags)))
         return donors
 
     def training_rows(
@@ -250,7 +250,9 @@ class ChromImpute:
         return signal_offsets(self.config.narrow_window, self.config.wide_window, self.config.wide_step)
 
 
-def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:
+def grow_tree(
+    features: np.ndarray, targets: np.ndarray, min_leaf: int, seed: int = 0
+) -> HistGradientBoostingRegressor:
     """A least-squares regression tree (CART), grown until no split lowers the squared error.
 
     One round of histogram boosting, from the mean and at full rate, is such a tree: a leaf predicts the mean of its
@@ -265,7 +267,7 @@ def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistG
         max_leaf_nodes=None,  # pyright: ignore[reportArgumentType]
         min_samples_leaf=min_leaf,
         early_stopping=False,  # pyright: ignore[reportArgumentType]
-        random_state=0,  # of the rows that quantiles are taken of, where there are more than 200,000
+        random_state=seed % 2**32,  # of the rows that quantiles are taken of, where there are more than 200,000
     )
     return tree.fit(features, targets)
 
