@@ -214,7 +214,7 @@ def pilot_region(assembly: Assembly) -> Region:
 
 
 def pilot_note(assembly: Assembly, region: Region) -> str:
-    """' (...)' where `region` has the built-in pilot regions one bin too far right, as earlier versions had; else ''."""
+    """' (...)' where `region` has the built-in pilot regions one bin too far right, as earlier versions; else ''."""
     if region.name != "pilot" or assembly.name not in BUILT_IN:
         return ""
     earlier = tuple(Segment(s.chrom, s.start + 1, s.end + 1) for s in pilot_region(assembly).segments)

@@ -159,7 +159,7 @@ class ChromImpute:
 
         Raises InputError where no other cell type has the assay, or none of them another assay that `cell` has too.
         """
-        config, layout = self.config, self._store.region(region)
+        layout = self._store.region(region)
         if self._grown != (cell, assay):
             self._grown, self._donors = None, []
             chosen = self.donors(cell, assay)
@@ -313,13 +313,19 @@ class ChromImpute:
             rows = bins[part] - ranks.start + config.margin
             if not len(rows):
                 continue
-            near = [
-                nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours)
-                for found in candidates
-            ]
-            around = [signal[rows[:, None] + offsets, place[found.acting]] for found in candidates]
-            average = signal[rows[:, None], [place[column] for column in averaged]]
-            features[part] = _laid_out(near, around, config.neighbours, [None] * len(assays), average)
+            # in the order of `_laid_out`, but column by column, which is how they lie in memory
+            done = 0
+            for found, count in zip(candidates, counts, strict=True):
+                near = nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours)
+                features[part, done : done + count] = running_means(*near, config.neighbours)
+                done += count
+            for found in candidates:
+                track = np.ascontiguousarray(signal[:, place[found.acting]])
+                for number, offset in enumerate(offsets, done):
+                    features[part, number] = track[rows + offset]
+                done += len(offsets)
+            if averaged:
+                features[part, -1] = signal[rows[:, None], [place[column] for column in averaged]].mean(axis=1)
             targets[part] = signal[rows, place[target]]
         return features, targets
 

@@ -66,7 +66,7 @@ def _bin(values: np.ndarray, binned: np.ndarray) -> np.ndarray:
 
     A value equal to a threshold lies below it. Between few distinct values thresholds lie half way, else at quantiles.
     """
-    order = np.argsort(values)
+    order = _ascending(values)
     ascending = values[order].astype(np.float64)
     first = np.flatnonzero(np.diff(ascending, prepend=-np.inf))
     if len(first) <= MAX_BINS:
@@ -79,6 +79,17 @@ def _bin(values: np.ndarray, binned: np.ndarray) -> np.ndarray:
     counts = np.diff(ends, prepend=0, append=len(values))
     binned[order] = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
     return thresholds
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """The ranks (n,) that sort some values, several times faster than by argsort where these are float32."""
+    if values.dtype != np.float32:
+        return np.argsort(values)
+    bits = np.ascontiguousarray(values).view(np.int32)
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)  # whole numbers in the order of the values
+    keys = (keys << 32) | np.arange(len(values))  # which are sorted together with their ranks
+    keys.sort()
+    return keys & 0xFFFFFFFF
 
 
 @cache
