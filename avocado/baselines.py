@@ -29,7 +29,7 @@ from avocado.evaluation.scores import AVERAGE, Track, read_scores, write_scores
 from avocado.files import replacing
 from avocado.genome import Assembly, Region
 from avocado.impute import require_files
-from avocado.imputers import Imputer
+from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
 from avocado.plots import plot_scores
 from avocado.runs import SplitConfig, locked, require_same_settings
@@ -220,6 +220,7 @@ def _carry_out(
     average = fitted(AverageActivity(), store, training, region)
     methods: dict[str, Imputer] = {AVERAGE: average, method: _Recorded(imputer, held_out[:SHOWN], record)}
     (directory / "done.json").unlink(missing_ok=True)
+    foretell(imputer, held_out, region)
     table = compare(store, region, held_out, methods, loci_of_tracks(store, region, held_out, training))
     with replacing(directory / "settings.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False))

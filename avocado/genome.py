@@ -169,7 +169,10 @@ def chromosome_region(assembly: Assembly, chrom: str) -> Region:
 
 
 def bed_region(assembly: Assembly, path: str | Path, name: str | None = None) -> Region:
-    """The bins that the intervals of a BED file touch, merged where they overlap, in assembly order."""
+    """The bins that the intervals of a BED file touch, merged where they overlap, in assembly order.
+
+    The rule for every BED, one called something.pilot.bed among them; `pilot_region` says why `pilot` has another.
+    """
     chosen: dict[str, list[tuple[int, int]]] = {}
     for chrom, start, end in read_bed(assembly, Path(path)):
         last = min(-(-end // BIN_SIZE), assembly.n_bins(chrom))
@@ -190,8 +193,11 @@ def bed_region(assembly: Assembly, path: str | Path, name: str | None = None) ->
 def pilot_region(assembly: Assembly) -> Region:
     """The 42 autosomal ENCODE pilot regions of hg19 or hg38 in chromosome order.
 
-    Each interval [a, b) contributes bins a//25 to b//25 + 1, both included: the only counting rule that gives
-    the 1,126,469 bins of the published hg19 vectors, whose borders it reproduces.
+    An interval [a, b) in bp has bins a//25 − 1 to b//25, both included (none below 0), on either assembly: one bin
+    more on both sides than lies within it. This is how the original program's hg19 vectors of 1,126,469 bins, which
+    come without coordinates, are laid out: no other count has their borders, and on real tracks peaks of the same
+    experiment fit best there. A BED of your own follows the plain rule of `bed_region`, the bins that it touches, as
+    there is no vector that it has to agree with.
     """
     if assembly.name not in BUILT_IN:
         raise InputError(
@@ -200,11 +206,19 @@ def pilot_region(assembly: Assembly) -> Region:
         )
     bed = files("avocado") / "assets" / f"{assembly.name}.pilot.bed"
     segments = tuple(
-        Segment(chrom, start // BIN_SIZE, end // BIN_SIZE + 2)
+        Segment(chrom, max(start // BIN_SIZE - 1, 0), end // BIN_SIZE + 1)
         for chrom, start, end in _parse_bed(assembly, bed.read_text(), bed.name)
         if chrom != "chrX"
     )
     return Region("pilot", segments)
+
+
+def pilot_note(assembly: Assembly, region: Region) -> str:
+    """' (...)' where `region` has the built-in pilot regions one bin too far right, as earlier versions; else ''."""
+    if region.name != "pilot" or assembly.name not in BUILT_IN:
+        return ""
+    earlier = tuple(Segment(s.chrom, s.start + 1, s.end + 1) for s in pilot_region(assembly).segments)
+    return " (earlier versions had each pilot region 25 bp further right)" if region.segments == earlier else ""
 
 
 def read_bed(assembly: Assembly, path: Path) -> list[tuple[str, int, int]]:

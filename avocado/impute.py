@@ -58,7 +58,10 @@ def impute_chunks(
     step = max(1, OUTPUT // (BLOCK_BINS * 4 * len(pairs)))
     if prior is not None:
         if prior.store.region(region) != layout:
-            raise InputError(f"store {prior.store.path} has another {region} than model {model.path}")
+            raise InputError(
+                f"store {prior.store.path} has another {region} than model {model.path}: "
+                "train the region again on this store (overwrite=true)"
+            )
         step = min(step, piece_blocks(len(prior.train.columns), device))
     steps = layout.pieces(step)
     pieces = None

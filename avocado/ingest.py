@@ -23,7 +23,7 @@ import pandas as pd
 
 from avocado.errors import InputError
 from avocado.files import replacing, sha256
-from avocado.genome import BLOCK_BINS, Assembly, Region
+from avocado.genome import BLOCK_BINS, Assembly, Region, pilot_note
 from avocado.progress import shown
 from avocado.sources import ARRAYS, check_source, read_signal
 from avocado.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
@@ -192,7 +192,8 @@ def _same_tracks(
         difference = f"is of assembly {store.assembly.name} with other chromosome sizes or names than {assembly.name}"
     for region in regions:
         if region.name in store.regions and store.regions[region.name] != region:
-            difference = f"has another region of the name {region.name}"
+            note = pilot_note(assembly, store.regions[region.name])
+            difference = f"has another region of the name {region.name}{note}"
     if difference:
         raise InputError(f"store {store.path} exists and {difference}: choose another out, or delete it")
     rank = {pair: number for number, pair in enumerate(want)}

@@ -1,4 +1,4 @@
-"""A progress bar for what takes long."""
+"""A progress bar for what takes long, and how long that is."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def shown(items: Iterable[Item], label: str, total: int | None, progress: bool) 
     from rich.progress import track
 
     return iter(track(items, label, total, console=Console(stderr=True)))
+
+
+def duration(seconds: float) -> str:
+    """'about 4 minutes': a time to be expected, as people say it."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} seconds" if seconds >= 1.5 else "about a second"
+    return f"about {round(seconds / 60)} minutes" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} hours"

@@ -50,7 +50,7 @@ class RegressionConfig:
     average_ridge: float = 0.01  # of the weights of averages
     feature_ridge: float = 0.05  # of the weights of random features
     scale_ridge: float = 0.1  # of the logarithms by which a cell type or assay differs in mean and deviation
-    seed: int = 0  # of bins and features
+    seed: int = 0  # of bins and features; that of the run, which is no setting of imputer=
 
     def __post_init__(self) -> None:
         least = {"features": 0, "bins": 1, "seed": 0}

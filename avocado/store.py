@@ -25,7 +25,7 @@ import pandas as pd
 
 from avocado.errors import InputError
 from avocado.files import replacing
-from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
+from avocado.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, pilot_note
 
 FORMAT_VERSION = 1
 DTYPES = ("float16", "float32")
@@ -147,12 +147,29 @@ def open_store(path: str | Path) -> SignalStore:
             for name, segments in meta["regions"].items()
         }
         assembly = Assembly(meta["assembly"]["name"], meta["assembly"]["sizes"])
-        tracks = pd.DataFrame(meta["tracks"])
-        return SignalStore(path, assembly, regions, tracks, meta["dtype"])
+        store = SignalStore(path, assembly, regions, pd.DataFrame(meta["tracks"]), meta["dtype"])
+        _require_placed_pilot(store)
+        return store
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}): ingest again") from None
+
+
+def _require_placed_pilot(store: SignalStore) -> None:
+    """Raise InputError where the original program's pilot vectors lie in other places than they came from.
+
+    bigWig files were read where the regions were then, so stores of them are right, if not those of `regions=pilot`
+    now.
+    """
+    region = store.regions.get("pilot")
+    note = "" if region is None or store.assembly.name != "hg19" else pilot_note(store.assembly, region)
+    arrays = [name for name in store.tracks.get("source", ()) if str(name).endswith((".npy", ".npz"))]
+    if note and arrays:
+        raise InputError(
+            f"{store.path} has the pilot regions of {Path(arrays[0]).name} one bin too far right{note}: "
+            "delete the store, ingest again, and train again what was trained on it (overwrite=true)"
+        )
 
 
 def write_region(directory: Path, region: Region, n_tracks: int, dtype: str, chunks: Iterable[np.ndarray]) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 AVERAGE_METHOD = "average"  # always among the methods
 TITLES = {"average": "average activity", "avocado": "Avocado", "chromimpute": "ChromImpute", "predictd": "PREDICTD"}
-SEEDLESS = ("average", "nearest", "similarity", "regression")  # imputers without randomness
+SEEDLESS = ("average", "nearest", "similarity")  # imputers without randomness
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import os
 import signal
+from pathlib import Path
 
 # before torch is imported anywhere: small steps are fastest in one thread, and tests share their machine
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,3 +30,15 @@ def wandb_home(tmp_path, monkeypatch):
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture(scope="session")
+def roadmap_pilot() -> Path:
+    """The folder of the Roadmap tracks that came with the original program."""
+    place = os.environ.get("AVOCADO_ROADMAP_PILOT")
+    folder = Path(place) if place else Path(__file__).resolve().parents[2] / "shared" / "data" / "roadmap-pilot"
+    if not folder.is_dir():
+        pytest.skip(
+            "set AVOCADO_ROADMAP_PILOT to the folder of the 20 Roadmap pilot tracks (CELL.ASSAY.pilot.arcsinh.npz)"
+        )
+    return folder

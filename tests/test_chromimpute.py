@@ -426,3 +426,158 @@ def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
     np.testing.assert_allclose(imputed[1], 2 * imputed[0], rtol=1e-2, atol=1e-2)
     plain = fitted(stores[0]).predict("A", "m1", "pilot")
     assert not np.allclose(plain, imputed[0], atol=0.01)
+
+
+# --- bounded work ---
+
+
+def wide_store(path) -> SignalStore:
+    """Twelve cell types × three assays, in pairs that resemble each other: c0 and c1, c2 and c3, ..."""
+    pairs = [(f"c{number:02}", assay) for number in range(12) for assay in ("m1", "m2", "m3")]
+    random, signals = np.random.default_rng(5), {}
+    kinds = np.repeat(random.gamma(0.4, 1, (PILOT.n_bins // 10 + 1, 6)), 10, axis=0)[: PILOT.n_bins]
+    own = np.repeat(random.gamma(0.4, 1, (PILOT.n_bins // 5 + 1, len(pairs))), 5, axis=0)[: PILOT.n_bins]
+    kind = [int(cell[1:]) // 2 for cell, _ in pairs]
+    signals[PILOT] = (kinds[:, kind] + 0.3 * own).astype(np.float32)
+    return make_store(path, signals, pairs)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    return wide_store(tmp_path_factory.mktemp("wide") / "store")
+
+
+HELD_OUT = 0  # c00 m1
+
+
+def others(store: SignalStore) -> list[int]:
+    return [column for column in range(len(store.tracks)) if column != HELD_OUT]
+
+
+def similarity_by_hand(store: SignalStore, cell: str, other: str) -> float:
+    found = [
+        np.corrcoef(store.read_track(cell, assay, "pilot"), store.read_track(other, assay, "pilot"))[0, 1]
+        for assay in ("m2", "m3")
+    ]
+    return float(np.mean(found))
+
+
+def test_donors_are_the_most_similar_cell_types(wide):
+    ranked = sorted(
+        (f"c{number:02}" for number in range(1, 12)), key=lambda other: -similarity_by_hand(wide, "c00", other)
+    )
+    assert ranked[0] == "c01"
+    for limit in (1, 3, 10):
+        imputer = fitted(wide, others(wide), replace(SMALL, donors=limit))
+        assert imputer.donors("c00", "m1") == {donor: ("m2", "m3") for donor in sorted(ranked[:limit])}
+        imputer.predict("c00", "m1", "pilot")
+        assert [donor.cell for donor in imputer._donors] == sorted(ranked[:limit])
+    assert len(fitted(wide, others(wide), replace(SMALL, donors=None)).donors("c00", "m1")) == 11
+
+
+def test_the_target_has_no_say_in_who_its_donors_are(wide, tmp_path):
+    signal = wide.read_tracks(range(len(wide.tracks)), "pilot")
+    signal[:, HELD_OUT] = signal[:, wide.track_index("c07", "m1")]
+    changed = make_store(tmp_path / "store", {PILOT: signal}, list(wide.tracks.itertuples(index=False, name=None)))
+    every = range(len(wide.tracks))
+    found = [fitted(s, every, replace(SMALL, donors=2)).donors("c00", "m1") for s in (wide, changed)]
+    assert found[0] == found[1]
+
+
+def test_limits_that_do_not_bite_change_nothing(store, wide):
+    for its, columns, pair in ((store, TRAIN, ("A", "m1")), (wide, others(wide), ("c00", "m1"))):
+        imputed = {}
+        for name, changes in {
+            "none": {"donors": None, "candidates": None, "trees": 100},
+            "wide": {"donors": 11, "candidates": 11, "trees": 100},
+            "narrow": {"donors": 2, "candidates": 3},
+        }.items():
+            imputer = fitted(its, columns, replace(SMALL, bags=2, **changes))
+            imputed[name] = imputer.predict(*pair, "pilot")
+        np.testing.assert_array_equal(imputed["none"], imputed["wide"])
+        assert not np.array_equal(imputed["none"], imputed["narrow"])
+
+
+def test_many_donors_have_fewer_bags(wide):
+    for trees, bags in ((100, 4), (16, 4), (8, 2), (7, 1), (1, 1)):
+        imputer = fitted(wide, others(wide), replace(SMALL, bags=4, donors=4, trees=trees))
+        imputer.predict("c00", "m1", "pilot")
+        assert [len(donor.trees) for donor in imputer._donors] == [bags] * 4
+
+
+def test_features_are_as_many_where_candidates_are_cut(wide):
+    """A donor that is, and one that isn't among the candidates of the target, with the fewest candidates allowed."""
+    imputer = fitted(wide, others(wide), replace(SMALL, donors=None, candidates=3))
+    imputed = imputer.predict("c00", "m1", "pilot")
+    assert np.isfinite(imputed).all()
+    among = [
+        imputer._candidates("c00", "m2", "m1", "c00").index(wide.track_index(d.cell, "m2")) for d in imputer._donors
+    ]
+    assert sum(place is not None for place in among) == 3
+    assert len(among) == 11
+
+
+def test_trees_of_one_target_serve_another_that_shares_the_same_assays(wide, monkeypatch):
+    held_out = [wide.track_index(cell, "m1") for cell in ("c00", "c01")]
+    columns = [column for column in range(len(wide.tracks)) if column not in held_out]
+    grown = []
+
+    def growing(features, targets, min_leaf):
+        grown.append(targets)
+        return grow_tree(features, targets, min_leaf)
+
+    monkeypatch.setattr("avocado.imputers.chromimpute.grow_tree", growing)
+    both, alone = (fitted(wide, columns, replace(SMALL, donors=3)) for _ in range(2))
+    both.predict("c00", "m1", "pilot")
+    first, donors = len(grown), set(both.donors("c00", "m1"))
+    shared = both.predict("c01", "m1", "pilot")
+    assert len(grown) - first == len(set(both.donors("c01", "m1")) - donors) < 3
+    np.testing.assert_array_equal(shared, alone.predict("c01", "m1", "pilot"))
+    # for a training track, its own cell type is left out of what the trees see: they are others
+    before = len(grown)
+    both.predict("c02", "m1", "pilot")
+    assert len(grown) - before == 3
+
+
+def test_earlier_trees_are_let_go(wide, monkeypatch):
+    monkeypatch.setattr("avocado.imputers.chromimpute.KEPT_TREES", 4)
+    imputer = fitted(wide, others(wide), replace(SMALL, donors=3))
+    for cell in ("c00", "c02", "c04"):
+        imputer.predict(cell, "m1", "pilot")
+        assert len(imputer._kept) <= 4
+
+
+def test_outlook_counts_trees_and_measures(wide, store):
+    imputer = fitted(wide, others(wide), replace(SMALL, donors=3))
+    line = imputer.outlook([("c00", "m1"), ("c02", "m1"), ("c00", "m9")], "pilot")
+    assert re.fullmatch(r"ChromImpute: 2 tracks × up to 3 donors, 6 different trees, about .* seconds?", line), line
+    assert imputer.outlook([("c00", "m9")], "pilot") == "ChromImpute: no track can be imputed"
+    # and leaves no trace in what is imputed
+    expected = fitted(wide, others(wide), replace(SMALL, donors=3)).predict("c00", "m1", "pilot")
+    np.testing.assert_array_equal(imputer.predict("c00", "m1", "pilot"), expected)
+
+
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_trees_are_those_of_scikit_learn(few, dtype):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    random = np.random.default_rng(1)
+    features = random.normal(size=(3_000, 6)).astype(dtype)
+    features[:, 1] = np.round(features[:, 1], 1)  # negative zeros among them
+    features[:, 2] = np.maximum(features[:, 2], 0)
+    features[:, 3] = 7
+    if few:
+        features = np.round(features * 4) / 4
+    targets = (features[:, 0] > 0) * features[:, 1] + random.normal(size=3_000) / 4
+    theirs = HistGradientBoostingRegressor(
+        learning_rate=1, max_iter=1, max_leaf_nodes=None, min_samples_leaf=20, early_stopping=False
+    ).fit(features, targets)
+    ours = grow_tree(np.asfortranarray(features), targets, 20)
+    np.testing.assert_array_equal(ours.predict(features), theirs.predict(features))
+    assert len(np.unique(ours.predict(features))) > 20
+
+
+def test_candidates_must_be_more_than_neighbours():
+    with pytest.raises(InputError, match="candidates=10: more than neighbours=10 are needed"):
+        ChromImputeConfig(candidates=10)

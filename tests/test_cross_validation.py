@@ -16,6 +16,7 @@ from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.nearest import NearestCell, SimilarityAverage
 from avocado.imputers.predictd import Predictd
+from avocado.imputers.regression import Regression
 from experiments.cross_validation import CrossValidation, impute_all, prepare, score, title_of
 from experiments.places import annotation_files, peaks_of, places
 
@@ -49,7 +50,7 @@ def imputed(config) -> CrossValidation:
 def fits(monkeypatch):
     """Every fit of a baseline, as (name of the class, columns)."""
     done = []
-    for imputer in (AverageActivity, NearestCell, SimilarityAverage, Predictd):
+    for imputer in (AverageActivity, NearestCell, SimilarityAverage, Predictd, Regression):
 
         def fit(self, store, experiments, region, original=imputer.fit):
             done.append((type(self).__name__, sorted(experiments)))
@@ -164,11 +165,13 @@ def test_other_settings_are_another_method(run, fits):
 
 
 def test_only_randomness_asks_for_several_seeds(run, fits):
-    cv = run(imputed, {"average": BASELINES["average"], "predictd": PREDICTD}, "seeds=[0,1]", "folds=[0]")
-    assert [name for name, _ in fits] == ["AverageActivity", "Predictd", "Predictd"]
+    methods = {"average": BASELINES["average"], "predictd": PREDICTD, "regression": ["imputer=regression"]}
+    cv = run(imputed, methods, "seeds=[0,1]", "folds=[0]")
+    assert [name for name, _ in fits] == ["AverageActivity", *["Predictd"] * 2, *["Regression"] * 2]
     folders = {key: imputer.folder for key, imputer in cv.imputers.items()}
     assert folders["average activity", 0, 0] == folders["average activity", 1, 0]
     assert folders["PREDICTD", 0, 0] != folders["PREDICTD", 1, 0]
+    assert folders["regression", 0, 0] != folders["regression", 1, 0]
 
 
 def test_scores_are_means_over_seeds(run):

@@ -10,6 +10,7 @@ from avocado.genome import (
     chromosome_region,
     load_assembly,
     parse_regions,
+    pilot_note,
     pilot_region,
     same_sizes,
     spelling_hint,
@@ -50,7 +51,68 @@ def test_pilot_region(assembly, n_bins):
     assert len(region.segments) == 42
     order = [(int(s.chrom.removeprefix("chr")), s.start) for s in region.segments]
     assert order == sorted(order)
-    assert all(s.end <= load_assembly(assembly).n_bins(s.chrom) for s in region.segments)
+    assert all(0 <= s.start < s.end <= load_assembly(assembly).n_bins(s.chrom) for s in region.segments)
+
+
+def test_where_pilot_regions_lie():
+    region = pilot_region(load_assembly("hg19"))
+    # ENr231, chr1:151,158,060-151,658,060, and ENm008, chr16:60,000-559,999
+    assert region.segments[0] == Segment("chr1", 6_046_321, 6_066_323)
+    assert Segment("chr16", 2_399, 22_400) in region.segments
+    # the first bin of ENr231 is the one before the bin with its first base
+    assert region.locate("chr1", 151_158_025, 151_158_050) == slice(0, 1)
+    assert region.locate("chr1", 151_158_050, 151_158_075) == slice(1, 2)
+    with pytest.raises(InputError, match="is not in region pilot"):
+        region.locate("chr1", 151_158_024, 151_158_025)
+
+
+def test_pilot_regions_begin_at_bin_0_at_the_least(monkeypatch, tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "hg19.pilot.bed").write_text("chr1\t0\t60\tA\nchr2\t24\t75\tB\nchr3\t25\t75\tC\n")
+    monkeypatch.setattr("avocado.genome.files", lambda package: tmp_path)
+    region = pilot_region(Assembly("hg19", {"chr1": 1_000, "chr2": 1_000, "chr3": 1_000}))
+    assert region.segments == (Segment("chr1", 0, 3), Segment("chr2", 0, 4), Segment("chr3", 0, 4))
+
+
+def test_a_bed_of_ones_own_has_the_bins_that_it_touches(bed):
+    file = bed("chr1\t151158060\t151658060\tENr231\n", "my.pilot.bed")
+    (region,) = parse_regions(load_assembly("hg19"), [str(file)])
+    assert (region.name, region.segments) == ("pilot", (Segment("chr1", 6_046_322, 6_066_323),))
+
+
+def test_only_pilot_regions_of_earlier_versions_are_noted():
+    hg19 = load_assembly("hg19")
+    region = pilot_region(hg19)
+    earlier = Region("pilot", tuple(Segment(s.chrom, s.start + 1, s.end + 1) for s in region.segments))
+    assert "25 bp further right" in pilot_note(hg19, earlier)
+    assert pilot_note(hg19, region) == ""
+    assert pilot_note(hg19, Region("other", earlier.segments)) == ""
+    assert pilot_note(load_assembly("hg38"), earlier) == ""
+    assert pilot_note(TOY, Region("pilot", (Segment("chr1", 0, 3),))) == ""
+
+
+def test_real_peaks_lie_where_the_pilot_regions_are(roadmap_pilot):
+    """Signal of the original program's vectors against peaks that were called on the same experiment."""
+    from sklearn.metrics import average_precision_score
+
+    from avocado.evaluation.annotations import read_peaks
+    from avocado.sources import read_signal
+
+    peaks = roadmap_pilot.parent / "labels" / "narrowpeak" / "E017-H3K4me3.narrowPeak.pilot_chr20-22.gz"
+    if not peaks.is_file():
+        pytest.skip(f"no peaks of the same experiment beside the tracks: {'/'.join(peaks.parts[-3:])}")
+    hg19 = load_assembly("hg19")
+    region = pilot_region(hg19)
+    signal = read_signal(str(roadmap_pilot / "E017.H3K4me3.pilot.arcsinh.npz"), region, True, "arcsinh", "float32")
+    correlation, precision = {}, {}
+    for shift in (-2, -1, 0, 1, 2):
+        moved = Region("pilot", tuple(Segment(s.chrom, s.start + shift, s.end + shift) for s in region.segments))
+        inside = read_peaks(peaks, hg19, moved)
+        correlation[shift] = np.corrcoef(signal, inside)[0, 1]
+        precision[shift] = average_precision_score(inside, signal)
+    for fit in (correlation, precision):
+        assert fit[-2] < fit[-1] < fit[0] > fit[1] > fit[2], fit
+    assert precision[0] > 0.99
 
 
 # --- assemblies ---

@@ -58,9 +58,30 @@ def test_every_option_builds_and_its_keys_are_the_settings(option):
     settings = imputer_settings(config, imputer)
     json.dumps(settings)  # plain values
     if option not in ("avocado", "ensemble"):
-        assert set(settings) | {"name"} == set(config.imputer)
+        assert set(settings) - {"seed"} | {"name"} == set(config.imputer)
         assert all(settings[key] == value for key, value in config.imputer.items() if key != "name")
-        assert getattr(imputer, "seed", 7) == 7
+        assert settings.get("seed", 7) == 7
+
+
+RANDOM = {
+    "regression": ["imputer.features=8", "imputer.bins=200"],
+    "predictd": FAST["predictd"],
+    "chromimpute": [*FAST["chromimpute"], "imputer.bags=1", "imputer.min_leaf=5"],
+    "avocado": ["fit.min_steps=3", "epochs.pilot=1", "model.nodes=4"],
+    "ensemble": ["imputer.members=[regression,similarity]"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(IMPUTERS)))
+def test_whatever_is_random_in_an_imputer_follows_the_seed_of_the_run(tiny_store, name):
+    def imputed(seed: int) -> np.ndarray:
+        imputer = build_imputer(composed(f"imputer={name}", f"seed={seed}", "trainer=cpu", *RANDOM.get(name, [])))
+        imputer.fit(tiny_store, range(1, len(tiny_store.tracks)), "pilot")
+        return imputer.predict(*tiny_store.tracks[["cell", "assay"]].iloc[0], "pilot")
+
+    first, again, other = imputed(3), imputed(3), imputed(4)
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, other) == (name not in RANDOM)
 
 
 def test_members_of_an_ensemble_are_imputers_with_their_own_settings():
@@ -78,6 +99,9 @@ def test_what_cannot_be_built():
     config.imputer.name = "oracle"
     with pytest.raises(InputError, match=f"unknown imputer 'oracle'; there is: {', '.join(IMPUTERS)}"):
         build_imputer(config)
+    for name in IMPUTERS:
+        with pytest.raises(InputError, match=r"unknown key 'imputer\.seed': .* follows seed="):
+            build_imputer(DictConfig({**composed("trainer=cpu"), "imputer": {"name": name, "seed": 3}}))
     for name in ("average", "nearest", "similarity", "predictd"):
         with pytest.raises(InputError, match=r"unknown key 'imputer\.depth'"):
             build_imputer(DictConfig({**composed("trainer=cpu"), "imputer": {"name": name, "depth": 3}}))

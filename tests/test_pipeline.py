@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -129,17 +128,6 @@ def test_python_train_py_in_an_empty_folder(shell, tmp_path):
     check_bigwig(first, sizes, "chr20")
     assert "runs/genome/chr20/fold0/seed0/tracks.png" in out
     assert elapsed < 120
-
-
-@pytest.fixture
-def roadmap_pilot() -> Path:
-    place = os.environ.get("AVOCADO_ROADMAP_PILOT")
-    folder = Path(place) if place else REPOSITORY.parent / "shared" / "data" / "roadmap-pilot"
-    if not folder.is_dir():
-        pytest.skip(
-            "set AVOCADO_ROADMAP_PILOT to the folder of the 20 Roadmap pilot tracks (CELL.ASSAY.pilot.arcsinh.npz)"
-        )
-    return folder
 
 
 def test_roadmap_pilot(avocado, roadmap_pilot, quick, tmp_path):

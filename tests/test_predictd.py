@@ -413,3 +413,31 @@ def test_configs_are_the_defaults_and_the_published_values(name):
         assert (config.learning_rate, config.halvings, config.cell_start) == (0.005, 3, 0)
         assert not config.validation_in_ridge
     assert set(values) == set(vars(PredictdConfig()))
+
+
+# --- bounded work ---
+
+
+def test_many_tracks_are_learned_from_fewer_bins(tiny_store):
+    def sampled(**changes) -> torch.Tensor:
+        imputer = Predictd(replace(QUICK, standardise=False, **changes), device="cpu")
+        imputer.fit(tiny_store, TRAIN, "pilot")
+        return imputer._sample("pilot")
+
+    whole, n_tracks = sampled(points=None), len(TRAIN)
+    assert whole.shape == (3, 300, n_tracks)
+    torch.testing.assert_close(sampled(points=300 * n_tracks), whole, rtol=0, atol=0)
+    assert sampled(points=100 * n_tracks + 1).shape == (3, 100, n_tracks)
+    assert sampled(points=1).shape == (3, 1, n_tracks)
+
+
+def test_how_long_it_will_take_is_said_before(tiny_store, caplog):
+    imputer = Predictd(QUICK, device="cpu")
+    with caplog.at_level("INFO"):
+        imputer.fit(tiny_store, TRAIN, "pilot")
+    (line,) = [record.message for record in caplog.records if "at most" in record.message]
+    wanted = rf"PREDICTD: 3 models of rank 2 from {len(TRAIN)} tracks × 300 bins: at most 40 steps, about .* seconds?"
+    assert re.fullmatch(wanted, line.replace("about a second", "about 1 seconds")), line
+    pairs = [PAIRS[column] for column in TEST]
+    assert re.fullmatch(rf"PREDICTD: {len(pairs)} tracks, about (a|\d+) seconds?", imputer.outlook(pairs, "pilot"))
+    assert imputer.outlook([("nobody", "nothing")], "pilot") == "PREDICTD: no track can be imputed"

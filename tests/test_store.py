@@ -6,7 +6,7 @@ import pytest
 
 from avocado import store as store_module
 from avocado.errors import InputError
-from avocado.genome import Assembly, Region, Segment
+from avocado.genome import Assembly, Region, Segment, load_assembly, pilot_region
 from avocado.store import SignalStore, open_store, write_metadata, write_region
 
 TOY = Assembly("toy", {"chr1": 11_000, "chr2": 5_000})
@@ -98,6 +98,27 @@ def test_another_format_version(path):
     (path / "store.json").write_text(json.dumps(content | {"format_version": 99}))
     with pytest.raises(InputError, match="store format 99, this program reads 1"):
         open_store(path)
+
+
+@pytest.mark.parametrize(
+    ("assembly", "source", "moved", "refused"),
+    [
+        ("hg19", "E017.H3K4me3.pilot.arcsinh.npz", 1, True),
+        ("hg19", "E017.H3K4me3.pilot.arcsinh.npz", 0, False),
+        ("hg19", "E017-H3K4me3.bigWig", 1, False),
+        ("hg38", "E017.H3K4me3.npz", 1, False),
+    ],
+)
+def test_pilot_vectors_of_hg19_that_were_misplaced(tmp_path, assembly, source, moved, refused):
+    genome = load_assembly(assembly)
+    segments = tuple(Segment(s.chrom, s.start + moved, s.end + moved) for s in pilot_region(genome).segments)
+    tracks = TRACKS.assign(source=["elsewhere.bigWig", f"folder/{source}"])
+    write_metadata(tmp_path, genome, [Region("pilot", segments)], tracks, "float16")
+    if not refused:
+        assert open_store(tmp_path).region("pilot").segments == segments
+        return
+    with pytest.raises(InputError, match=r"regions of E017\S*npz one bin too far right .*: delete the store, ingest"):
+        open_store(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 50, 1_000])

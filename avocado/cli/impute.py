@@ -66,6 +66,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from avocado.baselines import fitted, region_of_fit, tracks_in, write_track
     from avocado.cli.train import split_of
     from avocado.impute import regions_in_order, require_files
+    from avocado.imputers import foretell
     from avocado.store import open_store
 
     if config.store is None:
@@ -91,6 +92,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     learned_on = region_of_fit(store, regions[0])
     imputer = imputers.build_imputer(composed, learned_on)
     imputer = fitted(imputer, store, tracks_in(tracks, "train"), learned_on)
+    foretell(imputer, list(missing), regions[0])
     written, refused = [], []
     bar = Console(stderr=True, quiet=not config.progress)
     for (cell, assay), path in track(missing.items(), f"imputing {len(missing)} tracks", console=bar):

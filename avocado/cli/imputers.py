@@ -32,6 +32,8 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
     node = {str(key): value for key, value in config.imputer.items() if key != "name"}
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise InputError(f"seed={seed}: expected a whole number from 0")
+    if "seed" in node:
+        raise InputError("unknown key 'imputer.seed': what is random in an imputer follows seed=, the run's own")
     if name in ("average", "nearest") and node:
         raise InputError(f"unknown key 'imputer.{next(iter(node))}'; imputer={name} has no settings of its own")
     if name == "average":
@@ -50,7 +52,7 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
         from avocado.imputers.regression import Regression
         from avocado.regression import RegressionConfig
 
-        return Regression(_settings(RegressionConfig, node), device)
+        return Regression(_settings(RegressionConfig, node, seed=seed), device)
     if name == "predictd":
         from avocado.imputers.predictd import Predictd, PredictdConfig
 
@@ -71,7 +73,10 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
 
 
 def imputer_settings(config: DictConfig, imputer: Imputer) -> dict[str, Any]:
-    """What makes this imputer what it is, besides its seed: plain values, those of an ensemble's members among them."""
+    """What makes this imputer what it is: plain values, those of an ensemble's members among them.
+
+    The run's seed is among them where the imputer's own settings hold it.
+    """
     from omegaconf import OmegaConf
 
     settings = getattr(imputer, "config", None)

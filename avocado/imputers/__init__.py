@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from avocado.store import SignalStore
+
+log = logging.getLogger(__name__)
 
 
 class Imputer(Protocol):
@@ -24,3 +27,18 @@ class Imputer(Protocol):
     def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
         """Imputed arcsinh signal of one track, float32 (n_bins,). Raises InputError where it cannot be imputed."""
         ...
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """A fitted imputer that takes long, and can say how long."""
+
+    def outlook(self, pairs: Sequence[tuple[str, str]], region: str) -> str:
+        """In a line, what imputing these (cell, assay) pairs over a region will take, measured on a small part."""
+        ...
+
+
+def foretell(imputer: object, pairs: Sequence[tuple[str, str]], region: str) -> None:
+    """Log how long a fitted imputer will be at work, where it can say that."""
+    if isinstance(imputer, Foretelling) and pairs and (line := imputer.outlook(pairs, region)):
+        log.info(line)

@@ -16,13 +16,19 @@ other cell types: where cell types were measured in few assays, those that share
 donor alone, whose tree would know nothing of the assay elsewhere. Nor are kept: the original's zeros within 10 kbp
 of the ends of a chromosome, its windows that run from one region into the next, and its comparison of rounded features
 with differently rounded thresholds.
+
+The original's work grows with donors × targets, and that of each tree with the cell types that have the assays. Here a
+track has at most `donors` donors, those whose tracks resemble the target's most, each with fewer bags the more there
+are, and the cell types near a bin are looked for among the `candidates` that are nearest over all. Where there are no
+more than that, nothing changes. `ChromImpute.outlook` says what a number of tracks will take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,15 +41,17 @@ from avocado.imputers.chromimpute_features import (
     running_means,
     signal_offsets,
 )
-from avocado.progress import shown
+from avocado.imputers.chromimpute_trees import Tree, grow_tree
+from avocado.imputers.nearest import similarities
+from avocado.progress import duration, shown
 from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import SignalStore
 
-if TYPE_CHECKING:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-
 MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")
+MAY_BE_NONE = ("donors", "candidates")
+KEPT_TREES = 1_000  # of earlier tracks, some 100 kB each
+
+Pair = tuple[str, str]  # cell, assay
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,11 @@ class ChromImputeConfig:
     """Settings of ChromImpute, in comments the original's where they differ. Windows are in bins, on either side."""
 
     positions: int = 100_000  # training bins, the same for every donor
+    donors: int | None = 10  # cell types, the most similar ones, that trees are grown from; None: all (all)
     bags: int = 4  # samples of training bins, and with each another tree per donor (1)
+    trees: int = 16  # of a track, for which many donors have fewer bags; at least one tree per donor (no limit)
     neighbours: int = 10  # cell types that the running means go up to
+    candidates: int | None = 20  # globally nearest cell types among which these are looked for; None: all (all)
     distance_window: int = 20  # of the local distance between cell types
     narrow_window: int = 20  # in which the other assays are looked at in every bin
     wide_window: int = 400  # in which they are looked at every wide_step bins
@@ -68,8 +79,15 @@ class ChromImputeConfig:
                 if not isinstance(value, bool):
                     raise InputError(f"chromimpute: {field.name}={value!r}: expected true or false")
                 continue
+            if value is None and field.name in MAY_BE_NONE:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"chromimpute: {field.name}={value!r}: expected a whole number of at least {least}")
+        if self.candidates is not None and self.candidates <= self.neighbours:
+            # a donor is left out of them, and a tree has to be applied to as many as it was grown with
+            raise InputError(
+                f"chromimpute: candidates={self.candidates}: more than neighbours={self.neighbours} are needed"
+            )
 
     @property
     def margin(self) -> int:
@@ -83,7 +101,7 @@ class _Donor:
 
     cell: str
     assays: tuple[str, ...]
-    trees: tuple[HistGradientBoostingRegressor, ...]
+    trees: tuple[Tree, ...]
 
 
 class ChromImpute:
@@ -91,11 +109,12 @@ class ChromImpute:
 
     An imputation of a training track is one too, and no copy: its own signal is left out of everything, the training
     of the trees included (leave-one-out, as the original imputes observed tracks). The trees of a track are grown when
-    it is first asked for and kept until another one is, so ask for all regions of a track in turn.
+    it is first asked for, so ask for all regions of a track in turn. Trees are kept: of two cell types that share the
+    same assays with a donor, a held-out track of one takes the trees of the other's.
 
     Growing a tree takes one pass over the region of `fit`, for which the pilot regions do, and imputing one pass over
     the region asked for; of signal, a piece is in memory at a time. Memory is that of a donor's training features:
-    8 bytes × positions × (79 + 2 × neighbours) for every assay that it shares with the target's cell type, 80 MB each
+    5 bytes × positions × (79 + 2 × neighbours) for every assay that it shares with the target's cell type, 50 MB each
     with the default settings.
     """
 
@@ -125,33 +144,51 @@ class ChromImpute:
             for bag in range(config.bags)
         ]
         self._similar: dict[tuple[str, str], list[str]] = {}  # to (cell type, assay): cell types, nearest first
+        self._correlations: dict[str, np.ndarray] = {}
         for assay, columns in shown(self._columns.items(), "comparing tracks", len(self._columns), self.progress):
-            cells = list(columns)
-            for cell, row in zip(cells, correlations(store, region, list(columns.values())), strict=True):
+            cells, found = list(columns), correlations(store, region, list(columns.values()))
+            self._correlations[assay] = found
+            for cell, row in zip(cells, found, strict=True):
                 self._similar[cell, assay] = [cells[i] for i in np.argsort(-row, kind="stable") if cells[i] != cell]
-        self._grown: tuple[str, str] | None = None
+        self._grown: Pair | None = None
         self._donors: list[_Donor] = []
+        self._kept: OrderedDict[tuple[object, ...], _Donor] = OrderedDict()  # of this and of earlier tracks
 
     def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
         """Mean of the donors' trees: arcsinh signal of one track, float32 (n_bins,), on any region of the store.
 
         Raises InputError where no other cell type has the assay, or none of them another assay that `cell` has too.
         """
-        config, layout = self.config, self._store.region(region)
+        layout = self._store.region(region)
         if self._grown != (cell, assay):
             self._grown, self._donors = None, []
-            self._donors = self._grow_all(cell, assay)
+            chosen = self.donors(cell, assay)
+            donors = shown(chosen.items(), f"trees of {cell} {assay}", len(chosen), self.progress)
+            self._donors = [self._donor(*donor, cell, assay, len(chosen)) for donor in donors]
             self._grown = cell, assay
-        others = sorted({other for donor in self._donors for other in donor.assays})
+        imputed = np.empty(layout.n_bins, dtype=np.float32)
+        parts = self._imputed(cell, assay, region, self._donors)
+        for ranks, signal in shown(parts, f"imputing {cell} {assay}", None, self.progress):
+            imputed[ranks] = signal
+        if self._scale is None or self._train is None:
+            return imputed
+        scales = self._scale[:, self._train.columns]
+        expected = expected_scales(scales, self._train, [(cell, assay)])[0].astype(np.float32)
+        return imputed * expected[1] + expected[0]
+
+    def _imputed(
+        self, cell: str, assay: str, region: str, donors: Sequence[_Donor]
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Mean of the donors' trees piece by piece: ranks in the region, and (standardised) signal, float64."""
+        config = self.config
+        others = sorted({other for donor in donors for other in donor.assays})
         candidates = {other: self._candidates(cell, other, assay, cell) for other in others}
-        averaged = {donor.cell: self._averaged(donor.cell, cell, assay) for donor in self._donors}
+        averaged = {donor.cell: self._averaged(donor.cell, cell, assay) for donor in donors}
         columns, place = _gathered(candidates.values(), *set().union(*averaged.values()))
         offsets = self._offsets()
-        imputed = np.empty(layout.n_bins, dtype=np.float32)
         # a bin's signal around it twice, for all donors and for one, besides its running means
         width = 2 * len(others) * (len(offsets) + config.neighbours)
-        cut = pieces(self._store, region, columns, config.margin, width, self._scale)
-        for ranks, signal in shown(cut, f"imputing {cell} {assay}", None, self.progress):
+        for ranks, signal in pieces(self._store, region, columns, config.margin, width, self._scale):
             rows = np.arange(config.margin, len(signal) - config.margin)
             # one more than the running means need, as every donor is left out of what its own trees see
             near = {
@@ -160,24 +197,59 @@ class ChromImpute:
             }
             around = {other: signal[rows[:, None] + offsets, place[candidates[other].acting]] for other in others}
             total = np.zeros(len(rows))
-            for donor in self._donors:
+            for donor in donors:
+                left_out = [self._columns[other][donor.cell] for other in donor.assays]
                 features = _laid_out(
                     [near[other] for other in donor.assays],
                     [around[other] for other in donor.assays],
                     config.neighbours,
-                    [candidates[other].ordering.index(self._columns[other][donor.cell]) for other in donor.assays],
+                    [candidates[o].index(column) for o, column in zip(donor.assays, left_out, strict=True)],
                     signal[rows[:, None], [place[column] for column in averaged[donor.cell]]],
                 )
                 total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
-            imputed[ranks] = total / len(self._donors)
-        if self._scale is None or self._train is None:
-            return imputed
-        scales = self._scale[:, self._train.columns]
-        expected = expected_scales(scales, self._train, [(cell, assay)])[0].astype(np.float32)
-        return imputed * expected[1] + expected[0]
+            yield ranks, total / len(donors)
 
-    def _grow_all(self, cell: str, assay: str) -> list[_Donor]:
-        """The donors of a track and their trees; the track itself is no part of what they learn from."""
+    def outlook(self, pairs: Sequence[Pair], region: str) -> str:
+        """What imputing these tracks over a region will take, in a line: trees, and the time they take here.
+
+        Measured on one donor's trees, which are kept, and on one piece of the region. Tracks that cannot be imputed
+        count for nothing.
+        """
+        config, wanted, applied, n_tracks = self.config, {}, 0, 0
+        for cell, assay in pairs:
+            try:
+                chosen = self.donors(cell, assay)
+            except InputError:
+                continue
+            n_tracks += 1
+            for donor, assays in chosen.items():
+                n_bags = self._n_bags(len(chosen))
+                wanted.setdefault(self._key(donor, assays, cell, assay, n_bags), (donor, assays, cell, assay, chosen))
+                applied += n_bags * len(assays)
+        if not wanted:
+            return "ChromImpute: no track can be imputed"
+        by_size = sorted(wanted.values(), key=lambda one: len(one[1]))
+        donor, assays, cell, assay, chosen = by_size[len(by_size) // 2]
+        start = time.perf_counter()
+        grown = self._donor(donor, assays, cell, assay, len(chosen))
+        growing = (time.perf_counter() - start) / (len(grown.trees) * len(assays))
+        start = time.perf_counter()
+        ranks, _ = next(self._imputed(cell, assay, region, [grown]))
+        applying = (time.perf_counter() - start) / (len(grown.trees) * len(assays) * (ranks.stop - ranks.start))
+        n_trees = sum(self._n_bags(len(one[4])) for one in by_size)
+        to_grow = sum(self._n_bags(len(one[4])) * len(one[1]) for one in by_size)
+        seconds = growing * to_grow + applying * applied * self._store.region(region).n_bins
+        return (
+            f"ChromImpute: {n_tracks:,} tracks × up to {config.donors or max(len(one[4]) for one in by_size)} donors, "
+            f"{n_trees:,} different trees, {duration(seconds)}"
+        )
+
+    def donors(self, cell: str, assay: str) -> dict[str, tuple[str, ...]]:
+        """The cell types that a track's trees are grown from, by name, and the assays that each shares with `cell`.
+
+        At most `config.donors`, the most similar ones by `similarities`; of equally similar ones the first by name.
+        Raises InputError where there is none.
+        """
         own = {other for other, columns in self._columns.items() if cell in columns and other != assay}
         shared = {
             donor: tuple(other for other in sorted(own) if donor in self._columns[other])
@@ -196,17 +268,34 @@ class ChromImpute:
                 f"ChromImpute cannot impute {cell} {assay}: {reason}; it learns from cell types in which {assay} and "
                 f"another assay of {cell} were measured"
             )
-        usable = [(donor, assays) for donor, assays in shared.items() if assays]
-        donors = []
-        for donor, assays in shown(usable, f"trees of {cell} {assay}", len(usable), self.progress):
-            bags = (self.training_rows(donor, assays, cell, assay, bins) for bins in self._bins)
-            donors.append(_Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf) for rows in bags)))
-        return donors
+        usable = [donor for donor, assays in shared.items() if assays]
+        similar = similarities(self._columns, self._correlations, cell, usable, without=assay)
+        nearest = {usable[i] for i in np.argsort(-similar, kind="stable")[: self.config.donors]}
+        return {donor: shared[donor] for donor in usable if donor in nearest}
+
+    def _donor(self, donor: str, assays: tuple[str, ...], cell: str, assay: str, n_donors: int) -> _Donor:
+        """A donor with its trees; the track (cell, assay) itself is no part of what they learn from."""
+        n_bags = self._n_bags(n_donors)
+        key = self._key(donor, assays, cell, assay, n_bags)
+        if key not in self._kept:
+            bags = (self.training_rows(donor, assays, cell, assay, bins) for bins in self._bins[:n_bags])
+            self._kept[key] = _Donor(donor, assays, tuple(grow_tree(*rows, self.config.min_leaf) for rows in bags))
+            while len(self._kept) > max(1, KEPT_TREES // n_bags):
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _key(self, donor: str, assays: tuple[str, ...], cell: str, assay: str, n_bags: int) -> tuple[object, ...]:
+        """What a donor's trees depend on: the target's cell type only as the one whose own track is left out."""
+        return donor, assays, assay, n_bags, cell if cell in self._columns[assay] else None
+
+    def _n_bags(self, n_donors: int) -> int:
+        return min(self.config.bags, max(1, self.config.trees // n_donors))
 
     def training_rows(
         self, donor: str, assays: Sequence[str], cell: str, assay: str, bins: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What a donor's tree for (cell, assay) is grown on: features, float64 (n, n_features), and targets (n,).
+        """What a donor's tree for (cell, assay) is grown on: features, float32 (n, n_features), and targets (n,).
 
         assays: sorted, in which the donor and `cell` have training tracks; bins: sorted ranks in the region of `fit`.
         """
@@ -216,20 +305,27 @@ class ChromImpute:
         target = self._columns[assay][donor]
         averaged = self._averaged(donor, cell, assay)
         columns, place = _gathered(candidates, target, *averaged)
-        features = np.empty((len(bins), sum(counts) + len(offsets) * len(assays) + bool(averaged)))
+        n_features = sum(counts) + len(offsets) * len(assays) + bool(averaged)
+        features = np.empty((len(bins), n_features), dtype=np.float32, order="F")  # as trees take one after another
         targets = np.empty(len(bins))
         for ranks, signal in pieces(self._store, self._region, columns, config.margin, scale=self._scale):
             part = slice(*np.searchsorted(bins, [ranks.start, ranks.stop]))
             rows = bins[part] - ranks.start + config.margin
             if not len(rows):
                 continue
-            near = [
-                nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours)
-                for found in candidates
-            ]
-            around = [signal[rows[:, None] + offsets, place[found.acting]] for found in candidates]
-            average = signal[rows[:, None], [place[column] for column in averaged]]
-            features[part] = _laid_out(near, around, config.neighbours, [None] * len(assays), average)
+            # in the order of `_laid_out`, but column by column, which is how they lie in memory
+            done = 0
+            for found, count in zip(candidates, counts, strict=True):
+                near = nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours)
+                features[part, done : done + count] = running_means(*near, config.neighbours)
+                done += count
+            for found in candidates:
+                track = np.ascontiguousarray(signal[:, place[found.acting]])
+                for number, offset in enumerate(offsets, done):
+                    features[part, number] = track[rows + offset]
+                done += len(offsets)
+            if averaged:
+                features[part, -1] = signal[rows[:, None], [place[column] for column in averaged]].mean(axis=1)
             targets[part] = signal[rows, place[target]]
         return features, targets
 
@@ -237,6 +333,7 @@ class ChromImpute:
         """Cell types but `acting` and `cell` that have the ordering assay `other` and the target assay."""
         ordering, target = self._columns[other], self._columns[assay]
         cells = [name for name in self._similar[acting, other] if name in target and name != cell]
+        cells = cells[: self.config.candidates]
         return Candidates(
             ordering[acting], tuple(ordering[name] for name in cells), tuple(target[name] for name in cells)
         )
@@ -250,26 +347,6 @@ class ChromImpute:
         return signal_offsets(self.config.narrow_window, self.config.wide_window, self.config.wide_step)
 
 
-def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> HistGradientBoostingRegressor:
-    """A least-squares regression tree (CART), grown until no split lowers the squared error.
-
-    One round of histogram boosting, from the mean and at full rate, is such a tree: a leaf predicts the mean of its
-    targets. With up to 255 distinct values of a feature it finds the splits of scikit-learn's exact tree, many times
-    faster; of more values, it considers 254 thresholds at their quantiles.
-    """
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    tree = HistGradientBoostingRegressor(
-        learning_rate=1,
-        max_iter=1,
-        max_leaf_nodes=None,  # pyright: ignore[reportArgumentType]
-        min_samples_leaf=min_leaf,
-        early_stopping=False,  # pyright: ignore[reportArgumentType]
-        random_state=0,  # of the rows that quantiles are taken of, where there are more than 200,000
-    )
-    return tree.fit(features, targets)
-
-
 def _laid_out(
     near: Sequence[tuple[np.ndarray, np.ndarray]],
     around: Sequence[np.ndarray],
@@ -277,10 +354,10 @@ def _laid_out(
     without: Sequence[int | None],
     averaged: np.ndarray,
 ) -> np.ndarray:
-    """Features in the order of the trees, float64 (n, n_features): running means by assay, signal by assay, average."""
+    """Features in the order of the trees, float32 (n, n_features): running means by assay, signal by assay, average."""
     means = [running_means(*found, neighbours, one) for found, one in zip(near, without, strict=True)]
     average = averaged.mean(axis=1, keepdims=True) if averaged.shape[1] else averaged
-    return np.concatenate([*means, *around, average], axis=1, dtype=np.float64)
+    return np.concatenate([*means, *around, average], axis=1, dtype=np.float32)
 
 
 def _gathered(candidates: Iterable[Candidates], *more: int) -> tuple[list[int], dict[int, int]]:

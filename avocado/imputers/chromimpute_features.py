@@ -112,6 +112,10 @@ class Candidates:
         """All of these columns."""
         return {self.acting, *self.ordering, *self.target}
 
+    def index(self, column: int) -> int | None:
+        """The place of a candidate, given its track of the ordering assay; None where it is none of them."""
+        return self.ordering.index(column) if column in self.ordering else None
+
 
 def nearest_cells(
     candidates: Candidates, signal: np.ndarray, place: dict[int, int], rows: np.ndarray, window: int, most: int

@@ -21,7 +21,7 @@ import numpy as np
 
 from avocado.compendium import split
 from avocado.errors import InputError
-from avocado.imputers import Imputer
+from avocado.imputers import Foretelling, Imputer
 from avocado.store import SignalStore
 
 WEIGHTS = ("mean", "fitted")
@@ -90,6 +90,15 @@ class Ensemble:
                 total = part if total is None else total + part
         assert total is not None  # weights sum to 1
         return total
+
+    def outlook(self, pairs: Sequence[tuple[str, str]], region: str) -> str:
+        """What the members say that take long; '' where there is none."""
+        lines = [
+            member.outlook(pairs, region)
+            for name, member in self.members.items()
+            if isinstance(member, Foretelling) and self.member_weights[name] > 0
+        ]
+        return "; ".join(lines)
 
     def _fit_weights(self, store: SignalStore, experiments: list[int], region: str) -> dict[str, float]:
         n, n_tracks, refused = len(self.members), 0, None

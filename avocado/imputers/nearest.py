@@ -8,7 +8,7 @@ in which similar cell types count for more. Where nothing is known about similar
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,15 +75,30 @@ class _Similarity:
 
         The assay `without` has no say, so that a training track does not help to choose its own imputation.
         """
-        found = np.full((len(self._columns), len(others)), np.nan)
-        for row, (assay, columns) in enumerate(self._columns.items()):
-            if assay == without or cell not in columns:
-                continue
-            place = {name: index for index, name in enumerate(columns)}
-            known = [number for number, other in enumerate(others) if other in place]
-            found[row, known] = self._correlations[assay][place[cell], [place[others[number]] for number in known]]
-        counts = np.count_nonzero(~np.isnan(found), axis=0)
-        return np.divide(np.nansum(found, axis=0), counts, out=np.full(len(others), np.nan), where=counts > 0)
+        return similarities(self._columns, self._correlations, cell, others, without)
+
+
+def similarities(
+    columns: Mapping[str, Mapping[str, int]],
+    correlated: Mapping[str, np.ndarray],
+    cell: str,
+    others: Sequence[str],
+    without: str,
+) -> np.ndarray:
+    """Mean correlation of a cell type's tracks with those of each of the others, float64 (n_others,).
+
+    columns: of every assay, its cell types by name; correlated: of every assay, the correlation of every two of these
+    (n, n). The assay `without` has no say. NaN without a common assay.
+    """
+    found = np.full((len(columns), len(others)), np.nan)
+    for row, (assay, cells) in enumerate(columns.items()):
+        if assay == without or cell not in cells:
+            continue
+        place = {name: index for index, name in enumerate(cells)}
+        known = [number for number, other in enumerate(others) if other in place]
+        found[row, known] = correlated[assay][place[cell], [place[others[number]] for number in known]]
+    counts = np.count_nonzero(~np.isnan(found), axis=0)
+    return np.divide(np.nansum(found, axis=0), counts, out=np.full(len(others), np.nan), where=counts > 0)
 
 
 class NearestCell(_Similarity):

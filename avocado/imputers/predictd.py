@@ -17,14 +17,16 @@ counted as missing in training; here every value counts. `PredictdConfig`'s defa
 better from few tracks: tracks are standardised, as cell types differ in how strong their tracks are, and a target has
 the mean and deviation that its cell type's and assay's other tracks let expect; cell factors start alike, at 1, so that
 a model begins near average activity and learns how cell types differ; genome factors are penalised from the start; the
-ridge is chosen on the validation tracks; and the tracks of validation take part in the ridge regression. The comments
-of its fields hold the published values.
+ridge is chosen on the validation tracks; and the tracks of validation take part in the ridge regression. Where there
+are many tracks a model learns from fewer bins, as it is the number of points, bins × tracks, that it costs. The
+comments of its fields hold the published values.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -35,6 +37,7 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import device_of
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
+from avocado.progress import duration
 from avocado.regression import expected_scales, experiments_of, track_scales
 from avocado.store import SignalStore, chunk_blocks
 
@@ -54,7 +57,8 @@ class PredictdConfig:
 
     rank: int | None = None  # factors; None: one per two training tracks, 10 to 100 (100)
     splits: int = 8  # models, each validating on another part of the training tracks
-    bins: int = 13_100  # drawn at random for each model to learn from
+    bins: int = 13_100  # drawn at random for each model to learn from, or fewer: see `points`
+    points: int | None = 1_000_000  # bins × training tracks of a model at most; None: all bins (9.3 million)
     cell_start: float = 1.0  # what cell factors start around and are drawn to (0)
     factor_init: float = 0.33  # factors start uniform within ± this
     cell_penalty: float = 0.366  # over rank × cell types, per point and squared cell factor (3.66)
@@ -70,7 +74,16 @@ class PredictdConfig:
     halvings: int = 3  # of the learning rate
 
     def __post_init__(self) -> None:
-        at_least = {"rank": 0, "splits": 2, "bins": 1, "max_steps": 0, "check_every": 1, "patience": 0, "halvings": 0}
+        at_least = {
+            "rank": 0,
+            "splits": 2,
+            "bins": 1,
+            "points": 1,
+            "max_steps": 0,
+            "check_every": 1,
+            "patience": 0,
+            "halvings": 0,
+        }
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, bool):
@@ -78,7 +91,7 @@ class PredictdConfig:
                     raise InputError(f"predictd: {field.name}={value!r}: expected true or false")
                 continue
             least = at_least.get(field.name)
-            if value is None and field.name in ("rank", "ridge"):
+            if value is None and field.name in ("rank", "ridge", "points"):
                 continue
             if least is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 raise InputError(f"predictd: {field.name}={value!r}: expected a whole number of at least {least}")
@@ -106,8 +119,9 @@ class Predictd:
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Learn cell and assay factors from the columns `experiments` at sampled bins of `region`.
 
-        Memory: splits × bins × tracks float32, about six times over, whatever the size of the region: 2.3 GB for 811
-        tracks. Raises InputError where the tracks are too few to set some apart for validation.
+        A log line says how long that will take at most, once the first steps have been timed. Memory: splits × points
+        float32, about six times over, whatever the size of the region and the number of tracks: 0.2 GB with the default
+        of a million points. Raises InputError where the tracks are too few to set some apart for validation.
         """
         self._store = store
         self._columns = [int(column) for column in experiments]
@@ -145,17 +159,42 @@ class Predictd:
 
     def predict_tracks(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
         """`predict` of several tracks in one pass over the signal, float32 (n_bins, n_pairs)."""
-        signal, layout = self._store.signal(region), self._store.region(region)
+        layout = self._store.region(region)
+        imputed = np.empty((layout.n_blocks, BLOCK_BINS, len(pairs)), dtype=np.float32)
+        for part, values in self._imputed(pairs, region):
+            imputed[part] = values
+        return layout.from_blocks(imputed)
+
+    def outlook(self, pairs: Sequence[Pair], region: str) -> str:
+        """How long it will take to impute these tracks over a region, one after another, in a line.
+
+        Measured on one track and one piece of the region.
+        """
+        for pair in pairs:
+            try:
+                start = time.perf_counter()
+                self.weights(*pair)
+                weighing = time.perf_counter() - start
+                part, _ = next(self._imputed([pair], region))
+                imputing = max(0.0, time.perf_counter() - start - 2 * weighing)
+            except InputError:
+                continue
+            n_blocks = self._store.region(region).n_blocks
+            seconds = len(pairs) * (weighing + imputing * n_blocks / (min(part.stop, n_blocks) - part.start))
+            return f"PREDICTD: {len(pairs):,} tracks, {duration(seconds)}"
+        return "PREDICTD: no track can be imputed"
+
+    def _imputed(self, pairs: Sequence[Pair], region: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Imputed signal in pieces of about 64 MB of the store: their blocks, and float32 (blocks, 200, n_pairs)."""
+        signal, n_blocks = self._store.signal(region), self._store.region(region).n_blocks
         found = [self.weights(*pair) for pair in pairs]
         weights = torch.tensor(np.stack([w for w, _ in found], axis=1), dtype=torch.float32, device=self.device)
         constants = torch.tensor([c for _, c in found], dtype=torch.float32, device=self.device)
-        imputed = np.empty((layout.n_blocks, BLOCK_BINS, len(pairs)), dtype=np.float32)
         step = chunk_blocks(len(self._store.tracks))
-        for first in range(0, layout.n_blocks, step):
+        for first in range(0, n_blocks, step):
             part = slice(first, first + step)
             observed = torch.from_numpy(signal[part][:, :, self._columns]).to(self.device).float()
-            imputed[part] = (observed @ weights + constants).clamp_(min=0).cpu().numpy()
-        return layout.from_blocks(imputed)
+            yield part, (observed @ weights + constants).clamp_(min=0).cpu().numpy()
 
     def weights(self, cell: str, assay: str) -> tuple[np.ndarray, float]:
         """The weights (E,) and the constant that impute a track from the training tracks, all models averaged."""
@@ -202,7 +241,15 @@ class Predictd:
         with Progress(console=Console(stderr=True), disable=not self.progress) as bar:
             task = bar.add_task("PREDICTD", total=config.max_steps)
 
+            started = time.perf_counter()
+
             def report(step: int, error: float) -> None:
+                if step == config.check_every:
+                    seconds = (time.perf_counter() - started) / step * config.max_steps
+                    log.info(
+                        "PREDICTD: %d models of rank %d from %d tracks × %d bins: at most %d steps, %s",
+                        config.splits, rank, len(self._columns), signal.shape[1], config.max_steps, duration(seconds)
+                    )  # fmt: skip
                 bar.update(task, completed=step, description=f"PREDICTD, validation MSE {error:.4f}")
 
             learned = learn(sample, start, penalties, schedule, ridges, report)
@@ -212,11 +259,13 @@ class Predictd:
     def _sample(self, region: str) -> torch.Tensor:
         """Signal of the training tracks at each model's own random bins, float32 (splits, bins, tracks)."""
         signal = self._store.signal(region).reshape(-1, len(self._store.tracks))
-        bins = np.flatnonzero(self._store.region(region).mask)
+        bins, wanted = np.flatnonzero(self._store.region(region).mask), self.config.bins
+        if self.config.points is not None:
+            wanted = max(1, min(wanted, self.config.points // len(self._columns)))
         chosen = []
         for model in range(self.config.splits):
             random = np.random.default_rng([self.seed, model])
-            rows = np.sort(random.choice(bins, min(self.config.bins, len(bins)), replace=False))
+            rows = np.sort(random.choice(bins, min(wanted, len(bins)), replace=False))
             chosen.append(signal[rows][:, self._columns].astype(np.float32))
         return torch.from_numpy(np.stack(chosen))
 

@@ -26,7 +26,8 @@ class Regression:
     """Imputes a track from the assay's average around the bin and from the other assays of the cell type.
 
     In closed form, without what a bin's own factors could say. For a training track the weights are found without it,
-    so this is an imputation too.
+    so this is an imputation too. `config.seed` says which bins it learns from and which random features it has: the
+    same seed gives the same result.
     """
 
     def __init__(self, config: RegressionConfig | None = None, device: str = "cpu") -> None:
