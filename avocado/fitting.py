@@ -77,8 +77,11 @@ def prepare(
     val: Tracks | None,
     hardware: Hardware,
     val_bins: int = VAL_BINS,
+    kind: type[FactorizationModule] = FactorizationModule,
 ) -> tuple[FactorizationModule | MaskedModule, SignalDataModule]:
     """What `training.fit` takes: a module, with fresh genome factors where they are free, and the data of the region.
+
+    kind: of the module where genome factors are free.
 
     generator: of the genome factors. val_bins: bins of the validation tracks that are looked at.
     """
@@ -101,7 +104,7 @@ def prepare(
         return module, masked
     data = SignalDataModule(store, plan.region, train, val, **options)
     genome = genome_factors(network.config, data.region.n_blocks, generator)
-    module = FactorizationModule(
+    module = kind(
         network, genome, plan.stage, plan.optimizer, plan.seed, val,
         plan.fit.reveal_at(plan.stage), plan.fit.hidden_weight, plan.fit.peak_weight,
         hardware.compute_type(), hardware.formulation,

@@ -42,7 +42,6 @@ class ModelConfig:
     and so on are per cell-type factor.
     """
 
-    kind: str = "paper"
     cell_factors: int = 32  # kind=states: 0 is as many as `programs_for` says
     assay_factors: int = 256
     factors_25bp: int = 25
@@ -52,6 +51,7 @@ class ModelConfig:
     nodes: int = 2048  # per hidden layer
     dropout: float = 0.0  # on the hidden layers
     factor_init: float = 0.05  # factors start uniform in ± this
+    kind: str = "paper"
     encoder_nodes: int = 32  # kind=states: of the encoder's hidden layer
     baseline: str = "none"  # kind=states: what is combined with the factorization, 'none' or 'regression'
     baseline_features: int = 256  # random features of that regression

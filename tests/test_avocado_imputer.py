@@ -13,21 +13,20 @@ from avocado.imputers.avocado import Avocado, AvocadoConfig
 from avocado.modeldir import load_model
 from avocado.runs import train
 from avocado.store import write_region
-from tests.toy import RUN, TINY, make_store
+from tests.toy import RUN, STATES, TINY, make_store
 
 FLOAT32 = Hardware("cpu", "float32")
 
 FIT = replace(RUN.fit, epochs=1)
-PRIOR = replace(TINY, prior_input=True)
 
 
-def fitted(store, columns, model=PRIOR, seed=0, models=1) -> Avocado:
+def fitted(store, columns, model=STATES, seed=0, models=1) -> Avocado:
     imputer = Avocado(model, RUN.optimizer, FIT, seed, FLOAT32, config=AvocadoConfig(models))
     imputer.fit(store, columns, "pilot")
     return imputer
 
 
-@pytest.mark.parametrize("model", [TINY, PRIOR])
+@pytest.mark.parametrize("model", [TINY, STATES])
 def test_it_is_the_model_that_a_run_trains(tmp_path, model):
     store = make_store(tmp_path / "store")
     outcome = train(replace(RUN, model=model, fit=FIT), store, tmp_path / "runs", hardware=FLOAT32, progress=False)

@@ -59,10 +59,9 @@ def test_operations_of_other_depths():
 
 
 @pytest.mark.parametrize("name", ["small", "medium", "paper"])
-def test_models_have_neither_dropout_nor_prior(name):
+def test_models_have_no_dropout(name):
     model = model_of(name)
     assert model.dropout == 0
-    assert not model.prior_input
 
 
 def test_unknown_model_is_one_line():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS, Region, Segment
 from avocado.hardware import Hardware
 from avocado.impute import impute
-from avocado.imputers.regression import Regression
 from avocado.training import fit
 from experiments.benchmarks import original, our_worker, quality
 from experiments.benchmarks.original import ALL, MEMORY, ONE, TRAINING, Measured
@@ -163,7 +161,6 @@ def test_our_side_trains_the_steps_it_is_told_and_predicts(tiny_store, tmp_path)
     ours.prepare(
         str(tiny_store.path), "chr20", vars(TINY), batch_size=400, precision="float32"
     )  # 1,892 bins: 10 blocks, 5 steps
-    assert not ours.module.network.config.prior_input
     for steps, samples in ((2, 800), (5, 1892), (100, 1892)):
         trained = ours.train(steps, epochs=2)
         assert trained["samples"] == samples
@@ -209,19 +206,10 @@ def test_validation_is_the_error_over_all_bins(tiny_store, tmp_path):
     assert error == pytest.approx(ours.module.history.val_mse[-1], rel=1e-4)
 
 
-def test_our_curve_begins_with_the_regression(tiny_store, tmp_path):
-    run = with_fit(replace(RUN, model=replace(TINY, prior_input=True)), epochs=2)
-    curve = quality.our_curve(run, tiny_store, FLOAT32, TRAIN, VAL, tmp_path)
-    assert [point.epoch for point in curve] == [0, 1, 2]
-    assert curve[0].seconds < curve[1].seconds < curve[2].seconds
-    imputer = Regression()
-    imputer.fit(tiny_store, TRAIN, "pilot")
-    tracks = tiny_store.tracks.iloc[VAL]
-    pairs = zip(tracks["cell"], tracks["assay"], strict=True)
-    imputed = np.stack([imputer.predict(cell, assay, "pilot") for cell, assay in pairs])
-    assert curve[0].mse == pytest.approx(quality.mean_squared_error(tiny_store, VAL, imputed), rel=1e-3)
-    plain = quality.our_curve(with_fit(RUN, epochs=1), tiny_store, FLOAT32, TRAIN, VAL, tmp_path)
-    assert [point.epoch for point in plain] == [1]
+def test_our_curve_has_a_point_for_every_epoch(tiny_store):
+    curve = quality.our_curve(with_fit(RUN, epochs=2), tiny_store, FLOAT32, TRAIN, VAL)
+    assert [point.epoch for point in curve] == [1, 2]
+    assert 0 < curve[0].seconds < curve[1].seconds
 
 
 def test_the_original_gets_the_same_signal_track_by_track(tiny_store, tmp_path):

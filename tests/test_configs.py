@@ -129,8 +129,10 @@ def test_experiment_paper_is_the_original_program():
         "nodes": 2048,
         "dropout": 0,
         "factor_init": 0.05,
-        "prior_input": False,
-        "prior_features": 256,
+        "kind": "paper",
+        "encoder_nodes": 32,
+        "baseline": "none",
+        "baseline_features": 256,
     }
     assert model.inputs == 398
     optimizer = app.build(OptimizerConfig, config.optimizer, "optimizer")

@@ -4,22 +4,16 @@ import torch
 from toy import (
     ASSAYS,
     CELLS,
-    CHR20,
     PAIRS,
     TRAIN,
     VAL,
-    WITH_PRIOR,
     make_data,
-    make_network,
-    make_prior_file,
     make_store,
-    prior_of,
     tracks,
 )
 
 from avocado.data import BlockSampler, SignalDataModule
 from avocado.errors import InputError
-from avocado.imputers.regression import Regression
 from avocado.regression import fit_prior
 
 
@@ -91,112 +85,23 @@ def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit
     np.testing.assert_array_equal(found, signal[position, column])
 
 
-@pytest.fixture(scope="module", params=["pilot", "chr20"])
-def prior(request, tiny_store, tmp_path_factory):
-    """A region, a file of the prior of its training and validation tracks, and what it holds."""
-    path = tmp_path_factory.mktemp("prior") / "prior.npy"
-    return request.param, path, make_prior_file(path, tiny_store.region(request.param))
+@pytest.mark.parametrize("region", ["pilot", "chr20"])
+def test_parts_of_a_batch(tiny_store, region):
+    data = make_data(tiny_store, region, batch_size=100_000, tracks_per_bin=4, hidden=0.3, reveal_at=1)
+    (batch,) = epoch_of(data)
+    parts = list(batch.parts(2))
+    assert [len(part.blocks) for part in parts] == [len(blocks) for blocks in batch.blocks.split(2)]
+    assert {part.n_hidden for part in parts} == {batch.n_hidden} != {0}
+    for name in ("blocks", "cell", "assay", "signal", "real"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    assert list(batch.parts(100)) == [batch]
 
 
-@pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-@pytest.mark.parametrize(
-    "draws", [{}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 1}, {"tracks_per_bin": 9, "hidden": 0.3}]
-)
-def test_prior_is_that_of_the_track_at_the_bin(tiny_store, prior, memory_limit, draws):
-    region, path, values = prior
-    data = make_data(tiny_store, region, memory_limit=memory_limit, prior=path, **draws)
-    assert data.streams == (memory_limit == 0)
-    batches = epoch_of(data)
-    for batch in batches:
-        assert batch.prior.dtype == torch.float32
-        number = np.searchsorted(TRAIN, columns_of(batch))  # of the training tracks
-        block, bin_ = batch.blocks.numpy()[:, None, None], np.arange(200)[None, :, None]
-        np.testing.assert_array_equal(batch.prior.numpy(), values[block, bin_, number])
-    # everything else is drawn as without it
-    plain = epoch_of(make_data(tiny_store, region, memory_limit=memory_limit, **draws))
-    assert all(batch.prior is None for batch in plain)
-    assert same(plain, [batch._replace(prior=None) for batch in batches])
-
-
-def test_prior_of_the_validation_tracks(tiny_store, prior):
-    region, path, values = prior
-    batches = list(make_data(tiny_store, region, prior=path, val_bins=800).val_dataloader())
-    blocks = torch.cat([batch.blocks for batch in batches])
-    assert 1 < len(blocks) < tiny_store.region(region).n_blocks
-    found = torch.cat([batch.prior for batch in batches])
-    assert found.dtype == torch.float32
-    np.testing.assert_array_equal(found.numpy(), values[blocks][..., len(TRAIN) :])
-    assert all(batch.prior is None for batch in make_data(tiny_store, region).val_dataloader())
-    assert make_data(tiny_store, region, val=False, prior=path).val_dataloader() == []
-
-
-def test_parts_of_a_batch(tiny_store, prior):
-    region, path, _ = prior
-    for file in (path, None):
-        data = make_data(tiny_store, region, batch_size=100_000, tracks_per_bin=4, hidden=0.3, reveal_at=1, prior=file)
-        (batch,) = epoch_of(data)
-        parts = list(batch.parts(2))
-        assert [len(part.blocks) for part in parts] == [len(blocks) for blocks in batch.blocks.split(2)]
-        assert {part.n_hidden for part in parts} == {batch.n_hidden} != {0}
-        for name in ("blocks", "cell", "assay", "signal", "prior", "real"):
-            whole = getattr(batch, name)
-            if whole is None:
-                assert name == "prior"
-                assert file is None
-                assert all(part.prior is None for part in parts)
-            else:
-                assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole)
-        assert list(batch.parts(100)) == [batch]
-
-
-def test_memory_limit_counts_signal_and_prior(tiny_store, prior):
-    region, path, _ = prior
+@pytest.mark.parametrize("region", ["pilot", "chr20"])
+def test_memory_limit_counts_signal(tiny_store, region):
     size = tiny_store.region(region).n_blocks * 200 * len(TRAIN) * 4
-    for file, least in ((None, size), (path, 2 * size)):
-        assert not make_data(tiny_store, region, memory_limit=least, prior=file).streams
-        assert make_data(tiny_store, region, memory_limit=least - 1, prior=file).streams
-
-
-def regressed_epoch(store, region="pilot"):
-    """All training tracks of every block in one batch, and the validation tracks, with their regressions."""
-    with prior_of(store, make_network(WITH_PRIOR), region) as file:
-        data = make_data(store, region, order="sequential", tracks_per_bin=99, batch_size=100_000, prior=file)
-        (train,), (val,) = epoch_of(data), list(data.val_dataloader())
-    column = np.argsort(columns_of(train)[:, 0], axis=-1)  # as in TRAIN
-    ordered = np.take_along_axis(train.prior.numpy(), column[:, None], axis=2)
-    return ordered, val.prior.numpy(), train.real.numpy().astype(bool)
-
-
-def test_prior_leaves_the_drawn_track_out(tmp_path, tiny_store):
-    """A training track's own signal has no part in its prior, whatever it is, and some part in that of others."""
-    clean, val, real = regressed_epoch(tiny_store)
-    number = 4
-    other = make_store(tmp_path, **{f"t{TRAIN[number]}": 7.0})
-    changed, changed_val, _ = regressed_epoch(other)
-    np.testing.assert_allclose(changed[..., number], clean[..., number], atol=2e-3)  # kept as float16
-    assert clean[real][:, number].std() > 0.1
-    others = np.abs(changed - clean)[real].max(axis=0)
-    assert others[number] < 0.002 < 0.05 < np.delete(others, number).max()
-    assert np.abs(changed_val - val)[real].max() > 0.05
-
-
-def test_prior_is_made_with_the_weights_of_its_pair(tiny_store):
-    """By name: each track gets the regression of its cell type and assay, alone, as float16."""
-    layout, columns = tiny_store.region("pilot"), np.array(TRAIN)
-    imputer = Regression()
-    imputer.fit(tiny_store, TRAIN, "pilot")
-    prior, _ = fit_prior(tiny_store, "pilot", columns, CELLS, ASSAYS)
-    train, val, real = regressed_epoch(tiny_store)
-    for found, its in ((train, TRAIN), (val, VAL)):
-        for number, column in enumerate(its):
-            cell, assay = PAIRS[column]
-            index = np.array([CELLS.index(cell)]), np.array([ASSAYS.index(assay)])
-            expected = layout.from_blocks(next(prior.blocks("pilot", *index, [(0, layout.n_blocks)])).numpy())[:, 0]
-            others = [PAIRS[row] for row in TRAIN if row != column]
-            if all(name in names for name, names in zip((cell, assay), zip(*others, strict=True), strict=True)):
-                np.testing.assert_allclose(expected, imputer.predict(cell, assay, "pilot"), atol=1e-5)
-            np.testing.assert_allclose(found[real][:, number], expected, rtol=1e-3, atol=1e-3)
-    assert (val[~real] == 0).all()
+    assert not make_data(tiny_store, region, memory_limit=size).streams
+    assert make_data(tiny_store, region, memory_limit=size - 1).streams
 
 
 def test_prior_of_an_assay_with_one_track(tiny_store):
@@ -294,12 +199,9 @@ def test_ranks_draw_different_tracks_for_the_same_data(tiny_store):
 
 
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-@pytest.mark.parametrize("with_prior", [False, True])
-def test_processes_load_their_own_blocks(tiny_store, tmp_path, memory_limit, with_prior):
+def test_processes_load_their_own_blocks(tiny_store, memory_limit):
     """Drawn alike, as there is nothing to draw, their batches are those of one process."""
     options = {"order": "sequential", "tracks_per_bin": 99, "batch_size": 200, "memory_limit": memory_limit}
-    values = make_prior_file(tmp_path / "prior.npy", CHR20)
-    options["prior"] = tmp_path / "prior.npy" if with_prior else None
     alone = make_data(tiny_store, "chr20", val=True, **options | {"batch_size": 400})
     shared = make_data(tiny_store, "chr20", val=True, processes=2, **options)
     whole = epoch_of(alone)
@@ -309,38 +211,27 @@ def test_processes_load_their_own_blocks(tiny_store, tmp_path, memory_limit, wit
             mine = both.blocks % 2 == rank
             assert torch.equal(batch.blocks * 2 + rank, both.blocks[mine])
             assert torch.equal(batch.signal, both.signal[mine])
-            assert (batch.prior is not None) == with_prior
-            assert batch.prior is None or torch.equal(batch.prior, both.prior[mine])
             assert torch.equal(batch.real, both.real[mine])
         if memory_limit:
             assert len(shared.training.signal) == 5
-            assert not with_prior or len(shared.training.prior) == 5
         for batch in shared.val_dataloader():
             held = tiny_store.signal("chr20")[batch.blocks.numpy() * 2 + rank][..., VAL]
             np.testing.assert_array_equal(batch.signal.numpy(), held)
-            if with_prior:
-                its = values[batch.blocks.numpy() * 2 + rank][..., len(TRAIN) :]
-                np.testing.assert_array_equal(batch.prior.numpy(), its)
 
 
 @pytest.mark.parametrize("draws", DRAWS)
-def test_streaming_draws_the_same_batches(tiny_store, tmp_path, draws):
-    make_prior_file(tmp_path / "prior.npy", CHR20)
-    for prior in (None, tmp_path / "prior.npy"):
-        kept = epoch_of(make_data(tiny_store, "chr20", prior=prior, **draws), 4)
-        assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0, prior=prior, **draws), 4))
+def test_streaming_draws_the_same_batches(tiny_store, draws):
+    kept = epoch_of(make_data(tiny_store, "chr20", **draws), 4)
+    assert same(kept, epoch_of(make_data(tiny_store, "chr20", memory_limit=0, **draws), 4))
 
 
-@pytest.mark.parametrize("with_prior", [False, True])
-def test_streaming_by_another_process_draws_the_same_batches(tiny_store, tmp_path, with_prior):
-    make_prior_file(tmp_path / "prior.npy", CHR20)
-    prior = tmp_path / "prior.npy" if with_prior else None
-    data = make_data(tiny_store, "chr20", memory_limit=0, workers=1, prior=prior)
+def test_streaming_by_another_process_draws_the_same_batches(tiny_store):
+    data = make_data(tiny_store, "chr20", memory_limit=0, workers=1)
     loader = data.train_dataloader()
     assert loader.num_workers == 1
     loader.sampler.set_epoch(4)
     streamed = [type(batch)(*(part.clone() if torch.is_tensor(part) else part for part in batch)) for batch in loader]
-    assert same(epoch_of(make_data(tiny_store, "chr20", prior=prior), 4), streamed)
+    assert same(epoch_of(make_data(tiny_store, "chr20"), 4), streamed)
 
 
 def test_an_accelerator_validates_in_few_batches(tiny_store):
@@ -367,12 +258,10 @@ def test_held_out_tracks_cannot_be_reached(tmp_path, memory_limit, poison, draws
     clean = make_store(tmp_path / "clean")
     found = []
     for each in (store, clean):
-        with prior_of(each, make_network(WITH_PRIOR), val=False) as prior:
-            data = make_data(each, val=False, memory_limit=memory_limit, prior=prior, **draws)
-            found.append([batch for epoch in range(5) for batch in epoch_of(data, epoch)])
+        data = make_data(each, val=False, memory_limit=memory_limit, **draws)
+        found.append([batch for epoch in range(5) for batch in epoch_of(data, epoch)])
     batches, expected = found
     assert same(batches, expected)
-    assert all(batch.prior.isfinite().all() for batch in batches)
     position, cell, assay, signal = samples(batches)
     assert len(position) >= 5 * store.region("pilot").n_bins
     assert signal.max() < 10

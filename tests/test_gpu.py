@@ -11,15 +11,13 @@ from toy import (
     CELLS,
     MISSING,
     PAIRS,
-    PILOT,
     RUN,
+    STATES,
     TINY,
     TRAIN,
-    WITH_PRIOR,
     genome_run,
     make_data,
     make_module,
-    make_prior_file,
     with_fit,
 )
 
@@ -35,7 +33,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA c
 GPU = "cuda"
 RUNS = [
     with_fit(replace(RUN, model=model), epochs=4, tracks_per_bin=tracks, hidden=0.25, hidden_weight=3.0)
-    for model, tracks in ((TINY, 1), (replace(WITH_PRIOR, layers=2, nodes=32), 4), (WITH_PRIOR, 99))
+    for model, tracks in ((TINY, 1), (replace(STATES, layers=2, nodes=32), 4), (STATES, 99))
 ]
 
 
@@ -89,11 +87,9 @@ def test_regression_is_that_of_the_cpu(tiny_store):
 
 @pytest.mark.parametrize("tracks_per_bin", [1, 4, 99])
 @pytest.mark.parametrize("stage", ["pilot", "genome"])
-@pytest.mark.parametrize("config", [TINY, replace(WITH_PRIOR, layers=2, dropout=0.5)])
+@pytest.mark.parametrize("config", [TINY, replace(STATES, layers=2, dropout=0.5)])
 def test_a_step_does_not_wait_for_the_gpu(tiny_store, tmp_path, monkeypatch, config, stage, tracks_per_bin):
-    prior = tmp_path / "prior.npy"
-    make_prior_file(prior, PILOT)
-    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin, device=GPU, prior=prior if config.prior_input else None)
+    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin, device=GPU)
     module = make_module(tiny_store, stage=stage, config=config, compute=torch.bfloat16).to(GPU)
     module.trainer = SimpleNamespace(num_training_batches=3, max_epochs=1, current_epoch=0, global_rank=0)
     optimizers = module.configure_optimizers()

@@ -23,7 +23,6 @@ CPU = torch.device("cpu")
 HARDWARE = Hardware("cpu", "float32")
 FIT = FitConfig(epochs=1, batch_size=4000, tracks_per_bin=4)
 PAPER = ModelConfig()
-WITH_PRIOR = replace(PAPER, prior_input=True)
 DENSE = OptimizerConfig(genome_optimizer="dense")
 
 
@@ -57,38 +56,14 @@ def test_what_is_kept_is_counted_tensor_by_tensor():
     assert memory.factors == 1000 * width * 4
     assert memory.moments == 2 * memory.factors + 1000 * 4
     assert memory.signal == 1000 * 200 * (100 + 3) * 2
-    assert memory.prior == 1000 * 200 * (4 + 1)  # without a prior it is which bins are real, as a float and a bool
+    assert memory.around == 1000 * 200 * (4 + 1)  # of free factors it is which bins are real, as a float and a bool
     assert memory.gradients == memory.best == 0
     weights = 127 * 32 + 24 * 256 + (32 + 256 + 110 + 1) * 2048 + 2049 * 2048 + 2049
     assert memory.network == 2 * weights * 4  # as they are, and as they are computed with
 
 
-def test_prior_is_as_large_as_the_signal_and_streams_with_it():
-    bins, tracks = 1000 * 200, 100
-    plain, prior = (predict(config, n_validation=3) for config in (PAPER, WITH_PRIOR))
-    assert prior.prior - plain.prior == prior.signal == plain.signal == bins * (tracks + 3) * 2
-    assert prior.network > plain.network  # two weights for each node, and one for each assay
-    # of the validation tracks as many bins as validation looks at
-    few = predict(WITH_PRIOR, n_validation=3, val_bins=1000)
-    assert few.prior - plain.prior == few.signal == bins * tracks * 2 + 1000 * 3 * 2
-    # both have to be below the limit; of what streams only the validation tracks are kept
-    both = 2 * bins * tracks * 2
-    held, streamed = (
-        predict(WITH_PRIOR, fit=replace(FIT, memory_limit=limit), n_validation=3) for limit in (both, both - 1)
-    )
-    assert held == prior
-    assert (streamed.signal, streamed.prior - plain.prior) == (bins * 3 * 2, bins * 3 * 2)
-    assert streamed.batch > held.batch
-    assert predict(fit=replace(FIT, memory_limit=both - 1), n_validation=3) == plain
-
-
-def test_prior_is_shared_by_processes():
-    one, two = (predict(WITH_PRIOR, hardware=Hardware("cpu", "float32", processes=n)) for n in (1, 2))
-    assert two.prior == one.prior
-
-
 def test_total_is_what_is_kept_and_the_largest_of_what_passes():
-    kept = dict(factors=10, moments=20, gradients=1, best=2, signal=30, prior=3, network=4, libraries=5)
+    kept = dict(factors=10, moments=20, gradients=1, best=2, signal=30, around=3, network=4, libraries=5)
     assert made_of(**kept, batch=6, activations=7, scores=11).total == 75 + 13
     memory = made_of(**kept, batch=6, activations=7, scores=15)
     assert memory.total == sum(memory.terms.values()) == 75 + 15
@@ -138,7 +113,6 @@ def test_activations_are_bounded_whatever_the_batch():
         ({}, {"signal_bytes": 4}),
         ({}, {"optimizer": DENSE}),
         ({"config": TINY}, {}),
-        ({}, {"config": WITH_PRIOR}),
         ({"hardware": Hardware("cpu", "bf16")}, {}),
         ({"stage": "pilot"}, {"stage": "pilot", "hardware": Hardware("cpu", "float32", processes=2)}),
         ({}, {"hardware": Hardware("cpu", formulation="reference"), "fit": replace(FIT, batch_size=4000)}),
@@ -235,7 +209,7 @@ def test_what_fits_is_not_refused(tmp_path):
         ("gradients", "optimizer.genome_optimizer=lazy"),
         ("best", "fit.patience=0"),
         ("signal", "fit.memory_limit=0"),
-        ("prior", "fit.memory_limit=0"),
+        ("around", "fit.memory_limit=0"),
         ("network", "model.nodes"),
         ("libraries", "other programs"),
         ("batch", "fit.batch_size"),
@@ -282,27 +256,26 @@ def watch():
 peak = [0]
 threading.Thread(target=watch, daemon=True).start()
 fit = FitConfig(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
-model = ModelConfig(layers=1, nodes=8, prior_input=sys.argv[3] == "True")
+model = ModelConfig(layers=1, nodes=8)
 run = Run("joint", "chr1", 0, model, OptimizerConfig(), fit, SplitConfig(fold=None))
 train(run, open_store(sys.argv[1]), Path(sys.argv[2]), hardware=Hardware("cpu", "float32"), progress=False)
 print(peak[0])
 """
 
 
-@pytest.mark.parametrize("prior_input", [False, True])
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="measures as Linux does")
-def test_prediction_agrees_with_a_run(tmp_path, prior_input):
+def test_prediction_agrees_with_a_run(tmp_path):
     assembly = Assembly("toy", {"chr1": 400_000 * 25})
     region = chromosome_region(assembly, "chr1")
     signal = np.random.default_rng(0).random((region.n_blocks, BLOCK_BINS, len(PAIRS)), dtype=np.float32)
     write_region(tmp_path / "store", region, len(PAIRS), "float16", [signal.astype(np.float16)])
     tracks = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"]))
     write_metadata(tmp_path / "store", assembly, [region], tracks, "float16")
-    command = [sys.executable, "-c", MEASURED, str(tmp_path / "store"), str(tmp_path / "runs"), str(prior_input)]
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "store"), str(tmp_path / "runs")]
     measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     fit = FitConfig(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
     predicted = predict_memory(
-        network(ModelConfig(layers=1, nodes=8, prior_input=prior_input), len(CELLS), len(ASSAYS)),
+        network(ModelConfig(layers=1, nodes=8), len(CELLS), len(ASSAYS)),
         "joint",
         fit,
         OptimizerConfig(),

@@ -16,9 +16,6 @@ SHAPES = {
     "no 250 bp": replace(SIZES, layers=2, factors_250bp=0),
     "no 5 kbp": replace(SIZES, layers=0, factors_5kbp=0),
     "5 kbp only": replace(SIZES, layers=1, factors_25bp=0, factors_250bp=0),
-    "linear, prior": replace(SIZES, layers=0, prior_input=True),
-    "one layer, prior": replace(SIZES, layers=1, prior_input=True),
-    "two layers, prior": replace(SIZES, layers=2, prior_input=True),
 }
 N_CELLS, N_ASSAYS, N_BLOCKS, N_TRACKS = 3, 2, 3, 2
 BLOCKS = torch.tensor([2, 0])  # not all of them, not in order
@@ -27,22 +24,19 @@ EACH = POSITION.repeat_interleave(N_TRACKS)
 
 
 def build(config):
-    """Network, genome factors, cell types, assays, and the prior where the network takes it, in float64."""
+    """Network, genome factors, cell types, assays in float64."""
     generator = torch.Generator().manual_seed(3)
     # factors of the order of 1, so that every hidden unit is on for some samples and off for others
     network = Network(replace(config, factor_init=1.0), N_CELLS, N_ASSAYS).initialise(generator, 0.3).double()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if parameter.dim() == 1:  # biases, which are 0, and the weights of the prior, 0 and 1
+            if parameter.dim() == 1:  # biases, which are 0
                 parameter.uniform_(-0.5, 0.5, generator=generator)
                 assert not name.endswith("factors")
-        if config.prior_input:  # every track has a deviation of its own, far from 1
-            network.scale.uniform_(0.2, 3.0, generator=generator)
     genome = genome_factors(network.config, N_BLOCKS, generator).double().requires_grad_()
     cell = torch.randint(N_CELLS, (2, 200, N_TRACKS), generator=generator)
     assay = torch.randint(N_ASSAYS, (2, 200, N_TRACKS), generator=generator)
-    prior = torch.rand(2, 200, N_TRACKS, generator=generator, dtype=torch.float64)
-    return network.eval(), genome, cell, assay, prior if config.prior_input else None
+    return network.eval(), genome, cell, assay
 
 
 def gradients(network, genome, values, weights):
@@ -53,11 +47,9 @@ def gradients(network, genome, values, weights):
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_blocks_compute_what_the_paper_computes(config):
-    network, genome, cell, assay, prior = build(config)
-    plain = reference(
-        network, genome, EACH, cell.flatten(), assay.flatten(), None if prior is None else prior.flatten()
-    ).view(2, 200, N_TRACKS)
-    fast = network(genome[BLOCKS], cell, assay, prior)
+    network, genome, cell, assay = build(config)
+    plain = reference(network, genome, EACH, cell.flatten(), assay.flatten()).view(2, 200, N_TRACKS)
+    fast = network(genome[BLOCKS], cell, assay)
     assert plain.std() > 0.01
     torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
     weights = torch.randn(2, 200, N_TRACKS, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -70,78 +62,27 @@ def test_blocks_compute_what_the_paper_computes(config):
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_predict_computes_what_the_paper_computes(config):
-    network, genome, _, _, prior = build(config)
+    network, genome, _, _ = build(config)
     cells, assays = torch.tensor([0, 2, 2, 1]), torch.tensor([1, 0, 1, 1])
-    if prior is not None:  # of four pairs
-        prior = torch.cat([prior, 1 - prior], dim=2)
-    fast = network.predict(genome[BLOCKS], cells, assays, prior)
+    fast = network.predict(genome[BLOCKS], cells, assays)
     assert fast.shape == (2, 200, 4)
     plain = []
-    for number, (cell, assay) in enumerate(zip(cells, assays, strict=True)):
-        its = None if prior is None else prior[..., number].flatten()
-        plain.append(reference(network, genome, POSITION, cell.expand(400), assay.expand(400), its).view(2, 200))
+    for cell, assay in zip(cells, assays, strict=True):
+        plain.append(reference(network, genome, POSITION, cell.expand(400), assay.expand(400)).view(2, 200))
     torch.testing.assert_close(fast, torch.stack(plain, dim=-1), rtol=1e-12, atol=1e-12)
     everywhere = [index.expand(2, 1, -1) for index in (cells, assays)]
-    torch.testing.assert_close(fast, network(genome[BLOCKS], *everywhere, prior), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(fast, network(genome[BLOCKS], *everywhere), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_tracks_that_a_block_shares(config):
     """(blocks, 1, tracks) means the same tracks at all 200 bins."""
-    network, genome, cell, assay, prior = build(config)
+    network, genome, cell, assay = build(config)
     cell, assay = cell[:, :1], assay[:, :1]
     everywhere = [index.expand(-1, 200, -1) for index in (cell, assay)]
-    shared, repeated = (network(genome[BLOCKS], *index, prior) for index in ((cell, assay), everywhere))
+    shared, repeated = (network(genome[BLOCKS], *index) for index in ((cell, assay), everywhere))
     assert shared.shape == (2, 200, N_TRACKS)
     torch.testing.assert_close(shared, repeated, rtol=1e-12, atol=1e-12)
-
-
-def test_prior_by_hand():
-    """In units of its track's deviation: a fresh network adds a departure; weights into the first layer are 0."""
-    config = replace(SIZES, layers=1, prior_input=True)
-    network, plain = (
-        Network(c, N_CELLS, N_ASSAYS).initialise(torch.Generator().manual_seed(0), 0.3)
-        for c in (config, replace(config, prior_input=False))
-    )
-    rows = genome_factors(config, 2, torch.Generator().manual_seed(0))
-    cell, assay = torch.full((2, 200, 1), 2), torch.ones(2, 200, 1, dtype=torch.int64)
-    prior, departure = torch.arange(400.0).view(2, 200, 1) / 100, plain(rows, cell, assay)
-    torch.testing.assert_close(network(rows, cell, assay, prior), departure + prior)
-    network.scale[2, 1] = 4.0
-    torch.testing.assert_close(network(rows, cell, assay, prior), 4 * departure + prior)
-    with torch.no_grad():
-        network.prior_out[:] = torch.tensor([0.0, 0.5])
-    torch.testing.assert_close(network(rows, cell, assay, prior), 4 * departure + prior / 2)
-    # into the first layer goes the prior in units of the deviation
-    with torch.no_grad():
-        network.prior_in[:] = network.first.weight[:, 0]  # as if the cell type's first factor were larger by that
-        plain.cell_factors[2, 0] += 1.5
-    one = torch.full((2, 200, 1), 6.0)
-    torch.testing.assert_close(network(rows, cell, assay, one), 4 * plain(rows, cell, assay) + 3)
-
-
-def test_prior_where_the_network_takes_it_and_nowhere_else():
-    plain, network = (build(SHAPES[name]) for name in ("two layers", "two layers, prior"))
-    network, genome, cell, assay, prior = network
-    for missing in (
-        lambda: network(genome[BLOCKS], cell, assay),
-        lambda: network.forward_reference(genome[BLOCKS], cell, assay),
-        lambda: network.predict(genome[BLOCKS], cell[0, 0], assay[0, 0]),
-        lambda: reference(network, genome, EACH, cell.flatten(), assay.flatten()),
-    ):
-        with pytest.raises(ValueError, match="a model with prior_input needs the prior"):
-            missing()
-    # a network without that input takes no notice
-    network, genome, *_ = plain
-    assert torch.equal(network(genome[BLOCKS], cell, assay, prior), network(genome[BLOCKS], cell, assay))
-    assert not {"scale", "prior_in", "prior_out"} & set(network.state_dict())
-
-
-@pytest.mark.parametrize("layers", [0, 1])
-def test_scale_is_kept_and_not_trained(layers):
-    network, *_ = build(replace(SIZES, layers=layers, prior_input=True))
-    assert "scale" in network.state_dict()
-    assert "scale" not in dict(network.named_parameters())
 
 
 def test_a_prediction_by_hand():
@@ -206,7 +147,10 @@ def test_initial_values():
         ({"cell_factors": 0}, r"model\.cell_factors=0"),
         ({"dropout": 1.0}, r"model\.dropout=1\.0: expected at least 0 and below 1"),
         ({"dropout": -0.1}, r"model\.dropout=-0\.1: expected at least 0 and below 1"),
-        ({"prior_input": 1}, r"model\.prior_input=1: expected true or false"),
+        ({"kind": "deep"}, r"model\.kind='deep': there is paper, states"),
+        ({"baseline": True}, r"model\.baseline=True: there is none, regression"),
+        ({"baseline": "regression"}, r"model\.baseline=regression needs model\.kind=states"),
+        ({"kind": "states", "layers": 0}, r"model\.layers=0: model\.kind=states has 1 or 2"),
         ({"factor_init": None}, r"model\.factor_init=None: expected a number"),
         ({"factors_25bp": 0, "factors_250bp": 0, "factors_5kbp": 0}, r"one of model\.factors_25bp"),
     ],
@@ -251,7 +195,7 @@ def test_dropout_is_shared_by_a_block():
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_dropout_is_for_training_only(layers):
-    network, genome, cell, assay, _ = build(replace(SIZES, layers=layers, nodes=40, dropout=0.5))
+    network, genome, cell, assay = build(replace(SIZES, layers=layers, nodes=40, dropout=0.5))
     rows = genome[BLOCKS].detach()
     plain = reference(network, genome, EACH, cell.flatten(), assay.flatten()).view(2, 200, N_TRACKS)
     torch.testing.assert_close(network(rows, cell, assay), plain, rtol=1e-12, atol=1e-12)
@@ -272,13 +216,13 @@ def test_dropout_is_for_training_only(layers):
 @pytest.mark.parametrize("rate", [0.0, 0.4])
 def test_both_formulations_train_alike(config, rate):
     """The same seed drops the same nodes; then predictions and gradients are those of the paper's formulation."""
-    network, genome, cell, assay, prior = build(replace(config, dropout=rate, nodes=20))
+    network, genome, cell, assay = build(replace(config, dropout=rate, nodes=20))
     network.train()
     weights = torch.randn(2, 200, N_TRACKS, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     found = []
     for forward in (network.forward_reference, network):
         torch.manual_seed(1)
-        values = forward(genome[BLOCKS], cell, assay, prior)
+        values = forward(genome[BLOCKS], cell, assay)
         found.append((values, gradients(network, genome, values, weights)))
     (plain, expected), (fast, gradient) = found
     torch.testing.assert_close(fast, plain, rtol=1e-11, atol=1e-11)
@@ -289,12 +233,12 @@ def test_both_formulations_train_alike(config, rate):
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_bf16_rounds_activations_and_nothing_else(layers):
     """Errors are those of 8-bit factors: 1 % of the spread of predictions, and some more where gradients cancel."""
-    network, genome, cell, assay, prior = build(replace(SIZES, layers=layers, nodes=64, prior_input=True))
-    network, genome, prior = network.float(), genome.detach().float().requires_grad_(), prior.float()
+    network, genome, cell, assay = build(replace(SIZES, layers=layers, nodes=64))
+    network, genome = network.float(), genome.detach().float().requires_grad_()
     weights = torch.randn(2, 200, N_TRACKS, generator=torch.Generator().manual_seed(4))
     found = []
     for network.compute in (None, torch.bfloat16):
-        values = network(genome[BLOCKS], cell, assay, prior)
+        values = network(genome[BLOCKS], cell, assay)
         assert values.dtype == torch.float32
         found.append((values, gradients(network, genome, values, weights)))
     (plain, expected), (rounded, gradient) = found
@@ -313,11 +257,11 @@ def test_bf16_rounds_activations_and_nothing_else(layers):
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_kept_weights_of_a_frozen_network(config):
     """No gradient is formed for what is frozen, and that of the genome factors stays the same."""
-    network, genome, cell, assay, prior = build(config)
-    (expected,) = torch.autograd.grad(network(genome[BLOCKS], cell, assay, prior).sum(), genome)
+    network, genome, cell, assay = build(config)
+    (expected,) = torch.autograd.grad(network(genome[BLOCKS], cell, assay).sum(), genome)
     network.requires_grad_(False)
     weights = network.weights()
-    values = network(genome[BLOCKS], cell, assay, prior, weights)
+    values = network(genome[BLOCKS], cell, assay, weights)
     values.sum().backward()
     assert torch.equal(genome.grad, expected)
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -16,11 +16,12 @@ from toy import (
     CHR20,
     PAIRS,
     PILOT,
+    STATES,
     TINY,
     TRAIN,
     VAL,
-    WITH_PRIOR,
     make_network,
+    make_states,
     make_store,
 )
 
@@ -44,14 +45,14 @@ SHAPES = {"scales": (2, len(TRAIN)), "projection": (INPUTS + 1, FEATURES),
 def save(path, config=TINY, seed=0, regions=(PILOT, CHR20), store=None):
     """A model that was initialised and not trained. Returns its network, genome factors and what makes the prior.
 
-    store: where a model with `prior_input` finds the training tracks. Its weights are random and its scales are not 1.
+    store: where a model with a baseline finds the training tracks. The weights of that are random.
     """
-    network, training, fitted = make_network(config, seed), TRAINING, None
-    if config.prior_input:
+    training, fitted = TRAINING, None
+    network = make_states(store, config, seed) if config.kind == "states" else make_network(config, seed)
+    if config.kind == "states":  # so that some of the imputed signal is below 0
+        network.expected[..., 0] -= 1.0
+    if config.baseline != "none":
         generator = torch.Generator().manual_seed(seed + 2)
-        network.scale.uniform_(0.5, 2.0, generator=generator)
-        with torch.no_grad():
-            network.prior_in.uniform_(-0.5, 0.5, generator=generator)
         parts = {name: torch.rand(shape, generator=generator).numpy() for name, shape in SHAPES.items()}
         fitted = Fitted(parts["scales"] + 0.5, parts["projection"] - 0.5, (parts["weights"] - 0.4) / 3)
         training = TRAINING | {"store": str(store.path), "store_checksum": store.tracks_checksum}
@@ -62,14 +63,14 @@ def save(path, config=TINY, seed=0, regions=(PILOT, CHR20), store=None):
     return network, genomes, fitted
 
 
-@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=0), WITH_PRIOR])
+@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=0), STATES])
 def test_round_trip(tmp_path, tiny_store, config):
     network, genomes, fitted = save(tmp_path, config, store=tiny_store)
     model = load_model(tmp_path)
     assert model.network.config == config
     assert (model.cells, model.assays, model.assembly) == (CELLS, ASSAYS, ASSEMBLY)
     stored = {"store": str(tiny_store.path), "store_checksum": tiny_store.tracks_checksum}
-    assert model.training == TRAINING | (stored if config.prior_input else {})
+    assert model.training == TRAINING | (stored if config.baseline != "none" else {})
     assert model.regions == {"pilot": PILOT, "chr20": CHR20}
     pd.testing.assert_frame_equal(model.tracks, TRACKS)
     assert model.network.state_dict().keys() == network.state_dict().keys()
@@ -77,13 +78,13 @@ def test_round_trip(tmp_path, tiny_store, config):
         assert torch.equal(model.network.state_dict()[name], tensor), name
     for name, genome in genomes.items():
         assert torch.equal(model.genome(name), genome)
-    if config.prior_input:
-        assert model.prior.train.columns.tolist() == TRAIN
+    if config.baseline != "none":
+        assert model.baseline.train.columns.tolist() == TRAIN
         for name in SHAPES:
-            np.testing.assert_array_equal(getattr(model.prior.fitted, name), getattr(fitted, name))
-        assert model.prior.store.path == tiny_store.path
+            np.testing.assert_array_equal(getattr(model.baseline.fitted, name), getattr(fitted, name))
+        assert model.baseline.store.path == tiny_store.path
     else:
-        assert model.prior is None
+        assert model.baseline is None
         assert model.regression is None
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
@@ -173,7 +174,7 @@ def test_a_changed_byte_of_the_shared_parameters(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "text", "- a\n- b", "a: [", "format_version: 3", "model: {nodes: 8}\nformat_version: 3", "\0"],
+    ["", "text", "- a\n- b", "a: [", "format_version: 4", "model: {nodes: 8}\nformat_version: 4", "\0"],
 )
 def test_damaged_yaml(tmp_path, damage):
     save(tmp_path)
@@ -195,8 +196,8 @@ def test_yaml_without_a_key(tmp_path, key):
 def test_another_format(tmp_path, version):
     save(tmp_path)
     file = tmp_path / "model.yaml"
-    file.write_text(file.read_text().replace("format_version: 3", f"format_version: {version}"))
-    assert f"model format {version}, this program reads 3" in refused(tmp_path)
+    file.write_text(file.read_text().replace("format_version: 4", f"format_version: {version}"))
+    assert f"model format {version}, this program reads 4" in refused(tmp_path)
 
 
 def test_shapes_of_another_model(tmp_path):
@@ -240,14 +241,14 @@ def test_a_foreign_safetensors_file(tmp_path):
      ("weights", SHAPES["weights"][1:])],
 )  # fmt: skip
 def test_a_prior_that_does_not_fit(tmp_path, tiny_store, name, shape):
-    network, _, fitted = save(tmp_path, WITH_PRIOR, store=tiny_store, regions=())
+    network, _, fitted = save(tmp_path, STATES, store=tiny_store, regions=())
     wrong = replace(fitted, **{name: np.zeros(shape, dtype=np.float32)})
     save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING, wrong)
     assert f"shared.safetensors has no prior.{name} of shape {SHAPES[name]}: restore it" in refused(tmp_path)
 
 
 def test_a_prior_that_is_not_there(tmp_path, tiny_store):
-    network, *_ = save(tmp_path, WITH_PRIOR, store=tiny_store, regions=())
+    network, *_ = save(tmp_path, STATES, store=tiny_store, regions=())
     save_shared(tmp_path, network, CELLS, ASSAYS, ASSEMBLY, TRACKS, TRAINING)
     assert "shared.safetensors has no prior.scales of shape (2, 9): restore it or train again" in refused(tmp_path)
 
@@ -256,7 +257,7 @@ def test_a_prior_that_is_not_there(tmp_path, tiny_store):
 def with_prior(tmp_path):
     """The place of a model with a prior, that of its store, and what it imputes."""
     store = make_store(tmp_path / "store")
-    save(tmp_path / "model", WITH_PRIOR, store=store)
+    save(tmp_path / "model", STATES, store=store)
     return tmp_path / "model", tmp_path / "store", imputed(load_model(tmp_path / "model"))
 
 
@@ -275,8 +276,13 @@ def test_a_store_that_is_gone(with_prior):
         imputed(model)
     message = str(caught.value)
     assert "\n" not in message
-    assert f"model {path} imputes with its training tracks, which were in the store {store}" in message
+    assert (
+        f"model {path} has a baseline that is made of its training tracks, which were in the store {store}" in message
+    )
     assert "there is no store now; say where it is with store=" in message
+    alone = imputed(load_model(path, baseline=False))  # the factorization, from nothing but the directory
+    assert alone.std() > 0
+    assert (alone != expected).any()
     np.testing.assert_array_equal(imputed(load_model(path, open_store(moved))), expected)
     np.testing.assert_array_equal(imputed(load_model(path, store=open_store(moved))), expected)
 
@@ -354,7 +360,7 @@ def test_no_file_can_carry_code(tmp_path):
     assert "model.yaml is damaged" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+@pytest.mark.parametrize("config", [TINY, STATES])
 def test_loading_needs_neither_lightning_nor_hydra(tmp_path, tiny_store, config):
     network, genomes, fitted = save(tmp_path, config, store=tiny_store)
     program = f"""
@@ -371,7 +377,7 @@ print([name for name in heavy if name in sys.modules])
     values, modules = done.stdout.splitlines()
     assert modules == "[]"
     prior, cell, assay = None, np.array([2]), np.array([3])
-    if config.prior_input:
+    if config.baseline != "none":
         regressed = Prior(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
         prior = next(regressed.blocks("pilot", cell, assay, [(0, PILOT.n_blocks)]))
     with torch.no_grad():

@@ -13,19 +13,18 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
-from toy import CHR20, PAIRS, PILOT, RUN, TINY, WITH_PRIOR, genome_run, make_store, train_elsewhere, with_fit
+from toy import CHR20, PAIRS, RUN, STATES, TINY, genome_run, make_store, train_elsewhere, with_fit
 
 from avocado import runs as runs_module
 from avocado.errors import InputError
 from avocado.hardware import Hardware
 from avocado.impute import impute
 from avocado.modeldir import load_model
-from avocado.regression import fit_prior
 from avocado.runs import Run, SplitConfig, state, train
 from avocado.store import open_store
 
 # everything that draws random numbers
-NOISY = with_fit(replace(RUN, model=replace(WITH_PRIOR, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
+NOISY = with_fit(replace(RUN, model=replace(STATES, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
 PATIENT = replace(
     with_fit(NOISY, epochs=60, patience=8),
     model=replace(TINY, dropout=0.3),
@@ -200,22 +199,7 @@ def test_genome_completes_the_pilot_model(tiny_store, tmp_path):
     assert after.items() <= results(again).items()
 
 
-PRIOR_RUN = replace(RUN, model=WITH_PRIOR, split=replace(RUN.split, validation=0.2))
-
-
-@pytest.fixture
-def priors(monkeypatch):
-    """The prior of every run while it trained: its file, and what that held."""
-    found = []
-
-    def watched(*args, **options):
-        file = options["prior"]
-        found.append((file, None if file is None else np.load(file)))
-        return prepare(*args, **options)
-
-    prepare = runs_module.prepare
-    monkeypatch.setattr(runs_module, "prepare", watched)
-    return found
+STATES_RUN = replace(RUN, model=STATES, split=replace(RUN.split, validation=0.2))
 
 
 def roles_of(outcome):
@@ -223,40 +207,9 @@ def roles_of(outcome):
     return {role: np.flatnonzero(table["role"] == role) for role in ("train", "val", "test")}
 
 
-def test_prior_as_an_input(tiny_store, tmp_path, priors):
-    """Weights are found in the pilot run and used on every chromosome; the file is there while a run trains."""
-    pilot = go(PRIOR_RUN, tiny_store, tmp_path)
-    genome = go(genome_run(PRIOR_RUN), tiny_store, tmp_path)
-    columns = roles_of(pilot)
-    assert all(len(its) for its in columns.values())
-    cells, assays = tiny_store.cells, tiny_store.assays
-    fitted, scale = fit_prior(tiny_store, "pilot", columns["train"], cells, assays)
-    elsewhere, _ = fit_prior(tiny_store, "chr20", columns["train"], cells, assays)
-    model = load_model(genome.model)
-    np.testing.assert_array_equal(model.prior.fitted.weights, fitted.fitted.weights)
-    np.testing.assert_array_equal(model.network.scale, scale)
-    assert model.training["store"] == str(tiny_store.path.resolve())
-    assert model.training["store_checksum"] == tiny_store.tracks_checksum
-    its = [PAIRS[column] for role in ("train", "val") for column in columns[role]]
-    index = [np.array([names.index(name) for name in axis])
-             for names, axis in zip((cells, assays), zip(*its, strict=True), strict=True)]  # fmt: skip
-    for region, (file, held) in zip((PILOT, CHR20), priors, strict=True):
-        expected = next(fitted.blocks(region.name, *index, [(0, region.n_blocks)])).numpy()
-        assert held.dtype == np.float16
-        np.testing.assert_allclose(held, expected, rtol=1e-3, atol=1e-3)
-        assert file.name == f"{region.name}.npy"
-        assert not file.exists()
-        assert not file.parent.exists()
-    assert np.abs(priors[1][1] - next(elsewhere.blocks("chr20", *index, [(0, CHR20.n_blocks)])).numpy()).max() > 0.05
-    assert not list(tmp_path.rglob("*.npy"))
-    assert {file.name for file in genome.model.iterdir()} == {
-        "model.yaml", "shared.safetensors", "pilot.safetensors", "chr20.safetensors",
-    }  # fmt: skip
-
-
-def test_the_model_with_a_prior_imputes_what_was_scored(tiny_store, tmp_path):
-    go(PRIOR_RUN, tiny_store, tmp_path)
-    outcome = go(genome_run(PRIOR_RUN), tiny_store, tmp_path)
+def test_the_model_with_a_baseline_imputes_what_was_scored(tiny_store, tmp_path):
+    go(STATES_RUN, tiny_store, tmp_path)
+    outcome = go(genome_run(STATES_RUN), tiny_store, tmp_path)
     model, scores = load_model(outcome.model), outcome.scores
     scored = scores[(scores["method"] == "Avocado") & (scores["cell"] != "mean")]
     assert len(scored)
@@ -266,55 +219,15 @@ def test_the_model_with_a_prior_imputes_what_was_scored(tiny_store, tmp_path):
         assert row["mse"] == pytest.approx(mse, rel=1e-4)
 
 
-@pytest.mark.parametrize("stage", ["pilot", "genome"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
-def test_prior_is_gone_after_an_interrupt(tiny_store, tmp_path, priors, monkeypatch, stage, error):
-    run = PRIOR_RUN
-    if stage == "genome":
-        go(run, tiny_store, tmp_path)
-        run = genome_run(run)
-
-    def stop(*args, **options):
-        assert priors[-1][0].is_file()
-        raise error("stopped")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runs_module, "fit", stop)
-        with pytest.raises(error):
-            go(run, tiny_store, tmp_path)
-    assert priors[-1][0].parent.parent == run.directory(tmp_path)
-    assert not list(tmp_path.rglob("*.npy"))
-    assert not priors[-1][0].parent.exists()
-    assert not go(run, tiny_store, tmp_path).was_done
-    assert not list(tmp_path.rglob("*.npy"))
-
-
-def test_nothing_is_left_of_a_prior_that_could_not_be_written(tiny_store, tmp_path, monkeypatch):
-    def stop(*args, **options):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("avocado.regression.impute_blocks", stop)
-        with pytest.raises(KeyboardInterrupt):
-            go(PRIOR_RUN, tiny_store, tmp_path)
-    assert not list(tmp_path.rglob("prior"))
-
-
-def test_without_a_prior_nothing_is_regressed(tiny_store, tmp_path, priors, monkeypatch):
-    monkeypatch.setattr("avocado.fitting.fit_prior", None)
-    go(RUN, tiny_store, tmp_path)
-    assert priors == [(None, None)]
-
-
 def test_a_genome_run_in_a_store_of_its_own(tiny_store, tmp_path):
     """The pilot's store is gone: regressions are made of the tracks of the run's own, which are the same."""
     shutil.copytree(tiny_store.path, tmp_path / "first")
-    go(PRIOR_RUN, open_store(tmp_path / "first"), tmp_path / "runs")
+    go(STATES_RUN, open_store(tmp_path / "first"), tmp_path / "runs")
     (tmp_path / "first").rename(tmp_path / "second")
-    outcome = go(genome_run(PRIOR_RUN), open_store(tmp_path / "second"), tmp_path / "runs")
+    outcome = go(genome_run(STATES_RUN), open_store(tmp_path / "second"), tmp_path / "runs")
     whole = tmp_path / "whole"
-    go(PRIOR_RUN, tiny_store, whole)
-    expected = load_file(go(genome_run(PRIOR_RUN), tiny_store, whole).model / "chr20.safetensors")
+    go(STATES_RUN, tiny_store, whole)
+    expected = load_file(go(genome_run(STATES_RUN), tiny_store, whole).model / "chr20.safetensors")
     assert torch.equal(load_file(outcome.model / "chr20.safetensors")["genome"], expected["genome"])
 
 
@@ -537,10 +450,10 @@ def test_held_out_signal_changes_no_weight(tiny_store, tmp_path, monkeypatch, po
 
 
 def test_validation_signal_changes_no_weight(tmp_path, tiny_store):
-    """With a prior, which validation tracks are compared with and have no part in."""
-    clean = go(PRIOR_RUN, tiny_store, tmp_path / "a")
+    """With a baseline, which validation tracks are compared with and have no part in."""
+    clean = go(STATES_RUN, tiny_store, tmp_path / "a")
     poison = {f"t{column}": 777.0 for column in roles_of(clean)["val"]}
-    other = go(PRIOR_RUN, make_store(tmp_path / "store", **poison), tmp_path / "b")
+    other = go(STATES_RUN, make_store(tmp_path / "store", **poison), tmp_path / "b")
     mine, theirs = results(clean), results(other)
     assert mine.pop("curve") != theirs.pop("curve")
     assert mine == theirs

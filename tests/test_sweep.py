@@ -17,7 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from toy import RUN, TEST, TINY, VAL, WITH_PRIOR, make_store, with_fit
+from toy import RUN, STATES, TEST, TINY, VAL, make_store, with_fit
 from toy_study import GRID, begin, judge, url, value_of, work
 
 from avocado import candidates as candidates_module
@@ -411,34 +411,28 @@ def test_a_trial_that_was_taken_over_meanwhile_is_left_to_the_other(tmp_path):
 # --- candidates ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [TINY, WITH_PRIOR], ids=["plain", "prior"])
+@pytest.mark.parametrize("model", [TINY, STATES], ids=["paper", "states"])
 def test_a_candidate_is_worth_what_a_run_of_train_measures(tiny_store, tmp_path, model, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **options: path.write_bytes(b""))
     run = replace(with_fit(RUN, epochs=3, tracks_per_bin=2), model=model, split=SPLIT)
     outcome = train(run, tiny_store, tmp_path / "runs", hardware=CPU, progress=False)
     measured = pd.read_csv(outcome.directory / "history.csv")["val_mse"].iloc[-1]
-    with Candidates(tiny_store, "pilot", SPLIT, tmp_path / "scratch") as candidates:
-        assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
-        # a second one, with the regression of the first
-        assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
-        assert candidates.mse(replace(run, seed=1), CPU) != pytest.approx(measured, rel=1e-4)
-        if model.prior_input:  # a regression for each number of features
-            linear = replace(run, model=replace(model, prior_features=0))
-            assert candidates.mse(linear, CPU) != pytest.approx(measured, rel=1e-4)
-            assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
-    assert not list((tmp_path / "scratch").rglob("*.npy"))
+    candidates = Candidates(tiny_store, "pilot", SPLIT)
+    assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
+    assert candidates.mse(run, CPU) == pytest.approx(measured, rel=1e-6)
+    assert candidates.mse(replace(run, seed=1), CPU) != pytest.approx(measured, rel=1e-4)
 
 
 def test_held_out_tracks_are_not_touched(tiny_store, tmp_path):
-    run = replace(RUN, model=WITH_PRIOR, split=SPLIT)
+    run = replace(RUN, model=STATES, split=SPLIT)
     values = {}
     columns = tuple(" ".join(tiny_store.tracks.iloc[c][["cell", "assay"]]) for c in TEST)
     split = SplitConfig(fold=None, hold_out=columns, validation=0.2)
     for name, replaced in {"true": {}, "test": {f"t{c}": 777 for c in TEST}, "val": {f"t{VAL[0]}": 7}}.items():
         store = make_store(tmp_path / name, **replaced)
-        with Candidates(store, "pilot", split, tmp_path / "scratch") as candidates:
-            assert not set(TEST) & {*candidates.train.columns, *candidates.val.columns}
-            values[name] = candidates.mse(run, CPU)
+        candidates = Candidates(store, "pilot", split)
+        assert not set(TEST) & {*candidates.train.columns, *candidates.val.columns}
+        values[name] = candidates.mse(run, CPU)
     assert values["true"] == values["test"]
     assert values["true"] != values["val"]
 
@@ -446,34 +440,34 @@ def test_held_out_tracks_are_not_touched(tiny_store, tmp_path):
 def test_reports_of_a_candidate(tiny_store, tmp_path):
     run = with_fit(RUN, epochs=4, validate_every=2)
     reported = []
-    with Candidates(tiny_store, "pilot", SPLIT, tmp_path) as candidates:
-        mse = candidates.mse(run, CPU, lambda *its: reported.append(its))
-        assert [epoch for epoch, _ in reported] == [1, 3]
-        assert reported[-1][1] == mse
-        best = candidates.mse(with_fit(run, epochs=6, patience=5), CPU)
-        assert math.isfinite(best)
+    candidates = Candidates(tiny_store, "pilot", SPLIT)
+    mse = candidates.mse(run, CPU, lambda *its: reported.append(its))
+    assert [epoch for epoch, _ in reported] == [1, 3]
+    assert reported[-1][1] == mse
+    best = candidates.mse(with_fit(run, epochs=6, patience=5), CPU)
+    assert math.isfinite(best)
 
-        def stop(epoch, mse):
-            raise optuna.TrialPruned
+    def stop(epoch, mse):
+        raise optuna.TrialPruned
 
-        with pytest.raises(optuna.TrialPruned):
-            candidates.mse(run, CPU, stop)
+    with pytest.raises(optuna.TrialPruned):
+        candidates.mse(run, CPU, stop)
 
 
 def test_candidates_that_fail(tiny_store, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"set split\.validation"):
-        Candidates(tiny_store, "pilot", replace(SPLIT, validation=0), tmp_path)
-    with Candidates(tiny_store, "pilot", SPLIT, tmp_path) as candidates:
-        wild = replace(RUN, optimizer=replace(RUN.optimizer, learning_rate=1e30, genome_learning_rate=1e30))
-        with pytest.raises(InputError, match="diverged"):
-            candidates.mse(wild, CPU)
+        Candidates(tiny_store, "pilot", replace(SPLIT, validation=0))
+    candidates = Candidates(tiny_store, "pilot", SPLIT)
+    wild = replace(RUN, optimizer=replace(RUN.optimizer, learning_rate=1e30, genome_learning_rate=1e30))
+    with pytest.raises(InputError, match="diverged"):
+        candidates.mse(wild, CPU)
 
-        def no_room(memory, device):
-            raise InputError("needs 99 GB")
+    def no_room(memory, device):
+        raise InputError("needs 99 GB")
 
-        monkeypatch.setattr(candidates_module, "require_memory", no_room)
-        with pytest.raises(InputError, match="99 GB"):
-            candidates.mse(RUN, CPU)
+    monkeypatch.setattr(candidates_module, "require_memory", no_room)
+    with pytest.raises(InputError, match="99 GB"):
+        candidates.mse(RUN, CPU)
 
 
 def test_costs_of_the_papers_model():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 import pandas as pd
 import pytest
 
@@ -52,7 +50,7 @@ def test_a_search_and_going_on_with_it(avocado, keys, tmp_path):
 
 def test_any_key_of_the_training_can_be_searched(avocado, keys, tmp_path):
     more = ["sweep.space.optimizer.learning_rate={low:1e-4,high:1e-2,log:true}", "sweep.space.fit.hidden=[0,0.3]",
-            "sweep.space.model.prior_input=[true,false]", "sweep.space.optimizer.schedule=[cosine,constant]",
+            "sweep.space.model.factor_init=[0.05,0.1]", "sweep.space.optimizer.schedule=[cosine,constant]",
             "sweep.space.epochs.pilot=[1,2]"]  # fmt: skip
     keys = [key for key in keys if not key.startswith("epochs.pilot")]
     assert avocado("sweep", *keys, *more, "sweep.trials=3", "sweep.name=wide").status == 0
@@ -145,16 +143,6 @@ def test_overrides_of_values():
 def test_a_folder_that_cannot_be_written(avocado, keys, tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot write" in avocado("sweep", *keys, "runs=file").error
-
-
-def test_what_a_killed_worker_left_is_removed(avocado, keys, tmp_path):
-    host, sweeps = socket.gethostname(), tmp_path / "runs" / "sweeps"
-    gone, alive, elsewhere = (sweeps / f".worker@{name}@x" for name in (f"{host}@4194305", f"{host}@1", "far@4194305"))
-    for folder in (gone, alive, elsewhere):
-        folder.mkdir(parents=True)
-        (folder / "prior").write_text("")
-    assert avocado("sweep", *keys, "sweep.trials=1").status == 0
-    assert {path.name for path in sweeps.iterdir()} == {alive.name, elsewhere.name, "small.db"}
 
 
 def test_the_stage_on_a_chromosome(avocado, keys, tmp_path):

@@ -8,31 +8,22 @@ import numpy as np
 import pytest
 import torch
 from toy import (
-    ASSAYS,
-    CELLS,
     FAST,
     PAIRS,
-    PILOT,
     TINY,
     TRAIN,
     VAL,
-    WITH_PRIOR,
     make_data,
     make_module,
     make_network,
-    make_prior_file,
     make_store,
-    prior_of,
-    tracks,
 )
 
 from avocado.data import Draw
 from avocado.errors import InputError
-from avocado.fitting import set_prior
 from avocado.hardware import Hardware
 from avocado.model import reference
 from avocado.optim import BlockAdam
-from avocado.regression import fit_prior
 from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
 
 FOUR = FitConfig(epochs=4, batch_size=400)
@@ -45,22 +36,20 @@ def run(
     """reads: whether data stays in memory, where not as it is by default."""
     draws = how.draws(stage)
     network = network or make_network(config, seed)
-    with prior_of(store, network, region, val) as prior:
-        data = make_data(
-            store,
-            region,
-            val,
-            draws.order,
-            draws.tracks_per_bin,
-            draws.hidden,
-            draws.reveal_at,
-            batch_size=how.batch_size,
-            prior=prior,
-            **(reads or {}),
-        )
-        hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
-        module = make_module(store, region, stage, network=network, seed=seed, **options, **hiding)
-        return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
+    data = make_data(
+        store,
+        region,
+        val,
+        draws.order,
+        draws.tracks_per_bin,
+        draws.hidden,
+        draws.reveal_at,
+        batch_size=how.batch_size,
+        **(reads or {}),
+    )
+    hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
+    module = make_module(store, region, stage, network=network, seed=seed, **options, **hiding)
+    return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
 
 
 def weights(module):
@@ -76,62 +65,44 @@ def validation_mse(module, store, region="pilot"):
     layout, network, val = store.region(region), module.network.eval(), module.val
     position = torch.from_numpy(np.flatnonzero(layout.mask))
     index = torch.ones_like(position)
-    scores, prior = [], None
+    scores = []
     for cell, assay, column in zip(val.cell, val.assay, val.columns, strict=True):
-        if network.config.prior_input:
-            fitted, _ = fit_prior(store, region, np.array(TRAIN), CELLS, ASSAYS)
-            blocks = next(fitted.blocks(region, np.array([cell]), np.array([assay]), [(0, layout.n_blocks)])).numpy()
-            prior = torch.from_numpy(blocks[layout.mask][:, 0]).half().float()  # as it is kept
         with torch.no_grad():
-            imputed = reference(network, module.genome, position, index * int(cell), index * int(assay), prior)
+            imputed = reference(network, module.genome, position, index * int(cell), index * int(assay))
         scores.append(np.square(imputed.numpy() - store.read_track(*PAIRS[column], region)).mean(dtype=np.float64))
     return float(np.mean(scores))
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
-def test_training_learns(tiny_store, config):
-    module = run(tiny_store, replace(FOUR, epochs=40), config=config)
+def test_training_learns(tiny_store):
+    module = run(tiny_store, replace(FOUR, epochs=40))
     curve = module.history
     variance = tiny_store.signal("pilot")[tiny_store.region("pilot").mask][:, TRAIN].var()
     assert len(curve.train_mse) == len(curve.val_mse) == 40
     assert curve.val_epoch == list(range(40))
     assert curve.train_mse[-1] < 0.5 * variance
-    if config.prior_input:  # begins with what regression knows
-        assert curve.train_mse[-1] < 0.6 * curve.train_mse[0] < 0.5 * variance
-        assert max(curve.val_mse) < 0.5 * variance
-    else:
-        assert 0.5 * variance < 0.6 * curve.train_mse[0]
-        assert curve.val_mse[-1] < 0.5 * curve.val_mse[0]
+    assert 0.5 * variance < 0.6 * curve.train_mse[0]
+    assert curve.val_mse[-1] < 0.5 * curve.val_mse[0]
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
 @pytest.mark.parametrize("stage", ["pilot", "joint", "genome"])
-def test_what_a_stage_trains(tiny_store, stage, config):
+def test_what_a_stage_trains(tiny_store, stage):
     region = "pilot" if stage == "pilot" else "chr20"
-    before = weights(make_module(tiny_store, region, stage, config))
-    module = run(tiny_store, region=region, stage=stage, config=config)
+    before = weights(make_module(tiny_store, region, stage))
+    module = run(tiny_store, region=region, stage=stage)
     after = weights(module)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == ({"genome"} if stage == "genome" else set(before))
     assert (before["genome"] != after["genome"]).any(dim=1).all()  # every block was visited
-    if config.prior_input:
-        _, scale = fit_prior(tiny_store, region, np.array(TRAIN), CELLS, ASSAYS)
-        assert torch.equal(module.network.scale, torch.from_numpy(scale))
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.25])
 @pytest.mark.parametrize("stage", ["pilot", "genome"])
 @pytest.mark.parametrize("tracks_per_bin", [1, 4, len(TRAIN)])
-@pytest.mark.parametrize("config", [TINY, replace(WITH_PRIOR, layers=2, dropout=0.5), replace(TINY, layers=0)])
-def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, hidden, tmp_path, monkeypatch):
+@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=2, dropout=0.5), replace(TINY, layers=0)])
+def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, hidden, monkeypatch):
     # on an accelerator, reading a number waits for all that was asked for before; meta tensors have none to be read,
     # and cannot be added to those of another device
-    prior = tmp_path / "prior.npy"
-    make_prior_file(prior, PILOT)
-    data = make_data(
-        tiny_store, tracks_per_bin=tracks_per_bin, hidden=hidden, reveal_at=1, device="meta",
-        prior=prior if config.prior_input else None,
-    )  # fmt: skip
+    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin, hidden=hidden, reveal_at=1, device="meta")
     module = make_module(tiny_store, stage=stage, config=config, reveal_at=1, compute=torch.bfloat16).to("meta")
     module.trainer = SimpleNamespace(num_training_batches=3, max_epochs=2, current_epoch=0, global_rank=0)
     shared = [torch.optim.AdamW(module.network.parameters())] if stage != "genome" else []
@@ -145,68 +116,45 @@ def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, h
         float(module._squares)
 
 
-def test_the_seed_is_also_that_of_the_regression(tiny_store):
-    network = make_network(WITH_PRIOR)
-    fitted = [set_prior(network, tiny_store, "pilot", tracks(tiny_store, TRAIN), seed).fitted for seed in (0, 0, 1)]
-    assert np.array_equal(fitted[0].projection, fitted[1].projection)
-    assert not np.array_equal(fitted[0].projection, fitted[2].projection)
-    assert not np.array_equal(fitted[0].weights, fitted[2].weights)
-
-
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
-def test_genome_stage_leaves_a_given_network_alone(tiny_store, config):
-    network = make_network(replace(config, dropout=0.5), seed=5)
-    if config.prior_input:
-        set_prior(network, tiny_store, "chr20", tracks(tiny_store, TRAIN), 0)
+def test_genome_stage_leaves_a_given_network_alone(tiny_store):
+    network = make_network(replace(TINY, dropout=0.5), seed=5)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = replace(FAST, weight_decay=0.1, genome_weight_decay=0.1)
     module = run(tiny_store, region="chr20", stage="genome", network=network, optimizer=optimizer)
     assert same(before, module.network.state_dict())
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
 @pytest.mark.parametrize("hidden", [0, 0.4])
 @pytest.mark.parametrize("formulation", ["blocks", "reference"])
-def test_first_step_by_hand(tiny_store, config, hidden, formulation):
-    """One batch, one epoch: Adam's first step moves every weight by rate × g / (|g| + eps), which shows g itself.
-
-    With a prior, errors are in units of their tracks' expected deviations, and the curve is in arcsinh all the same.
-    """
+def test_first_step_by_hand(tiny_store, hidden, formulation):
+    """One batch, one epoch: Adam's first step moves every weight by rate × g / (|g| + eps), which shows g itself."""
     how = FitConfig(1, 100_000, tracks_per_bin=6, hidden=hidden, hidden_weight=2.0)
     optimizer = OptimizerConfig(0.5, 0.25, eps=0.1, schedule="constant", warmup=0)
-    network = make_network(config)
-    with prior_of(tiny_store, network, val=False) as prior:
-        if config.prior_input:
-            with torch.no_grad():  # not as at the start, 0 and 1
-                network.prior_in.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
-                network.prior_out.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
-        plain = copy.deepcopy(network)
-        data = make_data(tiny_store, "pilot", False, "shuffled", 6, hidden, 1, batch_size=100_000, prior=prior)
-        module = make_module(tiny_store, optimizer=optimizer, network=network, reveal_at=1, hidden_weight=2.0,
-                             formulation=formulation)  # fmt: skip
-        before = weights(module)
-        (draw,) = data.sampler()
-        batch = data.training[draw]
-        fit(module, data, how, hardware=Hardware("cpu"), progress=False)
+    network = make_network(TINY)
+    plain = copy.deepcopy(network)
+    data = make_data(tiny_store, "pilot", False, "shuffled", 6, hidden, 1, batch_size=100_000)
+    module = make_module(tiny_store, optimizer=optimizer, network=network, reveal_at=1, hidden_weight=2.0,
+                         formulation=formulation)  # fmt: skip
+    before = weights(module)
+    (draw,) = data.sampler()
+    batch = data.training[draw]
+    fit(module, data, how, hardware=Hardware("cpu"), progress=False)
     after = weights(module)
 
     genome = before["genome"].clone().requires_grad_()
     shape = batch.signal.shape
     position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(-1, 200, 1).expand(shape)
     is_hidden = (torch.arange(shape[2]) < batch.n_hidden).expand(shape)
-    errors, standardised = {}, {}
+    errors = {}
     for kind, chosen in (("visible", ~is_hidden), ("hidden", is_hidden)):
         real = batch.real.view(-1, 200, 1).expand(shape).bool() & chosen
         cell, assay = (index.expand(shape)[real] for index in (batch.cell, batch.assay))
-        its = None if batch.prior is None else batch.prior[real]
         rows = genome if kind == "visible" else genome.detach()
-        errors[kind] = reference(plain, rows, position[real], cell, assay, its) - batch.signal[real]
-        scale = plain.scale[cell, assay] if config.prior_input else 1
-        standardised[kind] = errors[kind] / scale
+        errors[kind] = reference(plain, rows, position[real], cell, assay) - batch.signal[real]
     assert (batch.n_hidden > 0) == (hidden > 0)
-    loss = standardised["visible"].square().mean()
+    loss = errors["visible"].square().mean()
     if hidden:
-        loss = loss + 2 * standardised["hidden"].square().mean()
+        loss = loss + 2 * errors["hidden"].square().mean()
     loss.backward()
     assert module.history.train_mse[0] == pytest.approx(errors["visible"].square().mean().item(), rel=1e-5)
     gradients = {f"network.{name}": tensor.grad for name, tensor in plain.named_parameters()} | {"genome": genome.grad}
@@ -215,17 +163,6 @@ def test_first_step_by_hand(tiny_store, config, hidden, formulation):
         assert gradient.abs().max() > 1e-4, name
         expected = -(0.25 if name == "genome" else 0.5) * gradient / (gradient.abs() + 0.1)
         torch.testing.assert_close(after[name] - before[name], expected, rtol=1e-3, atol=1e-5)
-
-
-def test_weights_of_the_prior_do_not_decay(tiny_store):
-    """One step with a gradient of nothing but decay, which Adam keeps apart: the two ways of the prior stay."""
-    how, moved = FitConfig(1, 100_000), {}
-    for decay in (0.0, 0.9):
-        optimizer = replace(FAST, weight_decay=decay, learning_rate=0.1, schedule="constant", warmup=0)
-        moved[decay] = weights(run(tiny_store, how, config=WITH_PRIOR, optimizer=optimizer))
-    differ = {name for name, tensor in moved[0.0].items() if not torch.equal(tensor, moved[0.9][name])}
-    assert {"network.prior_in", "network.prior_out", "genome"}.isdisjoint(differ)
-    assert {"network.cell_factors", "network.assay_factors", "network.output.weight"} <= differ
 
 
 def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
@@ -256,7 +193,7 @@ def test_dense_and_lazy_adam_agree_where_all_blocks_are_in_every_batch(tiny_stor
     torch.testing.assert_close(lazy.genome.detach(), dense.genome.detach(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 2, "dropout": 0.3}, {"prior_input": True}])
+@pytest.mark.parametrize("changes", [{"layers": 0}, {"layers": 2, "dropout": 0.3}])
 def test_validation_curve_is_the_mse(tiny_store, changes):
     module = run(tiny_store, config=replace(TINY, **changes))
     assert module.history.val_mse[-1] == pytest.approx(validation_mse(module, tiny_store), rel=1e-5)
@@ -280,22 +217,22 @@ def test_no_weight_depends_on_held_out_signal(tmp_path, memory_limit):
     for name, poison in {"a": {}, "b": {f"t{c}": 777.0 for c in held}, "c": {f"t{c}": math.nan for c in held}}.items():
         store = make_store(tmp_path / name, **poison)
         reads = {"memory_limit": memory_limit, "workers": 0}
-        module = run(store, val=False, reads=reads, config=replace(WITH_PRIOR, dropout=0.2))
-        found.append((weights(module) | {"scale": module.network.scale}, module.history.train_mse))
+        module = run(store, val=False, reads=reads, config=replace(TINY, dropout=0.2))
+        found.append((weights(module), module.history.train_mse))
     for others in found[1:]:
         assert same(found[0][0], others[0])
         assert found[0][1] == others[1]
 
 
 def test_validation_tracks_change_the_curve_and_no_weight(tmp_path, tiny_store):
-    config = WITH_PRIOR
+    config = TINY
     poisoned = run(make_store(tmp_path, **{f"t{column}": 777.0 for column in VAL}), config=config)
     clean = run(tiny_store, config=config)
     assert same(weights(clean), weights(poisoned))
     assert min(poisoned.history.val_mse) > 500_000 > max(clean.history.val_mse)
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_PRIOR])
+@pytest.mark.parametrize("config", [TINY, replace(TINY, layers=2)])
 def test_streamed_training_is_the_same(tiny_store, config):
     kept = run(tiny_store, region="chr20", config=config)
     streamed = run(tiny_store, region="chr20", config=config, reads={"memory_limit": 0, "workers": 1})
@@ -332,7 +269,7 @@ def test_patience_needs_validation(tiny_store):
         run(tiny_store, replace(FOUR, patience=2), val=False)
 
 
-@pytest.mark.parametrize("model", [TINY, WITH_PRIOR])
+@pytest.mark.parametrize("model", [TINY, replace(TINY, layers=2)])
 @pytest.mark.parametrize("optimizer", ["lazy", "dense"])
 def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer, model):
     """Stopped by Ctrl-C in the fifth epoch."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import torch
 
 from avocado.data import Sampling, SignalDataModule, Tracks, tracks_of
-from avocado.fitting import regressed, set_prior
+from avocado.fitting import initial_network
 from avocado.genome import Assembly, Region, Segment
 from avocado.hardware import Hardware
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.runs import Run, SplitConfig, train
+from avocado.states import StatesNetwork
 from avocado.store import SignalStore, open_store, write_metadata, write_region
 from avocado.training import FactorizationModule, FitConfig, OptimizerConfig
 
@@ -31,7 +29,10 @@ PILOT = Region("pilot", (Segment("chr1", 0, 450), Segment("chr1", 1000, 1201), S
 CHR20 = Region("chr20", (Segment("chr20", 0, 1892),))
 
 TINY = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=2, layers=1, nodes=8)
-WITH_PRIOR = replace(TINY, prior_input=True)
+STATES = replace(
+    TINY, kind="states", factors_25bp=1, factors_250bp=1, factors_5kbp=1, encoder_nodes=4, baseline="regression",
+    baseline_features=8,
+)  # fmt: skip
 
 
 def make_signal(n_bins: int, seed: int) -> np.ndarray:
@@ -89,20 +90,11 @@ def make_network(config: ModelConfig = TINY, seed: int = 0, mean: float = 0.0) -
     return Network(config, len(CELLS), len(ASSAYS)).initialise(torch.Generator().manual_seed(seed), mean)
 
 
-@contextlib.contextmanager
-def prior_of(store: SignalStore, network: Network, region: str = "pilot", val: bool = True) -> Iterator[Path | None]:
-    """Where the network takes it, a file of the regressions of its tracks; the network is told their scales."""
-    both = tracks(store, TRAIN), tracks(store, VAL) if val else None
-    prior = set_prior(network, store, region, both[0], 0) if network.config.prior_input else None
-    with TemporaryDirectory() as directory, regressed(prior, region, both, Path(directory), Hardware("cpu")) as file:
-        yield file
-
-
-def make_prior_file(path: Path, region: Region, n_tracks: int = len(TRAIN) + len(VAL)) -> np.ndarray:
-    """Random numbers in the place of regressions: every bin and track has its own. Returns what the file holds."""
-    values = np.random.default_rng(5).random((region.n_blocks, 200, n_tracks)).astype(np.float16)
-    np.save(path, values)
-    return values
+def make_states(store: SignalStore, config: ModelConfig = STATES, seed: int = 0) -> StatesNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    network = initial_network(config, store, "pilot", tracks(store, TRAIN), generator)
+    assert isinstance(network, StatesNetwork)
+    return network
 
 
 def make_module(

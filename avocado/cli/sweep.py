@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -66,6 +62,7 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
         run = plan(train, store, step)
         storage = storage_of(node.storage, train.runs, node.name)
         same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
+        _make_place(Path(train.runs))
         candidates = Candidates(store, run.region, run.split)
         with storage_errors(storage):
             study = open_study(storage, node.name, settings, same, overrides)
@@ -269,22 +266,14 @@ def _kept(tracker: TrialTracker | None) -> Iterator[None]:
             print(f"W&B: kept on disk; to upload the trials: {sync_command(tracker.kept)}")
 
 
-@contextmanager
-def _scratch(runs: Path) -> Iterator[Path]:
-    """A folder of this worker's own beside the studies, where there is room for signal."""
-    from avocado.sweep import is_other_process
-
-    place, mine = runs / "sweeps", f".worker@{socket.gethostname()}@"
+def _make_place(runs: Path) -> None:
+    """The folder of the studies."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        for left in place.glob(f"{mine}*"):  # by workers that were killed
-            if not is_other_process(int(left.name.split("@")[2])):
-                shutil.rmtree(left, ignore_errors=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f"{mine}{os.getpid()}@", dir=place)
+        (runs / "sweeps").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write {place}: {error.strerror}; choose another place with runs=...") from None
-    with scratch as folder:
-        yield Path(folder)
+        raise InputError(
+            f"cannot write {runs / 'sweeps'}: {error.strerror}; choose another place with runs=..."
+        ) from None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from avocado.data import SignalDataModule, tracks_of
-from avocado.fitting import initial_network, prepare, set_prior
+from avocado.fitting import initial_network, prepare
 from avocado.genome import BLOCK_BINS, Region, Segment
 from avocado.hardware import Hardware
 from avocado.impute import impute
@@ -56,22 +56,15 @@ def prepare_columns(
     hardware: Hardware,
     train: Sequence[int],
     val: Sequence[int] = (),
-    folder: Path | None = None,
 ) -> tuple[CountedModule, SignalDataModule]:
-    """Module and data of a run on columns `train` of the store; validation, on `val`, looks at all bins.
-
-    folder: where a model with `prior_input` keeps its prior.
-    """
+    """Module and data of a run on columns `train` of the store; validation, on `val`, looks at all bins."""
     train_tracks, val_tracks = (tracks_of(store, columns, store.cells, store.assays) for columns in (train, val))
     generator = torch.Generator().manual_seed(run.seed)
-    network = initial_network(run.model, store, train_tracks, generator)
-    val_bins, prior = store.region(run.region).n_blocks * BLOCK_BINS, None
-    if run.model.prior_input:
-        assert folder is not None
-        both = tracks_of(store, [*train, *val], store.cells, store.assays)
-        fitted = set_prior(network, store, run.region, train_tracks, run.seed)
-        prior = fitted.write(folder / "prior", run.region, both.cell, both.assay)
-    return prepare(run, store, network, generator, train_tracks, val_tracks, hardware, CountedModule, val_bins, prior)
+    network = initial_network(run.model, store, run.region, train_tracks, generator)
+    val_bins = store.region(run.region).n_blocks * BLOCK_BINS
+    module, data = prepare(run, store, network, generator, train_tracks, val_tracks, hardware, val_bins, CountedModule)
+    assert isinstance(module, CountedModule)  # models of the original's kind
+    return module, data
 
 
 class Ours:

@@ -75,7 +75,7 @@ def study(config: DictConfig) -> None:
         signal = inside / "signal.npy"
         write_track_major(store, REGION, columns, signal)
         for seed in list[int](config.seeds):
-            curves[OURS, seed] = our_curve(replace(run, seed=seed), store, hardware, columns, held_out, inside)
+            curves[OURS, seed] = our_curve(replace(run, seed=seed), store, hardware, columns, held_out)
             print(f"seed {seed}, {OURS}: {described(curves[OURS, seed])}", flush=True)
             with start_original(python, folder / "logs" / f"seed{seed}.original.log", config.threads) as original:
                 prepare_original(original, store, columns, signal, SIZE, seed)
@@ -151,30 +151,17 @@ def mean_squared_error(store: SignalStore, held_out: Sequence[int], imputed: np.
 
 
 def our_curve(
-    run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int], folder: Path
+    run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int]
 ) -> list[Point]:
-    """One training of our side; the regression that it departs from is on the clock, too, and its first point.
-
-    From then on the model can impute; regressions of the training tracks, on which the network learns, take longer.
-    """
-    from avocado.data import tracks_of
-    from avocado.fitting import set_prior
-    from avocado.model import Network
+    """One training of our side, a model of the original's kind; making its data is on the clock, too."""
     from avocado.training import fit
 
-    known, start = tracks_of(store, columns, store.cells, store.assays), time.perf_counter()
-    if run.model.prior_input:  # once more in what follows, and then on its clock
-        set_prior(Network(run.model, len(store.cells), len(store.assays)), store, run.region, known, run.seed)
-    regressing, start = time.perf_counter() - start, time.perf_counter()
-    module, data = prepare_columns(run, store, hardware, columns, held_out, folder)
-    preparing, before = time.perf_counter() - start, []
-    if data.prior is not None:
-        regressed = data.region.from_blocks(np.load(data.prior, mmap_mode="r")[:, :, len(columns) :]).T
-        before = [Point(0, regressing, mean_squared_error(store, held_out, regressed))]
+    start = time.perf_counter()
+    module, data = prepare_columns(run, store, hardware, columns, held_out)
+    preparing = time.perf_counter() - start
     fit(module, data, run.fit, hardware=hardware, progress=False)
     seconds = itertools.islice(itertools.accumulate(module.seconds, initial=preparing), 1, None)
-    after = enumerate(zip(seconds, module.history.val_mse, strict=True), 1)
-    return before + [Point(number, *point) for number, point in after]
+    return [Point(number, *point) for number, point in enumerate(zip(seconds, module.history.val_mse, strict=True), 1)]
 
 
 def original_curve(

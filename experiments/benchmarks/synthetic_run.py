@@ -181,7 +181,7 @@ def model_of(name: str) -> ModelConfig:
         raise InputError(f"unknown model '{name}'; there is: {', '.join(known)}")
     node = OmegaConf.load(folder / f"{name}.yaml")
     assert isinstance(node, DictConfig)
-    return replace(app.build(ModelConfig, node, "model"), dropout=0.0, prior_input=False)
+    return replace(app.build(ModelConfig, node, "model"), dropout=0.0)
 
 
 def multiply_adds(model: ModelConfig) -> int:
