@@ -137,7 +137,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot_accuracy(table: pd.DataFrame) -> Figure:
-    """MSE relative to average activity's, and Pearson less its, against the number of tracks: a line for each method."""
+    """MSE relative to average activity's, and Pearson less its, against the number of tracks, a line a method."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
@@ -174,11 +174,16 @@ def plot_accuracy(table: pd.DataFrame) -> Figure:
 
 
 def _sizes(config: DictConfig) -> list[int]:
-    known = [REAL, *(int(size) for size in config.compendia)]
+    known = [REAL, *_compendia(config)]
     for size in (sizes := app.as_list(config.sizes)):
         if not size.isdigit() or int(size) not in known:
             raise InputError(f"sizes={size}: there is: {', '.join(map(str, known))}")
     return [int(size) for size in sizes]
+
+
+def _compendia(config: DictConfig) -> dict[int, list[str]]:
+    """By size, the keys of `avocado simulate`; a number alone would be no key that Hydra can override."""
+    return {int(str(key).removeprefix("tracks")): list(map(str, keys)) for key, keys in config.compendia.items()}
 
 
 def _data(config: DictConfig, size: int) -> dict[str, Any] | None:
@@ -193,8 +198,7 @@ def _data(config: DictConfig, size: int) -> dict[str, Any] | None:
             print("20 real tracks: left out, give data.folder= (or AVOCADO_ROADMAP_PILOT), where they lie", flush=True)
             return None
         return dict(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
-    compendia = {int(key): list(value) for key, value in config.compendia.items()}
-    settings = list(map(str, compendia[size]))
+    settings = _compendia(config)[size]
     if size == FULL and config.pairs is not None:
         decided = ("cells=", "assays=", "measured=")  # by the table
         path = str(config.pairs).replace("'", "\\'")
@@ -247,7 +251,9 @@ def _jobs(config: DictConfig, size: int, data: dict[str, Any], failures: dict[st
 def _identity(cv: CrossValidation, title: str) -> str:
     """Digest of a method's settings, its seed if it has one, and of the tracks, over all folds."""
     whats = [
-        cv.imputers[title, seed, fold].what | {"held out": cv.tracks_of(fold)} for seed in cv.seeds for fold in cv.training
+        cv.imputers[title, seed, fold].what | {"held out": cv.tracks_of(fold)}
+        for seed in cv.seeds
+        for fold in cv.training
     ]
     return hashlib.sha256(json.dumps(whats, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -280,14 +286,16 @@ def worker(asked: Path, answer: Path) -> None:
     PyTorch included.
     """
     from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     from avocado.evaluation.scores import AVERAGE, mean_rows
     from experiments.cross_validation import impute_all, prepare, score
 
     job = json.loads(asked.read_text())
     with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
-        cv = prepare(OmegaConf.create(job["config"]))
+        config = OmegaConf.create(job["config"])
+        assert isinstance(config, DictConfig)
+        cv = prepare(config)
     impute_all(cv)
     means = mean_rows(score(cv)).set_index("method")
     row: dict[str, Any] = {"folds": len(cv.training), "held_out": len(cv.tracks)}

@@ -24,7 +24,11 @@ class Compendium(NamedTuple):
 
 
 def simulated(
-    settings: Sequence[str], root: Path, regions: Sequence[str] | None = None, processes: int = 1, progress: bool = False
+    settings: Sequence[str],
+    root: Path,
+    regions: Sequence[str] | None = None,
+    processes: int = 1,
+    progress: bool = False,
 ) -> Compendium:
     """The compendium that these keys of `avocado simulate` describe, in a folder of `root`, made where it is missing.
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from avocado.store import SignalStore
 
 FACTORS, TRACKS, OWN, ELSEWHERE = "factors", "tracks", "own tracks", "factors, fitted elsewhere"
-SOURCES = (FACTORS, TRACKS, OWN, ELSEWHERE)
+SOURCES: tuple[str, ...] = (FACTORS, TRACKS, OWN, ELSEWHERE)
 COLUMNS = ["question", "measure", "region", "unit", "source", "value"]
 AROUND = 1_000  # bp on both sides of a transcription start site
 
@@ -91,7 +91,7 @@ def study(config: DictConfig) -> None:
     out = Path(config.out)
     table = pd.DataFrame(_answers(asked, config.blocks), columns=pd.Index(COLUMNS))
     spreads = deviations(asked.model, asked.regions)
-    numbers = {"index": False, "float_format": lambda value: f"{value:.4g}"}
+    numbers: dict[str, Any] = {"index": False, "float_format": lambda value: f"{value:.4g}"}
     print(f"\nstandard deviation of the factors\n\n{spreads.to_string(**numbers)}\n")
     print(f"linear read-outs, means over held-out tracks or cell types\n\n{summarise(table).to_string(**numbers)}\n")
     save(spreads, out / "deviations.csv")
@@ -148,7 +148,8 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
     from avocado.plots import GRID, MUTED, quiet
 
     colors = dict(zip(SOURCES, ("#009e73", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
-    panels = list(dict.fromkeys(zip(table["question"], table["measure"], strict=True)))
+    known = table[table["source"].isin(SOURCES)].dropna(subset=["value"])
+    panels = list(dict.fromkeys(zip(known["question"], known["measure"], strict=True)))
     figure = Figure(figsize=(2.9 * len(panels), 3.6), facecolor="white", layout="constrained")
     for ax, (question, measure) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         chosen = table[(table["question"] == question) & (table["measure"] == measure)]
@@ -160,7 +161,7 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
         if "by chance" in means:
             ax.axhline(float(means["by chance"]), color=MUTED, linestyle=":", linewidth=1)
         ax.set_xticks(range(len(shown)), [source.replace(", ", ",\n") for source in shown], fontsize=8)
-        ax.set_ylim(min(0, *values) * 1.1, max(0.1, *values) * 1.12)
+        ax.set_ylim(min(0, *values) * 1.2, max(0.1, *values) * 1.12)
         ax.set_title(question, fontsize=10)
         ax.set_ylabel(measure)
         ax.grid(axis="y", color=GRID)
@@ -340,9 +341,7 @@ def _promoters(asked: Asked, region: str, sites: np.ndarray) -> tuple[np.ndarray
     return np.array(factors), np.array(tracks)
 
 
-def _sources(
-    asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
+def _sources(asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     own = [number for number, (of, _) in enumerate(asked.training) if of == cell]
     yield from ((FACTORS, factors), (TRACKS, tracks), (OWN, tracks[:, own]))
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PENALTIES = (1e-2, 1.0, 1e2, 1e3, 1e4, 1e5)  # of ridge regression on standardised features
+PENALTIES = (1e-2, 1.0, 1e2, 1e3, 1e4, 1e5, 1e6)  # of ridge regression on standardised features
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # of logistic regression: inverse penalties
 RARE = 20  # states with fewer bins are left out
 
@@ -81,13 +81,15 @@ def state_scores(
 ) -> tuple[float, float]:
     """Cross-validated balanced accuracy and macro average precision of a ridge classifier of states (n,).
 
-    All states weigh the same, those with fewer than RARE bins apart, which are left out. nan, nan where one is left.
+    All states weigh the same. Those with fewer than RARE bins or in fewer groups than folds are left out; nan, nan
+    where only one stays.
     """
     from sklearn.metrics import average_precision_score, balanced_accuracy_score
     from sklearn.utils.class_weight import compute_sample_weight
 
     names, number, count = np.unique(states, return_inverse=True, return_counts=True)
-    kept = (count >= RARE)[number]
+    in_groups = np.array([len(np.unique(groups[number == state])) for state in range(len(names))])
+    kept = ((count >= RARE) & (in_groups >= folds))[number]
     features, groups = features[kept], groups[kept]
     names, number = np.unique(states[kept], return_inverse=True)
     if len(names) < 2:
@@ -149,7 +151,7 @@ def _ridge(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features)
-    features, elsewhere = scaler.transform(features), scaler.transform(elsewhere)
+    features, elsewhere = (np.asarray(scaler.transform(rows)) for rows in (features, elsewhere))
     apart = group_folds(groups, 4, seed + 1) == 0
     of_training = None if weights is None else weights[~apart]
     errors = []
@@ -161,5 +163,6 @@ def _ridge(
     if together:
         table = np.tile(table.mean(axis=1, keepdims=True), (1, table.shape[1]))
     best = np.array(penalties)[table.argmin(axis=0)]
-    ridge = Ridge(best, solver="cholesky").fit(features, targets, sample_weight=weights)
+    ridge = Ridge(best, solver="cholesky")  # pyright: ignore[reportArgumentType]
+    ridge.fit(features, targets, sample_weight=weights)
     return ridge.predict(elsewhere).reshape(len(elsewhere), -1)
