@@ -94,7 +94,8 @@ class MaskedBlocks(Dataset[MaskedBatch]):
         self.source, self.reveal_at = source, reveal_at
         self.mask, self.apart = torch.tensor(mask, dtype=torch.float32), torch.from_numpy(apart)
         n_tracks = len(apart)
-        self.n_hidden = min(max(1, round(hidden * n_tracks)), n_tracks - 1)
+        # tracks set apart are never hidden, and at least one is visible
+        self.n_hidden = min(max(1, round(hidden * n_tracks)), n_tracks - max(1, int(apart.sum())))
         self.n_asked = min(asked, self.n_hidden)
 
     def __getitem__(self, draw: Draw) -> MaskedBatch:
@@ -359,7 +360,7 @@ def fit_gate(
     cells, assays = network.cell.cpu(), network.assay.cpu()
     for block, track, found in zip(probe["blocks"].tolist(), probe["track"].tolist(), probe["found"], strict=True):
         real = torch.from_numpy(layout.mask[block])
-        observed = torch.from_numpy(np.asarray(signal[block][:, columns[track]])).double()
+        observed = torch.from_numpy(signal[block][:, columns[track]].astype(np.float64))
         cell, assay = cells[track], assays[track]
         mean, deviation = network.expected[cell, assay].double().cpu()
         baseline = torch.zeros_like(observed)

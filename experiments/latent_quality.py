@@ -329,7 +329,7 @@ def _promoters(asked: Asked, region: str, sites: np.ndarray) -> tuple[np.ndarray
 
     layout = asked.store.region(region)
     every = layout.from_blocks(_factors(asked.model, region, np.arange(layout.n_blocks)))
-    coarse = asked.model.network.config.factors_5kbp
+    coarse = asked.model.network.config.scales[2]
     signal = asked.store.read_tracks([asked.store.track_index(*track) for track in asked.training], region)
     factors, tracks = [], []
     for site in sites:
