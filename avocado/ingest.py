@@ -191,9 +191,9 @@ def _same_tracks(
     elif store.assembly != assembly:
         difference = f"is of assembly {store.assembly.name} with other chromosome sizes or names than {assembly.name}"
     for region in regions:
-        if region.name in store.regions and store.regions[region.name] != region:
-            note = pilot_note(assembly, store.regions[region.name])
-            difference = f"has another region of the name {region.name}{note}"
+        there = store.regions.get(region.name, region)
+        if there != region:
+            difference = f"has another region of the name {region.name}{pilot_note(assembly, there)}"
     if difference:
         raise InputError(f"store {store.path} exists and {difference}: choose another out, or delete it")
     rank = {pair: number for number, pair in enumerate(want)}

@@ -186,9 +186,8 @@ def test_gate_is_least_squares_on_what_was_set_apart(tiny_store, baseline):
     cell, assay = network.cell, network.assay
     mean, deviation = network.expected[cell, assay].unbind(-1)
     blocks = torch.arange(len(TRAIN)) % PILOT.n_blocks
-    observed = torch.stack(
-        [torch.from_numpy(signal[int(b)][:, TRAIN[int(t)]]) for b, t in zip(blocks, track, strict=True)]
-    )
+    values = [signal[b][:, TRAIN[t]] for b, t in zip(blocks.tolist(), track.tolist(), strict=True)]
+    observed = torch.from_numpy(np.stack(values))
     found = 2 * (observed - mean[:, None]) / deviation[:, None]
     fit_gate(network, tiny_store, "pilot", columns, {"blocks": blocks, "track": track, "found": found}, None)
     n = len(TRAIN)

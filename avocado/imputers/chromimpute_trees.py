@@ -67,14 +67,14 @@ def _bin(values: np.ndarray, binned: np.ndarray) -> np.ndarray:
     A value equal to a threshold lies below it. Between few distinct values thresholds lie half way, else at quantiles.
     """
     order = _ascending(values)
-    ascending = values[order].astype(np.float64)
-    first = np.flatnonzero(np.diff(ascending, prepend=-np.inf))
-    if len(first) <= MAX_BINS:
-        distinct = ascending[first]
-        thresholds = np.stack([distinct[:-1], distinct[1:]]).mean(axis=0)
+    ascending = values[order]
+    rises = ascending[1:] > ascending[:-1]
+    if np.count_nonzero(rises) < MAX_BINS:
+        low = np.flatnonzero(rises)
+        high = low + 1
     else:
         low, high = _quantile_ranks(len(values))
-        thresholds = np.unique((ascending[low] + ascending[high]) / 2)
+    thresholds = np.unique((ascending[low].astype(np.float64) + ascending[high]) / 2)
     ends = np.searchsorted(ascending, thresholds, side="right")
     counts = np.diff(ends, prepend=0, append=len(values))
     binned[order] = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
