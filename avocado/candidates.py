@@ -90,7 +90,7 @@ class _Told(pl.Callback):
     def __init__(self, report: Callable[[int, float], None]) -> None:
         self.report = report
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The newest entry of the curve."""
         assert isinstance(pl_module, Watched)
         history = pl_module.history

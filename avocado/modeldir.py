@@ -125,7 +125,7 @@ def save_shared(
         parts = (regression.scales, regression.projection, regression.weights)
         tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
     with replacing(directory / SHARED) as temporary:
-        save_file(tensors, temporary)
+        _write(tensors, temporary, directory / SHARED)
         checksum = sha256(temporary)
     content = {
         "format_version": FORMAT_VERSION,
@@ -150,7 +150,20 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
     }
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
     with replacing(directory / f"{region.name}.safetensors") as temporary:
-        save_file({"genome": genome.detach().cpu().contiguous()}, temporary, metadata=metadata)
+        _write(
+            {"genome": genome.detach().cpu().contiguous()},
+            temporary,
+            directory / f"{region.name}.safetensors",
+            metadata,
+        )
+
+
+def _write(tensors: dict[str, Tensor], file: Path, name: Path, metadata: dict[str, str] | None = None) -> None:
+    """Save tensors to `file`, which is to become `name`. A full disk is no OSError there."""
+    try:
+        save_file(tensors, file, metadata=metadata)
+    except SafetensorError as error:
+        raise InputError(f"cannot write {name}: {error}") from None
 
 
 def load_model(
