@@ -209,7 +209,7 @@ class MaskedModule(Watched):
         """Fix the random numbers of the epoch; look at the tracks set apart when their time is over."""
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
         self._squares, self._count = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        if self.current_epoch == self.reveal_at and self.apart.any() and self.global_rank == 0:
+        if self.reveal_at and self.current_epoch == self.reveal_at and self.apart.any() and self.global_rank == 0:
             self.probe = self._probed()
 
     def training_step(self, batch: MaskedBatch, batch_idx: int) -> None:
