@@ -1,6 +1,6 @@
 """What the encoder of a model sees of a region: standardised tracks, and how strong they are around each 250 bp.
 
-A model with inferred factors (`model.StatesNetwork`) computes the genome factors of a 5-kbp block from the tracks of
+A model with inferred factors (`states.StatesNetwork`) computes the genome factors of a 5-kbp block from the tracks of
 the block and from means over windows of up to 20 kb around it. Windows are cut off at the ends of a segment; padding is
 no bin. Everything goes through a region piece by piece, so that memory does not grow with it.
 """
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avocado.genome import BINS_PER_250BP, BLOCK_BINS, Region
+from avocado.genome import BLOCK_BINS, Region
+from avocado.model import COARSE
 
 WINDOWS = (1, 5, 21, 81)  # stretches of 250 bp in the moving means: 250 bp, 1.25 kb, 5 kb, 20 kb
-COARSE = BLOCK_BINS // BINS_PER_250BP  # 20 stretches of 250 bp in a block
 HALO = -(-(WINDOWS[-1] // 2) // COARSE)  # blocks on either side that the widest window reaches into
 PIECE = 128 << 20  # bytes of float32 signal at a time
 

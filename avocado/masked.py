@@ -8,7 +8,6 @@ trusted, and how much a baseline. The second part asks for all tracks.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avocado.data import Draw, SignalDataModule, Tracks, load_columns
-from avocado.encoding import pieces, surroundings
-from avocado.errors import InputError
+from avocado.encoding import piece_blocks, pieces, surroundings
 from avocado.genome import BLOCK_BINS, Region
 from avocado.hardware import Hardware
 from avocado.parallel import disconnect, sum_over_processes
@@ -150,7 +148,8 @@ class MaskedDataModule(SignalDataModule):
         signal, mask = self.store.signal(self.region.name), self.region.mask[share]
         kept: tuple[Tensor | None, Tensor | None] = (None, None)
         if not self.streams:
-            found = [its[3] for its in pieces(signal, self.region, columns, self.scales)]
+            steps = self.region.pieces(piece_blocks(len(columns)))
+            found = [surroundings(signal, self.region, columns, self.scales, *step) for step in steps]
             kept = load_columns(signal[share], columns, device), torch.cat(found)[share].to(device)
         source = Source(file, self.region, columns, self.scales, (rank, self.processes), *kept)
         self.training = MaskedBlocks(  # type: ignore[assignment]
@@ -275,17 +274,6 @@ class MaskedModule(Watched):
         rank, world = data.source.share
         return {"blocks": blocks * world + rank, "track": track, "found": torch.cat(found)}
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean squared error of hidden tracks (arcsinh)."""
-        sum_over_processes([self._squares])
-        mse = float(self._squares / self._count)
-        if not math.isfinite(mse):
-            raise InputError(
-                f"training diverged in epoch {self.current_epoch}: the loss is {mse}; lower optimizer.learning_rate"
-            )
-        self.history.train_mse.append(mse)
-        self.log("train/mse", mse, prog_bar=True)
-
     def validation_step(self, batch: ValidationBatch, batch_idx: int) -> None:
         """Add the squared errors of some blocks; the factorization alone, without a baseline."""
         assert self.val is not None
@@ -333,7 +321,7 @@ def encode_region(
     genome = torch.empty(layout.n_blocks, network.config.block_width)
     scales = network.scales.double().cpu().numpy()
     steps = pieces(store.signal(region), layout, columns, scales)
-    total = len(layout.pieces(1))
+    total = len(layout.pieces(piece_blocks(len(columns))))
     for first, last, signal, around in shown(steps, f"encoding {region}", total, progress):
         for start in range(0, last - first, 8):
             part = slice(start, start + 8)

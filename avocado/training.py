@@ -141,6 +141,18 @@ class Watched(pl.LightningModule):
 
     history: History
     val: Tracks | None
+    rates = "optimizer.learning_rate"  # what is to be lowered where training diverges
+    _squares: Tensor  # of the epoch's errors, added up by `training_step`, arcsinh
+    _count: Tensor
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean squared error (arcsinh)."""
+        sum_over_processes([self._squares])
+        mse = float(self._squares / self._count)
+        if not math.isfinite(mse):
+            raise InputError(f"training diverged in epoch {self.current_epoch}: the loss is {mse}; lower {self.rates}")
+        self.history.train_mse.append(mse)
+        self.log("train/mse", mse, prog_bar=True)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of squared error per validation track."""
@@ -169,6 +181,8 @@ class FactorizationModule(Watched):
     goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
     add up, and the rows of the blocks are updated at once, as no other block depends on them.
     """
+
+    rates = "optimizer.learning_rate and optimizer.genome_learning_rate"
 
     def __init__(
         self,
@@ -278,18 +292,6 @@ class FactorizationModule(Watched):
         squares = (imputed - signal).square() * batch.real[..., None]
         weighted = squares * (1 + self.peak_weight * signal) if self.peak_weight else squares
         return squares.detach().sum(), weighted.sum()
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean squared error (arcsinh)."""
-        sum_over_processes([self._squares])
-        mse = float(self._squares / self._count)
-        if not math.isfinite(mse):
-            raise InputError(
-                f"training diverged in epoch {self.current_epoch}: the loss is {mse}; "
-                "lower optimizer.learning_rate and optimizer.genome_learning_rate"
-            )
-        self.history.train_mse.append(mse)
-        self.log("train/mse", mse, prog_bar=True)
 
     def validation_step(self, batch: TrackBatch, batch_idx: int) -> None:
         """Add the squared errors of some blocks."""
