@@ -259,6 +259,8 @@ class SignalDataModule(pl.LightningDataModule):
     The same seed draws the same batches, streamed or in memory, on any device.
     """
 
+    beside = 0.0  # bytes per bin and track that are kept beside the signal
+
     def __init__(
         self,
         store: SignalStore,
@@ -288,7 +290,7 @@ class SignalDataModule(pl.LightningDataModule):
         signal = store.signal(region)
         n_bins = self.region.n_blocks * BLOCK_BINS
         limit = signal_limit(memory_limit, self.device)
-        self.streams = streams(n_bins, len(train.columns), signal.itemsize, limit, processes)
+        self.streams = streams(n_bins, len(train.columns), signal.itemsize + self.beside, limit, processes)
         self.workers = workers if self.streams else 0
         if processes == 1:
             self.load(self.device, 0)
@@ -351,7 +353,7 @@ def signal_limit(memory_limit: int | None, device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory // 2 if device.type == "cuda" else CPU_SIGNAL
 
 
-def streams(n_bins: int, n_tracks: int, itemsize: int, memory_limit: int, processes: int) -> bool:
+def streams(n_bins: int, n_tracks: int, itemsize: float, memory_limit: int, processes: int) -> bool:
     """Whether a process's share of the training signal is more than it may keep, in bytes, and so comes from disk."""
     return n_bins * n_tracks * itemsize > memory_limit * processes
 

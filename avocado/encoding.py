@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avocado.genome import BLOCK_BINS, Region
+from avocado.genome import BINS_PER_250BP, BLOCK_BINS, Region
 from avocado.model import COARSE
 
 WINDOWS = (1, 5, 21, 81)  # stretches of 250 bp in the moving means: 250 bp, 1.25 kb, 5 kb, 20 kb
+AROUND = 2 * len(WINDOWS) / BINS_PER_250BP  # bytes per bin and track of these means, in float16
 HALO = -(-(WINDOWS[-1] // 2) // COARSE)  # blocks on either side that the widest window reaches into
 PIECE = 128 << 20  # bytes of float32 signal at a time
 

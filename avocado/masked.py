@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avocado.data import Draw, SignalDataModule, Tracks, load_columns
-from avocado.encoding import piece_blocks, pieces, surroundings
+from avocado.encoding import AROUND, piece_blocks, pieces, surroundings
 from avocado.genome import BLOCK_BINS, Region
 from avocado.hardware import Hardware
 from avocado.parallel import disconnect, sum_over_processes
@@ -136,6 +136,8 @@ class MaskedDataModule(SignalDataModule):
 
     scales: mean and deviation of the training tracks (2, n_tracks); apart: which are set apart until `reveal_at`.
     """
+
+    beside = AROUND
 
     def __init__(self, *args: Any, scales: np.ndarray, apart: np.ndarray, reveal_at: int, **options: Any) -> None:
         self.scales, self.apart, self.reveal_at = scales, apart, reveal_at

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from avocado.data import READ_AHEAD, VAL_BINS, signal_limit, streams
-from avocado.encoding import PIECE, WINDOWS
+from avocado.encoding import AROUND, PIECE, WINDOWS
 from avocado.errors import InputError
 from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware, device_of
@@ -34,7 +34,6 @@ SAMPLE = 48
 ALL_TRACKS_SAMPLE = 20  # where all bins of a block have the same tracks, and indices are per block
 WORKER = 110 << 20  # measured: what a forked worker process does not share
 ROW_COPIES = 8  # of a part's genome factors in a step: gathered, gradient, moments, and on the way
-AROUND = 8 / 10  # bytes per bin and track of what surrounds it: four float16 per 250 bp
 PIECES = 6  # of `encoding.PIECE`: what is held while a region is encoded
 SCORED_BIN = 200  # measured, per bin: a track, its imputation and their ranks in 64 bit, three tracks of a picture
 
@@ -119,7 +118,8 @@ def predict_memory(
     best = factors if fit.patience and not inferred else 0
     signal = bins * n_tracks * signal_bytes
     validation = min(bins, val_bins) * n_validation * signal_bytes
-    streamed = streams(bins, n_tracks, signal_bytes, signal_limit(fit.memory_limit, device), here)
+    kept = signal_bytes + (AROUND if inferred else 0)
+    streamed = streams(bins, n_tracks, kept, signal_limit(fit.memory_limit, device), here)
     if inferred and stage == "genome":  # which is gone through piece by piece, and trains nothing
         streamed, fit = True, replace(fit, workers=0)
     around = round(bins * n_tracks * AROUND) if inferred and not streamed else 0

@@ -21,6 +21,7 @@ pair (`regression.expected_scales`), shrunk and combined with a baseline as `gat
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ MOST_PROGRAMS = 16
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
 # what the factorization and the baseline count, and the factorization alone, before anything was measured
-GATE, WITHOUT_BASELINE = (0.4, 0.5, 0.8), (0.8, 0.0, 0.8)
+GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
 
 
 def programs_for(n_cells: int) -> int:
@@ -61,9 +62,9 @@ class StatesNetwork(nn.Module):
         self.assay_factors = nn.Parameter(torch.empty(n_assays, config.assay_factors))
         self.near = nn.Linear(2 * n_assays, config.encoder_nodes)
         self.around = nn.Linear(around, config.encoder_nodes, bias=False)
-        self.to_factors = nn.ModuleList(
-            nn.Linear(inputs, size) for inputs, size in zip((config.encoder_nodes, around, around), sizes, strict=True)
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # a scale may have no factors
+            self.to_factors = nn.ModuleList(map(nn.Linear, (config.encoder_nodes, around, around), sizes))
         self.first = nn.Linear(total, nodes)
         self.first_assay = nn.Linear(config.assay_factors, nodes, bias=False)
         self.first_gain = nn.Linear(config.assay_factors, nodes, bias=False)
@@ -118,7 +119,7 @@ class StatesNetwork(nn.Module):
         around = self._by_cell(around.to(signal.dtype) * visible[:, None, :, None])
         around = torch.cat([around, seen], dim=-1)
         fine = self.near(torch.cat([near, mean], dim=-1)).unflatten(1, (COARSE, BINS_PER_250BP))
-        hidden = functional.relu(fine + self.around(around)[:, :, None]).flatten(1, 2)
+        hidden = (fine + self.around(around)[:, :, None]).relu_().flatten(1, 2)
         states = (self.to_factors[0](hidden), self.to_factors[1](around), self.to_factors[2](around.mean(1, True)))
         mixing = self.cell_mixing / math.sqrt(self.n_cells)
         mixed = [torch.einsum("bncd,ck->bnkd", state, mixing).reshape(n_blocks, -1) for state in states]
@@ -136,35 +137,37 @@ class StatesNetwork(nn.Module):
 
         cell, assay: indices (blocks, pairs), of each block's own pairs, or (1, pairs).
         """
-        programs, loading = self.config.cell_factors, self.cell_factors[cell]
-        factors = self.assay_factors[assay]
-        # the first layer is computed once per 5 kbp, 250 bp and 25 bp
+        loading, factors = self.cell_factors[cell], self.assay_factors[assay]
+        # the first layer is computed once per 5 kbp, 250 bp and 25 bp; arrays are (blocks, pairs, bins, nodes)
         sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
         own, shared = self.first.weight.split(sum(sizes), dim=1)
         parts = zip(split_block(rows, self.config), own.split(sizes, 1), shared.split(sizes, 1), strict=True)
-        fine, coarse, coarsest = (
-            self._first(part.unflatten(-1, (programs, -1)), loading, *its) for part, *its in parts
-        )
-        x = coarse.unflatten(1, (1, COARSE)) + coarsest[:, :, None]
-        x = (fine.unflatten(1, (COARSE, BINS_PER_250BP)) + x.flatten(1, 2)[:, :, None]).flatten(1, 2) + self.first.bias
-        x = functional.relu(x * (1 + self.first_gain(factors))[:, None] + self.first_assay(factors)[:, None])
-        x = self._dropped(x)
+        fine, coarse, coarsest = (self._first(part, loading, *its) for part, *its in parts)
+        coarse += coarsest + self.first.bias.to(coarsest.dtype)
+        fine = (fine.unflatten(2, (COARSE, BINS_PER_250BP)) + coarse[:, :, :, None]).flatten(2, 3)
+        kept = self._kept(len(rows), fine)
+        # what is dropped after a ReLU can as well be 0 before it
+        gain, shift = (1 + self.first_gain(factors)) * kept, self.first_assay(factors) * kept
+        x = torch.addcmul(shift[:, :, None], fine, gain[:, :, None]).relu_()
+        output = self.output[assay].to(x.dtype)
         if self.config.layers == 2:
-            x = self._dropped(functional.relu(self.second(x) + self.second_assay(factors)[:, None]))
-        return (x * self.output[assay][:, None]).sum(-1) + self.output_bias[assay][:, None]
+            x = self.second(x).add_(self.second_assay(factors)[:, :, None]).relu_()
+            output = output * self._kept(len(rows), x)
+        found = (x @ output[..., None])[..., 0] + self.output_bias[assay][:, :, None]
+        return found.mT
 
     def _first(self, factors: Tensor, loading: Tensor, own: Tensor, shared: Tensor) -> Tensor:
-        """One scale's part of the first layer, (blocks, n, pairs, nodes)."""
-        state = torch.einsum("bnkd,bpk->bnpd", factors, loading.expand(len(factors), -1, -1))
-        return state @ own.mT + (factors[:, :, -1] @ shared.mT)[:, :, None]
+        """One scale's part of the first layer (blocks, pairs, n, nodes); factors: its own (blocks, n, programs × d)."""
+        programs = factors.unflatten(-1, (self.config.cell_factors, -1)).transpose(1, 2)
+        state = (loading @ programs.flatten(2)).unflatten(-1, programs.shape[2:])
+        return (state @ own.mT).add_((programs[:, -1] @ shared.mT)[:, None])
 
-    def _dropped(self, x: Tensor) -> Tensor:
-        """Dropout of whole nodes of a block: nodes that are missing at single bins can be averaged away."""
-        rate = self.config.dropout if self.training else 0.0
+    def _kept(self, n_blocks: int, like: Tensor) -> Tensor:
+        """Dropout of whole nodes of a block (blocks, 1, nodes): nodes missing at single bins can be averaged away."""
+        rate, nodes = self.config.dropout if self.training else 0.0, like.shape[-1]
         if not rate:
-            return x
-        keep = torch.rand(len(x), 1, 1, x.shape[-1], device=x.device) >= rate
-        return x * keep / (1 - rate)
+            return like.new_ones(1, 1, nodes)
+        return (torch.rand(n_blocks, 1, nodes, device=like.device) >= rate).to(like.dtype) / (1 - rate)
 
     @torch.no_grad()
     def predict(self, rows: Tensor, cells: Tensor, assays: Tensor, baseline: Tensor | None = None) -> Tensor:

@@ -97,7 +97,8 @@ def write_model(file: Path, common: list[str], winner: dict[str, Any]) -> list[s
     with initialize_config_dir(str(folder), version_base="1.3"):
         section = compose("train", checked).model
     lines = [f"# python train.py model={file}", "# The best model of a search of hyperparameters."]
-    for line in (folder / "model" / "default.yaml").read_text().splitlines():
+    described = {"states": "default.yaml", "paper": "small.yaml"}[section.kind]  # what its keys mean
+    for line in (folder / "model" / described).read_text().splitlines():
         key = re.match(r"(\w+):.*?(\s+# .*)$", line)
         if key:
             value = section[key[1]]

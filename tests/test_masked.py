@@ -148,6 +148,15 @@ def test_the_same_draw_gives_the_same_batch_streamed_or_in_memory(tiny_store):
     assert not torch.equal(kept.training[draw].visible, kept.training[draw._replace(seed=1)].visible)
 
 
+def test_memory_limit_counts_signal_and_what_surrounds_it(tiny_store):
+    data = prepared(tiny_store)[1]
+    source = data.training.source
+    size = source.signal.nbytes + source.around.nbytes
+    assert source.around.nbytes > 0
+    assert not prepared(tiny_store, with_fit(memory_limit=size))[1].streams
+    assert prepared(tiny_store, with_fit(memory_limit=size - 1))[1].streams
+
+
 def test_processes_share_the_blocks(tiny_store):
     module, _ = prepared(tiny_store)
     options = {"batch_size": 400, "sampling": PLAN.fit.draws("pilot"), "processes": 2, "reveal_at": 3}

@@ -8,10 +8,11 @@ from toy import ASSAYS, CELLS, CHR20, PAIRS, PILOT, RUN, STATES, TEST, TRAIN, ma
 from avocado.data import Draw
 from avocado.encoding import COARSE, WINDOWS, pieces, surroundings
 from avocado.fitting import carry_out
+from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware
 from avocado.masked import MaskedDataModule, encode_region, fit_gate, set_apart
-from avocado.model import split_block
-from avocado.states import GATE, programs_for
+from avocado.model import ModelConfig, split_block
+from avocado.states import GATE, StatesNetwork, programs_for
 
 CPU = Hardware("cpu", "float32")
 SCALES = np.stack([np.linspace(0.1, 0.9, len(TRAIN)), np.linspace(0.5, 2.0, len(TRAIN))])
@@ -90,6 +91,14 @@ def test_decoder_by_hand(tiny_store):
             x = network.first(x) * (1 + network.first_gain.weight @ a) + network.first_assay.weight @ a
             expected = x.relu() @ network.output[assay[block, pair]] + network.output_bias[assay[block, pair]]
             torch.testing.assert_close(found[block, bin_, pair], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_scale_without_factors_is_no_reason_to_warn(recwarn):
+    config = ModelConfig(kind="states", cell_factors=2, factors_25bp=3, factors_250bp=0, factors_5kbp=2)
+    network = StatesNetwork(config, n_cells=2, n_assays=3, n_tracks=4).initialise(torch.Generator().manual_seed(0))
+    signal, around = torch.randn(1, BLOCK_BINS, 4), torch.randn(1, 20, 4, len(WINDOWS))
+    assert network.encode(signal, around, torch.ones(1, 4)).shape == (1, config.block_width)
+    assert not recwarn.list
 
 
 def test_programs_follow_the_number_of_cell_types():
