@@ -35,6 +35,7 @@ from avocado.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.modeldir import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.plots import plot_factors, plot_learning_curve, plot_scores
 from avocado.settings import changes, flat
+from avocado.states import StatesNetwork
 from avocado.store import SignalStore
 from avocado.training import History
 
@@ -178,6 +179,8 @@ def _fit(
         n_validation=len(val_tracks.columns), signal_bytes=np.dtype(store.dtype).itemsize,
         scored="test" in set(tracks["role"]),
     )  # fmt: skip
+    if not (isinstance(network, StatesNetwork) and run.stage == "genome"):
+        log.info(run.fit.describe(store.region(run.region).n_bins // hardware.processes))
     log.info(describe_memory(memory))
     require_memory(memory, device_of(hardware.device))
     if isinstance(logger, Logger):

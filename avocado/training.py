@@ -72,6 +72,11 @@ class OptimizerConfig:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
 
 
+def steps_for(n_tracks: int) -> int:
+    """Steps that training takes at least: 25 per training track, but 2,400 for few and 6,000 for many."""
+    return min(max(2_400, 25 * n_tracks), 6_000)
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """How long, on what batches, and with which checks a stage is trained."""
@@ -84,7 +89,7 @@ class FitConfig:
     hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
     peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
     refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
-    min_steps: int = 0  # more epochs where a small region would get fewer steps than this
+    min_steps: int | None = 0  # more epochs where a small region would get fewer steps; None: `steps_for` the tracks
     validate_every: int = 1  # epochs
     patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
     memory_limit: int | None = None  # bytes of signal that are kept; see data.SignalDataModule
@@ -95,8 +100,9 @@ class FitConfig:
         for name in ("epochs", "batch_size", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
+        if self.min_steps is not None and not self.min_steps >= 0:
+            raise InputError(f"fit.min_steps={self.min_steps!r}: expected a number from 0, or null")
         for name in (
-            "min_steps",
             "patience",
             "workers",
             "checkpoint_every",
@@ -111,10 +117,16 @@ class FitConfig:
         if not 0 <= self.refit < 1:
             raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
 
-    def for_region(self, n_bins: int) -> FitConfig:
-        """The same with as many epochs as a region of that size needs."""
+    def for_region(self, n_bins: int, n_tracks: int) -> FitConfig:
+        """The same with as many epochs as a region of that size, and that many training tracks, need."""
         steps = -(-n_bins // self.batch_size)
-        return replace(self, epochs=max(self.epochs, -(-self.min_steps // steps)))
+        least = steps_for(n_tracks) if self.min_steps is None else self.min_steps
+        return replace(self, epochs=max(self.epochs, -(-least // steps)))
+
+    def describe(self, n_bins: int) -> str:
+        """One line: how long it is trained on a region of that size."""
+        steps = self.epochs * -(-n_bins // self.batch_size)
+        return f"training: {self.epochs:,} epochs, {steps:,} steps of up to {self.batch_size:,} bins"
 
     def reveal_at(self, stage: str) -> int:
         """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""

@@ -321,3 +321,14 @@ def test_lightning_is_quiet(tiny_store, capfd):
     run(tiny_store, replace(FOUR, epochs=1))
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("pytorch_lightning").level == logging.WARNING
+
+
+@pytest.mark.parametrize(("n_tracks", "steps"), [(1, 2_400), (96, 2_400), (180, 4_500), (811, 6_000)])
+def test_steps_follow_the_number_of_training_tracks(n_tracks, steps):
+    fit = FitConfig(epochs=2, batch_size=400, min_steps=None)
+    assert fit.for_region(4_000, n_tracks).epochs == steps // 10
+    assert fit.for_region(400 * 100_000, n_tracks).epochs == 2  # a large region has enough
+    assert replace(fit, min_steps=50).for_region(4_000, n_tracks).epochs == 5
+    assert fit.for_region(4_000, n_tracks).describe(4_000) == (
+        f"training: {steps // 10:,} epochs, {steps:,} steps of up to 400 bins"
+    )

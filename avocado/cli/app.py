@@ -33,7 +33,7 @@ LISTS = (
     "split.hold_out",
     "sweep.objectives",
 )
-WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit", "cells", "lineages")
+WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit", "fit.min_steps", "cells", "lineages")
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 

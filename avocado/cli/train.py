@@ -85,6 +85,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         raise InputError(f"seed={config.seed}: expected a whole number")
     region, split = _region(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
+    n_tracks = int((split.roles(store)["role"] == "train").sum())
     return Run(
         stage=step,
         region=region,
@@ -92,7 +93,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         seed=config.seed,
         model=app.build(ModelConfig, config.model, "model"),
         optimizer=app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        fit=app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins),
+        fit=app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, n_tracks),
     )
 
 

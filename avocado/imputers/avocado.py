@@ -104,7 +104,7 @@ class Avocado:
     def _train(self, plan: Plan, network: Network | StatesNetwork, generator: torch.Generator) -> Trained:
         """Genome factors of a region; unless the stage is genome, the network learns with them."""
         layout = self._store.region(plan.region)
-        plan = replace(plan, fit=plan.fit.for_region(layout.n_bins))
+        plan = replace(plan, fit=plan.fit.for_region(layout.n_bins, len(self._experiments)))
         names = self._store.cells, self._store.assays
         train = tracks_of(self._store, self._experiments, *names)
         trained = carry_out(
