@@ -15,7 +15,15 @@ from avocado.hardware import Hardware, device_of
 from avocado.masked import MaskedDataModule, MaskedModule, columns_of, encode_region, first_part, fit_gate, set_apart
 from avocado.model import ModelConfig, Network, genome_factors
 from avocado.modeldir import new_network
-from avocado.regression import Prior, RegressionConfig, expected_scales, experiments_of, fit_prior, track_scales
+from avocado.regression import (
+    Prior,
+    RegressionConfig,
+    expected_scales,
+    experiments_of,
+    features_for,
+    fit_prior,
+    track_scales,
+)
 from avocado.states import StatesNetwork, programs_for
 from avocado.store import SignalStore
 from avocado.training import STAGES, FactorizationModule, FitConfig, History, OptimizerConfig, fit
@@ -47,11 +55,15 @@ def initial_network(
     """An untrained network for the cell types and assays of a store.
 
     Of kind 'paper' it predicts the training tracks' mean. Of kind 'states' it knows how strong the training tracks of
-    the region are, and how strong each pair's track is expected to be; its sizes fit the number of cell types.
+    the region are, and how strong each pair's track is expected to be; its sizes fit the numbers of cell types and tracks.
     """
     n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
     if config.kind == "states" and not config.cell_factors:
         config = replace(config, cell_factors=programs_for(n_cells))
+        log.info("model.cell_factors=%d, for %d cell types", config.cell_factors, n_cells)
+    if config.baseline == "regression" and config.baseline_features is None:
+        config = replace(config, baseline_features=features_for(n_tracks))
+        log.info("model.baseline_features=%d, for %d training tracks", config.baseline_features, n_tracks)
     network = new_network(config, n_cells, n_assays, n_tracks)
     if isinstance(network, Network):
         known = "mean" in store.tracks
@@ -164,5 +176,7 @@ def fit_baseline(
     """
     if network.config.baseline == "none":
         return None
-    config = RegressionConfig(features=network.config.baseline_features, seed=seed)
+    features = network.config.baseline_features
+    assert features is not None  # decided with the network
+    config = RegressionConfig(features=features, seed=seed)
     return fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)[0]

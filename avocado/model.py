@@ -54,12 +54,16 @@ class ModelConfig:
     kind: str = "paper"
     encoder_nodes: int = 32  # kind=states: of the encoder's hidden layer
     baseline: str = "none"  # kind=states: what is combined with the factorization, 'none' or 'regression'
-    baseline_features: int = 256  # random features of that regression
+    baseline_features: int | None = (
+        None  # random features of that regression; None: `regression.features_for` the tracks
+    )
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            whole = field.type == "int"
+            if value is None and field.name == "baseline_features":
+                continue
+            whole = str(field.type).startswith("int")
             if field.name in CHOICES:
                 if value not in CHOICES[field.name]:
                     raise InputError(f"model.{field.name}={value!r}: there is {', '.join(CHOICES[field.name])}")

@@ -132,7 +132,7 @@ def test_experiment_paper_is_the_original_program():
         "kind": "paper",
         "encoder_nodes": 32,
         "baseline": "none",
-        "baseline_features": 256,
+        "baseline_features": None,
     }
     assert model.inputs == 398
     optimizer = app.build(OptimizerConfig, config.optimizer, "optimizer")

@@ -33,7 +33,16 @@ LISTS = (
     "split.hold_out",
     "sweep.objectives",
 )
-WHOLE_OR_NULL = ("workers", "trainer.threads", "threads", "fit.memory_limit", "fit.min_steps", "cells", "lineages")
+WHOLE_OR_NULL = (
+    "workers",
+    "trainer.threads",
+    "threads",
+    "fit.memory_limit",
+    "fit.min_steps",
+    "model.baseline_features",
+    "cells",
+    "lineages",
+)
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 
