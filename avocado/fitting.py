@@ -55,7 +55,7 @@ def initial_network(
     """An untrained network for the cell types and assays of a store.
 
     Of kind 'paper' it predicts the training tracks' mean. Of kind 'states' it knows how strong the training tracks of
-    the region are, and how strong each pair's track is expected to be; its sizes fit the numbers of cell types and tracks.
+    the region are, and how strong each pair's track is expected to be; its sizes fit the compendium.
     """
     n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
     if config.kind == "states" and not config.cell_factors:

@@ -54,9 +54,7 @@ class ModelConfig:
     kind: str = "paper"
     encoder_nodes: int = 32  # kind=states: of the encoder's hidden layer
     baseline: str = "none"  # kind=states: what is combined with the factorization, 'none' or 'regression'
-    baseline_features: int | None = (
-        None  # random features of that regression; None: `regression.features_for` the tracks
-    )
+    baseline_features: int | None = None  # random features of that regression; None: by `features_for`
 
     def __post_init__(self) -> None:
         for field in fields(self):

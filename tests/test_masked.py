@@ -33,6 +33,7 @@ from avocado.masked import (
     set_apart,
 )
 from avocado.model import ModelConfig
+from avocado.regression import features_for
 from avocado.states import GATE, StatesNetwork
 from avocado.store import SignalStore, open_store, write_metadata, write_region
 from avocado.training import FitConfig, OptimizerConfig, fit
@@ -146,6 +147,17 @@ def test_the_same_draw_gives_the_same_batch_streamed_or_in_memory(tiny_store):
         for name, mine, theirs in zip(MaskedBatch._fields, kept.training[draw], other.training[draw], strict=True):
             assert torch.equal(mine, theirs), name
     assert not torch.equal(kept.training[draw].visible, kept.training[draw._replace(seed=1)].visible)
+
+
+def test_sizes_follow_the_compendium(tiny_store, caplog):
+    asked = replace(CONFIG, cell_factors=0, baseline_features=None)
+    with caplog.at_level("INFO"):
+        config = network_of(tiny_store, replace(PLAN, model=asked)).config
+    assert (config.cell_factors, config.baseline_features) == (len(CELLS) + 1, 256)
+    assert f"model.cell_factors={len(CELLS) + 1}, for {len(CELLS)} cell types" in caplog.text
+    assert f"model.baseline_features=256, for {len(TRAIN)} training tracks" in caplog.text
+    assert [features_for(n) for n in (16, 99, 100, 811)] == [256, 256, 512, 512]
+    assert network_of(tiny_store).config == CONFIG  # what was asked for stays
 
 
 def test_memory_limit_counts_signal_and_what_surrounds_it(tiny_store):
