@@ -20,6 +20,7 @@ from avocado.memory import GIB, predict_memory, require_memory
 from avocado.model import ModelConfig
 from avocado.modeldir import new_network
 from avocado.runs import SplitConfig
+from avocado.states import sized
 from avocado.store import SignalStore
 from avocado.training import Watched, fit
 
@@ -98,8 +99,12 @@ class _Told(pl.Callback):
             self.report(history.val_epoch[-1], history.val_mse[-1])
 
 
-def costs(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) -> dict[str, int]:
-    """What a model costs, by the names of the objectives of a search: its parameters, and flops per sample."""
+def costs(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int, n_blocks: int) -> dict[str, int]:
+    """What a model costs, by the names of the objectives of a search: its parameters, and flops per sample.
+
+    n_tracks: training tracks, by which sizes are decided that the config leaves open.
+    """
+    config = sized(config, n_cells, n_tracks)
     return {"parameters": parameters(config, n_cells, n_assays, n_blocks), "flops": flops(config)}
 
 

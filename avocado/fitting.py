@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -20,11 +20,10 @@ from avocado.regression import (
     RegressionConfig,
     expected_scales,
     experiments_of,
-    features_for,
     fit_prior,
     track_scales,
 )
-from avocado.states import StatesNetwork, programs_for
+from avocado.states import StatesNetwork, sized
 from avocado.store import SignalStore
 from avocado.training import STAGES, FactorizationModule, FitConfig, History, OptimizerConfig, fit
 
@@ -58,12 +57,11 @@ def initial_network(
     the region are, and how strong each pair's track is expected to be; its sizes fit the compendium.
     """
     n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
-    if config.kind == "states" and not config.cell_factors:
-        config = replace(config, cell_factors=programs_for(n_cells))
-        log.info("model.cell_factors=%d, for %d cell types", config.cell_factors, n_cells)
-    if config.baseline == "regression" and config.baseline_features is None:
-        config = replace(config, baseline_features=features_for(n_tracks))
-        log.info("model.baseline_features=%d, for %d training tracks", config.baseline_features, n_tracks)
+    asked, config = config, sized(config, n_cells, n_tracks)
+    found = {key: value for key, value in asdict(config).items() if value != getattr(asked, key)}
+    if found:
+        sizes = " ".join(f"model.{key}={value}" for key, value in found.items())
+        log.info("for %d cell types and %d training tracks: %s", n_cells, n_tracks, sizes)
     network = new_network(config, n_cells, n_assays, n_tracks)
     if isinstance(network, Network):
         known = "mean" in store.tracks

@@ -42,19 +42,19 @@ class ModelConfig:
     and so on are per cell-type factor.
     """
 
-    cell_factors: int = 32  # kind=states: 0 is as many as `programs_for` says
+    cell_factors: int = 32  # kind=states: 0 is by the number of cell types
     assay_factors: int = 256
     factors_25bp: int = 25
     factors_250bp: int = 40
     factors_5kbp: int = 45
     layers: int = 2  # hidden layers; 0 is a linear model on the concatenated factors
-    nodes: int = 2048  # per hidden layer
+    nodes: int = 2048  # per hidden layer; kind=states: 0 is by the number of tracks
     dropout: float = 0.0  # on the hidden layers
     factor_init: float = 0.05  # factors start uniform in ± this
     kind: str = "paper"
     encoder_nodes: int = 32  # kind=states: of the encoder's hidden layer
     baseline: str = "none"  # kind=states: what is combined with the factorization, 'none' or 'regression'
-    baseline_features: int | None = None  # random features of that regression; None: by `features_for`
+    baseline_features: int | None = None  # random features of that regression; None: by the number of tracks
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -69,7 +69,7 @@ class ModelConfig:
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
                 raise InputError(f"model.{field.name}={value!r}: expected {kind}")
-            positive = ("assay_factors", "nodes", "encoder_nodes", *(["cell_factors"] * (self.kind == "paper")))
+            positive = ("assay_factors", "encoder_nodes", *(["cell_factors", "nodes"] * (self.kind == "paper")))
             least = 1 if field.name in positive else 0
             if value < least or ("dropout" in field.name and value >= 1):
                 top = " and below 1" if "dropout" in field.name else ""

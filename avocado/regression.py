@@ -64,11 +64,6 @@ class RegressionConfig:
                 raise InputError(f"regression: {field.name}={value!r}: expected a number above 0")
 
 
-def features_for(n_tracks: int) -> int:
-    """Random features that a compendium has enough training tracks for: of 20 tracks 512 say no more than 256."""
-    return 256 if n_tracks < 100 else 512
-
-
 @dataclass(frozen=True)
 class Experiments:
     """Some columns of a store's arrays, and the cell type and assay of each."""

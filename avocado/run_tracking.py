@@ -87,7 +87,8 @@ class RunTracker(Tracker):
                 )
             )
         if run.stage != "genome":  # whose network is the pilot's
-            self.log_costs(costs(run.model, len(store.cells), len(store.assays), region.n_blocks))
+            n_tracks = int((run.split.roles(store)["role"] == "train").sum())
+            self.log_costs(costs(run.model, len(store.cells), len(store.assays), n_tracks, region.n_blocks))
         if self.url:
             log.info("W&B: %s", self.url)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -33,15 +34,27 @@ from avocado.model import COARSE, ModelConfig, split_block
 
 NEAR = 11  # bins of the moving mean within a block
 MOST_PROGRAMS = 16
+LARGE = 100  # training tracks from which a compendium is large
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
 # what the factorization and the baseline count, and the factorization alone, before anything was measured
 GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
 
 
-def programs_for(n_cells: int) -> int:
-    """Cell-type factors of a compendium: one for each cell type and a shared one, and no more than 16."""
-    return min(n_cells + 1, MOST_PROGRAMS)
+def sized(config: ModelConfig, n_cells: int, n_tracks: int) -> ModelConfig:
+    """The config with what it leaves open decided by the size of the compendium.
+
+    Cell-type factors: one for each cell type and a shared one, and no more than 16. Nodes of the decoder and random
+    features of the baseline: twice as many from 100 training tracks on; of 20 tracks the larger ones say no more.
+    """
+    large, found = n_tracks >= LARGE, {}
+    if config.kind == "states" and not config.cell_factors:
+        found["cell_factors"] = min(n_cells + 1, MOST_PROGRAMS)
+    if config.kind == "states" and not config.nodes:
+        found["nodes"] = 128 if large else 64
+    if config.baseline == "regression" and config.baseline_features is None:
+        found["baseline_features"] = 512 if large else 256
+    return replace(config, **found)
 
 
 class StatesNetwork(nn.Module):

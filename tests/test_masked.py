@@ -33,8 +33,7 @@ from avocado.masked import (
     set_apart,
 )
 from avocado.model import ModelConfig
-from avocado.regression import features_for
-from avocado.states import GATE, StatesNetwork
+from avocado.states import GATE, StatesNetwork, sized
 from avocado.store import SignalStore, open_store, write_metadata, write_region
 from avocado.training import FitConfig, OptimizerConfig, fit
 
@@ -150,14 +149,16 @@ def test_the_same_draw_gives_the_same_batch_streamed_or_in_memory(tiny_store):
 
 
 def test_sizes_follow_the_compendium(tiny_store, caplog):
-    asked = replace(CONFIG, cell_factors=0, baseline_features=None)
+    asked = replace(CONFIG, cell_factors=0, nodes=0, baseline_features=None)
     with caplog.at_level("INFO"):
         config = network_of(tiny_store, replace(PLAN, model=asked)).config
-    assert (config.cell_factors, config.baseline_features) == (len(CELLS) + 1, 256)
-    assert f"model.cell_factors={len(CELLS) + 1}, for {len(CELLS)} cell types" in caplog.text
-    assert f"model.baseline_features=256, for {len(TRAIN)} training tracks" in caplog.text
-    assert [features_for(n) for n in (16, 99, 100, 811)] == [256, 256, 512, 512]
-    assert network_of(tiny_store).config == CONFIG  # what was asked for stays
+    assert (config.cell_factors, config.nodes, config.baseline_features) == (len(CELLS) + 1, 64, 256)
+    sizes = f"model.cell_factors={len(CELLS) + 1} model.nodes=64 model.baseline_features=256"
+    assert f"for {len(CELLS)} cell types and {len(TRAIN)} training tracks: {sizes}" in caplog.text
+    assert [sized(asked, 99, n).nodes for n in (16, 99, 100, 811)] == [64, 64, 128, 128]
+    assert [sized(asked, 99, n).baseline_features for n in (16, 99, 100, 811)] == [256, 256, 512, 512]
+    assert [sized(asked, n, 16).cell_factors for n in (1, 5, 15, 16, 127)] == [2, 6, 16, 16, 16]
+    assert sized(CONFIG, 99, 811) == CONFIG  # what was asked for stays
 
 
 def test_memory_limit_counts_signal_and_what_surrounds_it(tiny_store):

@@ -12,7 +12,7 @@ from avocado.genome import BLOCK_BINS
 from avocado.hardware import Hardware
 from avocado.masked import MaskedDataModule, encode_region, fit_gate, set_apart
 from avocado.model import ModelConfig, split_block
-from avocado.states import GATE, StatesNetwork, programs_for
+from avocado.states import GATE, StatesNetwork
 
 CPU = Hardware("cpu", "float32")
 SCALES = np.stack([np.linspace(0.1, 0.9, len(TRAIN)), np.linspace(0.5, 2.0, len(TRAIN))])
@@ -99,10 +99,6 @@ def test_a_scale_without_factors_is_no_reason_to_warn(recwarn):
     signal, around = torch.randn(1, BLOCK_BINS, 4), torch.randn(1, 20, 4, len(WINDOWS))
     assert network.encode(signal, around, torch.ones(1, 4)).shape == (1, config.block_width)
     assert not recwarn.list
-
-
-def test_programs_follow_the_number_of_cell_types():
-    assert [programs_for(n) for n in (1, 5, 15, 16, 127)] == [2, 6, 16, 16, 16]
 
 
 def masked_data(store, memory_limit=None, reveal_at=2, hidden=0.3):

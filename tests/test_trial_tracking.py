@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -15,6 +16,7 @@ from vanishing_wandb import vanishing_wandb
 from wandb_records import logged
 
 from avocado.candidates import costs
+from avocado.model import ModelConfig
 from avocado.sweep import load_study, trials_table
 from avocado.tracking import Tracking, sync_command
 from avocado.trial_tracking import TrialTracker
@@ -222,7 +224,13 @@ def test_the_command_that_uploads(tmp_path):
 
 
 def test_costs_have_the_names_of_objectives():
-    assert list(costs(RUN.model, 2, 3, 4)) == ["parameters", "flops"]
+    assert list(costs(RUN.model, 2, 3, 5, 4)) == ["parameters", "flops"]
+
+
+def test_costs_are_of_the_sizes_that_a_compendium_gets():
+    open_ = ModelConfig(kind="states", cell_factors=0, nodes=0)
+    decided = replace(open_, cell_factors=10, nodes=128)
+    assert costs(open_, 9, 7, 150, 4) == costs(decided, 9, 7, 150, 4) != costs(open_, 9, 7, 50, 4)
 
 
 @pytest.mark.slow

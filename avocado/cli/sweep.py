@@ -229,7 +229,13 @@ def _judge(
     def judge(trial: Trial, report: Report | None) -> list[float]:
         config = compose("train", [*overrides, *as_overrides(trial.params)])
         run = plan(config, store, step)
-        cost = costs(run.model, len(store.cells), len(store.assays), store.region(run.region).n_blocks)
+        cost = costs(
+            run.model,
+            len(store.cells),
+            len(store.assays),
+            len(candidates.train.columns),
+            store.region(run.region).n_blocks,
+        )
         hardware = hardware_of(config, step)
         if tracker is None:
             mse = candidates.mse(run, hardware, report)
