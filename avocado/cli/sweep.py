@@ -229,13 +229,8 @@ def _judge(
     def judge(trial: Trial, report: Report | None) -> list[float]:
         config = compose("train", [*overrides, *as_overrides(trial.params)])
         run = plan(config, store, step)
-        cost = costs(
-            run.model,
-            len(store.cells),
-            len(store.assays),
-            len(candidates.train.columns),
-            store.region(run.region).n_blocks,
-        )
+        n_blocks, n_tracks = store.region(run.region).n_blocks, len(candidates.train.columns)
+        cost = costs(run.model, len(store.cells), len(store.assays), n_tracks, n_blocks)
         hardware = hardware_of(config, step)
         if tracker is None:
             mse = candidates.mse(run, hardware, report)
