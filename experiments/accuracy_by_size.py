@@ -142,7 +142,7 @@ def plot_accuracy(table: pd.DataFrame) -> Figure:
     from matplotlib.ticker import NullLocator
 
     from avocado.evaluation.scores import AVERAGE
-    from avocado.plots import COLORS, DASHED, GRID, colors_of, quiet
+    from avocado.plotting.plots import COLORS, DASHED, GRID, colors_of, quiet
 
     means = summarise(table)
     methods = [str(method) for method in dict.fromkeys(means["method"]) if method != AVERAGE]

@@ -39,7 +39,7 @@ def simulated(
 
     from avocado.cli.ingest import make_store
     from avocado.cli.simulate import demo_settings
-    from avocado.synthetic import simulate
+    from avocado.simulation.compendium import simulate
 
     config, data = _composed(settings)
     demo = demo_settings(config)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.metrics import Loci
     from avocado.evaluation.scores import Track
     from avocado.imputers import Imputer
     from avocado.imputers.cached import Cached
-    from avocado.store import SignalStore
 
 AVERAGE_METHOD = "average"  # always among the methods
 TITLES = {"average": "average activity", "avocado": "Avocado", "chromimpute": "ChromImpute", "predictd": "PREDICTD"}
@@ -135,7 +135,7 @@ def prepare(config: DictConfig) -> CrossValidation:
     import torch
 
     from avocado.cli.train import prepare_store
-    from avocado.compendium import balanced_folds, split
+    from avocado.data.compendium import balanced_folds, split
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -201,7 +201,7 @@ def save(content: pd.DataFrame | Figure, path: Path) -> None:
     """Write a table as CSV or a figure as PNG, whole or not at all."""
     import pandas as pd
 
-    from avocado.files import replacing
+    from avocado.utils.files import replacing
 
     with replacing(path) as temporary:
         if isinstance(content, pd.DataFrame):

@@ -108,7 +108,7 @@ def publish(view: ws.Workspace, report: wr.Report) -> tuple[str, str]:
 
 def write(file: Path, view: ws.Workspace, report: wr.Report) -> None:
     """Write the specifications of both as JSON, as W&B gets them."""
-    from avocado.files import replacing
+    from avocado.utils.files import replacing
 
     specs = {
         name: json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))

@@ -28,9 +28,9 @@ def fig2(config: DictConfig) -> None:
     import pandas as pd
 
     from avocado.evaluation.comparison import Lazy
-    from avocado.evaluation.figures import plot_variable_loci
-    from avocado.evaluation.report import Report, Table, write_report
     from avocado.evaluation.variable_loci import variable_loci
+    from avocado.plotting.figures import plot_variable_loci
+    from avocado.report.report import Report, Table, write_report
     from experiments.cross_validation import describe, impute_all, prepare, save, score
     from experiments.places import annotation_files, peaks_of
 

@@ -30,8 +30,8 @@ def study(config: DictConfig) -> None:
 
     from avocado.errors import InputError
     from avocado.evaluation.scores import TITLES
-    from avocado.files import replacing
-    from avocado.plots import plot_scores
+    from avocado.plotting.plots import plot_scores
+    from avocado.utils.files import replacing
 
     names = app.as_list(config.only) or list(config.variants)
     unknown = [name for name in names if name not in config.variants]
@@ -71,7 +71,7 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
 
     from avocado.cli.train import hardware_of, plan, prepare_store
     from avocado.evaluation.scores import track_rows
-    from avocado.runs import train
+    from avocado.runs.run import train
 
     if config.threads:
         torch.set_num_threads(config.threads)

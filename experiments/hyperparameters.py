@@ -33,7 +33,7 @@ MODEL = "model."
 def hyperparameters(config: DictConfig) -> None:
     """Write tables, figures and the winner's config of a study, and print the best."""
     from avocado.cli.sweep import format_trials, storage_of, train_command
-    from avocado.sweep import best_trials, load_study, trials_table
+    from avocado.search.study import best_trials, load_study, trials_table
     from experiments.cross_validation import save
 
     study = load_study(storage_of(config.storage, config.runs, config.name), config.name)
@@ -89,7 +89,7 @@ def write_model(file: Path, common: list[str], winner: dict[str, Any]) -> list[s
     from hydra import compose, initialize_config_dir
 
     from avocado.cli.sweep import as_overrides
-    from avocado.files import replacing
+    from avocado.utils.files import replacing
 
     chosen = as_overrides(winner)
     checked = app.check("train", [*common, *chosen], False)

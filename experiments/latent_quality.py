@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
-    from avocado.modeldir import Model
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
+    from avocado.model.directory import Model
 
 FACTORS, TRACKS, OWN, ELSEWHERE = "factors", "tracks", "own tracks", "factors, fitted elsewhere"
 SOURCES: tuple[str, ...] = (FACTORS, TRACKS, OWN, ELSEWHERE)
@@ -118,7 +118,7 @@ def deviations(model: Model, regions: Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from avocado.model import split_block
+    from avocado.model.network import split_block
 
     tables = {}
     for name in ("cell_factors", "assay_factors"):
@@ -145,7 +145,7 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
     """Bars of every source side by side, one panel for each question and measure, means over regions and units."""
     from matplotlib.figure import Figure
 
-    from avocado.plots import GRID, MUTED, quiet
+    from avocado.plotting.plots import GRID, MUTED, quiet
 
     colors = dict(zip(SOURCES, ("#009e73", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
     known = table[table["source"].isin(SOURCES)].dropna(subset=["value"])
@@ -170,9 +170,9 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
 
 
 def _asked(config: DictConfig) -> Asked:
+    from avocado.data.store import open_store
     from avocado.evaluation.held_out import held_out
-    from avocado.modeldir import load_model
-    from avocado.store import open_store
+    from avocado.model.directory import load_model
 
     regions = app.as_list(config.regions)
     if not regions or config.blocks < 1 or config.folds < 2:
@@ -250,7 +250,7 @@ def _draw(asked: Asked, region: str, n_blocks: int) -> Bins:
 
 
 def _factors(model: Model, region: str, blocks: np.ndarray) -> np.ndarray:
-    from avocado.model import split_block
+    from avocado.model.network import split_block
     from experiments.readout import bin_factors
 
     rows = model.genome(region)[blocks]
@@ -325,7 +325,7 @@ def _promoters(asked: Asked, region: str, sites: np.ndarray) -> tuple[np.ndarray
 
     The 5-kbp factors are those of the site itself.
     """
-    from avocado.genome import BIN_SIZE
+    from avocado.data.genome import BIN_SIZE
 
     layout = asked.store.region(region)
     every = layout.from_blocks(_factors(asked.model, region, np.arange(layout.n_blocks)))

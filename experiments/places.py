@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
+    from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.metrics import Loci
     from avocado.evaluation.scores import Track
-    from avocado.store import SignalStore
     from experiments.cross_validation import CrossValidation
 
 ANNOTATIONS = {  # keys of an experiment, and the files of the demo compendium
@@ -28,7 +28,7 @@ ANNOTATIONS = {  # keys of an experiment, and the files of the demo compendium
 
 def annotation_files(config: DictConfig, store: SignalStore) -> dict[str, str | None]:
     """The files of genes, enhancers, peaks and blacklist that are given, and on the demo its own where none is."""
-    from avocado.genome import load_assembly
+    from avocado.data.genome import load_assembly
 
     found = {key: config.get(key) for key in ANNOTATIONS}
     demo = config.data.simulate

@@ -39,9 +39,9 @@ def relationships(config: DictConfig) -> None:
     import pandas as pd
 
     from avocado.errors import InputError
-    from avocado.evaluation.figures import plot_relationships
     from avocado.evaluation.relationships import summarise
-    from avocado.evaluation.report import Report, Table, write_report
+    from avocado.plotting.figures import plot_relationships
+    from avocado.report.report import Report, Table, write_report
     from experiments.cross_validation import describe, impute_all, prepare, save, score
     from experiments.places import annotation_files
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
-    from avocado.evaluation.panels import Locus
-    from avocado.evaluation.report import Report
+    from avocado.report.panels import Locus
+    from avocado.report.report import Report
     from experiments.cross_validation import CrossValidation
 
 TITLE = "Imputers side by side"
@@ -46,11 +46,11 @@ COMPARED = ["measure", "method", "reference", "unit", "n_units", "difference", "
 
 def table1(config: DictConfig) -> None:
     """Impute what is missing, then print the table and write tables, figures and the report."""
-    from avocado.evaluation.figures import plot_comparisons
-    from avocado.evaluation.panels import differing_loci
-    from avocado.evaluation.report import assay_means, write_report
     from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, TITLES, stratified, write_scores
-    from avocado.plots import plot_scores
+    from avocado.plotting.figures import plot_comparisons
+    from avocado.plotting.plots import plot_scores
+    from avocado.report.panels import differing_loci
+    from avocado.report.report import assay_means, write_report
     from experiments.cross_validation import impute_all, prepare, save, score
     from experiments.places import annotation_files, places
 
@@ -133,8 +133,8 @@ def report(
     figures: Sequence[tuple[str, Figure]],
 ) -> Report:
     """All of it for `write_report`."""
-    from avocado.evaluation.report import Report, Table
     from avocado.evaluation.scores import mean_rows
+    from avocado.report.report import Report, Table
     from experiments.cross_validation import describe
 
     costs = tables["costs"]

@@ -1,4 +1,4 @@
-"""What a project's view and report on W&B show: the panels, by the names of what `avocado.tracking` logs.
+"""What a project's view and report on W&B show: the panels, by the names of what `avocado.tracking.session` logs.
 
 Nothing is sent from here: `experiments.dashboard` does that. W&B's interface is in wandb-workspaces, an extra.
 """
@@ -12,8 +12,8 @@ import wandb_workspaces.reports.v2.interface as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
-from avocado.run_tracking import PICTURES, SCORES
-from avocado.tracking import COST, TRIAL
+from avocado.tracking.runs import PICTURES, SCORES
+from avocado.tracking.session import COST, TRIAL
 
 BINS = "bins"
 VALIDATION, TRAINING = "val/mse", "train/mse"

@@ -77,8 +77,8 @@ def quick() -> list[str]:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Demo:
     """6 cell types × 6 assays (30 pairs measured, stem1 DNase is not); chr20 (6,000 bins), chr21 (4,000); read-only."""
-    from avocado.assay_shapes import ASSAYS
-    from avocado.synthetic import DemoSettings, simulate
+    from avocado.simulation.assay_shapes import ASSAYS
+    from avocado.simulation.compendium import DemoSettings, simulate
 
     settings = DemoSettings(sizes=(("chr20", 150_017), ("chr21", 100_013)), n_cells=6, assays=ASSAYS[:6])
     return Demo(simulate(tmp_path_factory.mktemp("demo") / "compendium", 0, settings))

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avocado.data import Sampling, SignalDataModule, Tracks, tracks_of
-from avocado.fitting import initial_network
-from avocado.genome import Assembly, Region, Segment
-from avocado.hardware import Hardware
-from avocado.model import ModelConfig, Network, genome_factors
-from avocado.runs import Run, SplitConfig, train
-from avocado.states import StatesNetwork
-from avocado.store import SignalStore, open_store, write_metadata, write_region
-from avocado.training import FactorizationModule, FitConfig, OptimizerConfig
+from avocado.data.datamodule import Sampling, SignalDataModule, Tracks, tracks_of
+from avocado.data.genome import Assembly, Region, Segment
+from avocado.data.store import SignalStore, open_store, write_metadata, write_region
+from avocado.model.network import ModelConfig, Network, genome_factors
+from avocado.model.states import StatesNetwork
+from avocado.runs.run import Run, SplitConfig, train
+from avocado.training.loop import initial_network
+from avocado.training.module import FactorizationModule, FitConfig, OptimizerConfig
+from avocado.utils.hardware import Hardware
 
 CELLS = ["B cell", "E003", "NA", "liver"]  # a space, and a name that a table would read as missing
 ASSAYS = ["DNase", "H3K27ac", "H3K4me3", "RNA"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import optuna
 
-from avocado.search_space import read_space
-from avocado.sweep import SweepConfig, open_study, search
+from avocado.search.space import read_space
+from avocado.search.study import SweepConfig, open_study, search
 
 GRID = {"a": [1, 2, 4, 8], "b": [0.5, 1.0], "c": ["x", "y", "z"]}  # 24 combinations
 

@@ -14,9 +14,9 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.modeldir import Model
-    from avocado.runs import Run
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
+    from avocado.model.directory import Model
+    from avocado.runs.run import Run
 
 OWN = ("chroms", "impute", "pairs", "out", "dry")
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
@@ -42,7 +42,7 @@ class Work:
 
     def states(self) -> dict[str, str]:
         """What is done of each training run: done, begun, to do; the pilot regions first."""
-        from avocado.runs import state
+        from avocado.runs.run import state
 
         if self.train.overwrite:
             return dict.fromkeys(["pilot", *self.chroms], "to do")
@@ -53,7 +53,7 @@ class Work:
 
     def missing(self, model: Model | None) -> dict[Pair, Path]:
         """The files that are not there yet, or older than the model, or lack some of its chromosomes."""
-        from avocado.impute import is_current
+        from avocado.inference.impute import is_current
 
         if model is None:
             return dict(self.files)
@@ -125,7 +125,7 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
 
     from avocado.cli.impute import pairs_of
     from avocado.cli.train import hardware_of, plan, prepare_store, tracking_of
-    from avocado.track_files import track_file
+    from avocado.inference.track_files import track_file
 
     with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
         train = compose("train", list(overrides))
@@ -186,7 +186,7 @@ def _say_plan(config: DictConfig, work: Work, states: dict[str, str]) -> None:
 def _complete(work: Work) -> Model:
     """The model. Raises InputError that says what it lacks."""
     from avocado.cli.inspect import lacking
-    from avocado.modeldir import load_model
+    from avocado.model.directory import load_model
 
     problems = lacking(work.model, list(work.chroms))
     if problems:
@@ -197,7 +197,7 @@ def _complete(work: Work) -> Model:
 def _impute(work: Work, model: Model) -> None:
     from avocado.cli.impute import write
     from avocado.cli.train import hardware_of
-    from avocado.impute import is_current
+    from avocado.inference.impute import is_current
 
     missing, regions = work.missing(model), work.regions(model)
     if missing:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
-    from avocado.hardware import Hardware
-    from avocado.modeldir import Model
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
+    from avocado.model.directory import Model
+    from avocado.utils.hardware import Hardware
 
 SETS = ("unmeasured", "held_out", "all")
 
@@ -30,11 +30,11 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         return
     if settings:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
+    from avocado.data.store import open_store
     from avocado.evaluation.held_out import held_out
-    from avocado.hardware import Hardware
-    from avocado.impute import regions_to_impute
-    from avocado.modeldir import load_model
-    from avocado.store import open_store
+    from avocado.inference.impute import regions_to_impute
+    from avocado.model.directory import load_model
+    from avocado.utils.hardware import Hardware
 
     hardware = Hardware(config.device, config.precision)
     store = None if config.store is None else open_store(config.store)
@@ -63,11 +63,11 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from avocado.baselines import fitted, region_of_fit, tracks_in, write_track
     from avocado.cli.train import split_of
-    from avocado.impute import regions_in_order, require_files
+    from avocado.data.store import open_store
     from avocado.imputers import foretell
-    from avocado.store import open_store
+    from avocado.inference.impute import regions_in_order, require_files
+    from avocado.runs.baselines import fitted, region_of_fit, tracks_in, write_track
 
     if config.store is None:
         raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
@@ -153,7 +153,7 @@ def write(
     from rich.console import Console
     from rich.progress import Progress
 
-    from avocado.impute import regions_in_order, require_files, shared_out, write_tracks
+    from avocado.inference.impute import regions_in_order, require_files, shared_out, write_tracks
 
     # what is wrong is said before any work
     require_files(list(files.values()), scale)
@@ -189,7 +189,7 @@ def pairs_of(
     assays: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
     """The pairs of a named set that are of these cell types and assays; tracks: the store's, with their roles."""
-    from avocado.baselines import tracks_in
+    from avocado.runs.baselines import tracks_in
 
     measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
     unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
@@ -215,7 +215,7 @@ def _pairs(
 
 
 def _file(pattern: str, cell: str, assay: str, n_pairs: int) -> Path:
-    from avocado.track_files import track_file
+    from avocado.inference.track_files import track_file
 
     if n_pairs > 1 and not ("{cell}" in pattern and "{assay}" in pattern):
         raise InputError(f"out={pattern}: {n_pairs} tracks need {{cell}} and {{assay}} in the name")

@@ -50,7 +50,7 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
         return SimilarityAverage(_settings(SimilarityConfig, node))
     if name == "regression":
         from avocado.imputers.regression import Regression
-        from avocado.regression import RegressionConfig
+        from avocado.model.regression import RegressionConfig
 
         return Regression(_settings(RegressionConfig, node, seed=seed), device)
     if name == "predictd":
@@ -125,9 +125,9 @@ def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
     from avocado.cli.train import hardware_of
-    from avocado.imputers.avocado import Avocado, AvocadoConfig
-    from avocado.model import ModelConfig
-    from avocado.training import FitConfig, OptimizerConfig
+    from avocado.imputers.factorization import Avocado, AvocadoConfig
+    from avocado.model.network import ModelConfig
+    from avocado.training.module import FitConfig, OptimizerConfig
 
     stage = "pilot" if region == "pilot" else "joint"
     return Avocado(

@@ -11,15 +11,15 @@ from avocado.cli import app
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
 
 
 def make_store(config: DictConfig, out: str, workers: int | None, progress: bool) -> SignalStore:
     """The store that `config` (table or folder, assembly, regions, filters) describes, made where it is missing."""
-    from avocado.compendium import five_by_five, read_table, scan_folder
+    from avocado.data.compendium import five_by_five, read_table, scan_folder
+    from avocado.data.genome import load_assembly, parse_regions
+    from avocado.data.ingest import ingest
     from avocado.errors import InputError
-    from avocado.genome import load_assembly, parse_regions
-    from avocado.ingest import ingest
 
     if config.folder is not None:
         table = scan_folder(config.folder, config.pattern)

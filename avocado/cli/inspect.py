@@ -12,8 +12,8 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.modeldir import Model
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
+    from avocado.model.directory import Model
 
 MAX_CELLS = 40  # rows of the grid of experiments
 
@@ -22,7 +22,7 @@ def inspect(config: DictConfig) -> None:
     """Print what lies at `path`."""
     path = Path(str(config.path))
     if (path / "store.json").is_file():
-        from avocado.store import open_store
+        from avocado.data.store import open_store
 
         print(describe_store(open_store(path)))
     elif (path / "model.yaml").is_file():
@@ -56,14 +56,14 @@ def describe_store(store: SignalStore) -> str:
 
 def model_at(path: Path) -> Model:
     """A model with those of its regions that can be used."""
-    from avocado.modeldir import load_model
+    from avocado.model.directory import load_model
 
     return load_model(path, only_whole=True)
 
 
 def lacking(path: Path, chroms: Sequence[str]) -> list[str]:
     """What a model lacks to be complete: files that cannot be used, and those of the chromosomes without factors."""
-    from avocado.modeldir import unusable_regions
+    from avocado.model.directory import unusable_regions
 
     model, unusable = model_at(path), unusable_regions(path)
     missing = [name for name in chroms if name not in model.regions and name not in unusable]
@@ -72,7 +72,7 @@ def lacking(path: Path, chroms: Sequence[str]) -> list[str]:
 
 def _chromosomes(model: Model) -> tuple[list[str], str]:
     """The chromosomes that a complete model has, and where they are from: its store, or else the assembly."""
-    from avocado.store import open_store
+    from avocado.data.store import open_store
 
     try:
         store = open_store(str(model.training.get("store")))
@@ -147,8 +147,8 @@ def _describe_run(path: Path) -> str:
 
 
 def _describe_bigwig(path: Path) -> str:
-    from avocado.bigwig import chromosomes
-    from avocado.genome import same_sizes
+    from avocado.data.bigwig import chromosomes
+    from avocado.data.genome import same_sizes
 
     sizes = chromosomes(path)
     known = same_sizes(sizes)

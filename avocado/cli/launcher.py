@@ -237,7 +237,7 @@ def _job(commands: Sequence[Command], node: DictConfig, logs: Path, folder: Path
 @contextlib.contextmanager
 def place_of(gpus: Sequence[str], folder: Path) -> Iterator[dict[str, str]]:
     """A GPU that no other run of the command has, as environment variables; `gpus` has one for each run at a time."""
-    from avocado.files import lock
+    from avocado.utils.files import lock
 
     for number, gpu in enumerate(gpus):
         with (folder / f"gpu{number}.lock").open("w") as file:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.data.genome import Assembly, Region
+    from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Peaks
     from avocado.evaluation.metrics import Loci
-    from avocado.genome import Assembly, Region
-    from avocado.modeldir import Model
-    from avocado.store import SignalStore
+    from avocado.model.directory import Model
 
     Track = tuple[str, str]  # cell, assay
 
@@ -65,10 +65,11 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
-    from avocado.evaluation.held_out import held_out, picture, score_model, stratify_model
-    from avocado.hardware import Hardware
-    from avocado.modeldir import load_model
-    from avocado.store import open_store
+    from avocado.data.store import open_store
+    from avocado.evaluation.held_out import held_out, score_model, stratify_model
+    from avocado.model.directory import load_model
+    from avocado.plotting.held_out import picture
+    from avocado.utils.hardware import Hardware
 
     store = open_store(config.store)
     model = load_model(config.model, store, baseline=app.wants_baseline(config))
@@ -91,12 +92,13 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 
 def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
-    from avocado.baselines import METHODS, fitted, region_of_fit, tracks_in
     from avocado.cli.train import split_of
-    from avocado.evaluation.comparison import compare, compare_strata, draw, loci_of_tracks
+    from avocado.data.store import open_store
+    from avocado.evaluation.comparison import compare, compare_strata, loci_of_tracks
     from avocado.evaluation.scores import AVERAGE
     from avocado.imputers.average import AverageActivity
-    from avocado.store import open_store
+    from avocado.plotting.held_out import draw
+    from avocado.runs.baselines import METHODS, fitted, region_of_fit, tracks_in
 
     composed, store = imputers.train_config(config, settings), open_store(config.store)
     roles = split_of(composed).roles(store)
@@ -142,9 +144,9 @@ def _score_regions(
 
     prepare: what takes long and has to happen first, once everything that was typed has been found to be of use.
     """
+    from avocado.data.genome import chromosome_region
     from avocado.evaluation.scores import combine_regions
-    from avocado.files import replacing
-    from avocado.genome import chromosome_region
+    from avocado.utils.files import replacing
 
     if config.strata and config.out is None:
         raise InputError("strata=true writes strata.csv: give out= the folder for it")
@@ -182,10 +184,10 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
 
     import numpy as np
 
+    from avocado.data.genome import load_assembly, parse_regions
+    from avocado.data.sources import check_source, read_signal
     from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.scores import AVERAGE, score_table
-    from avocado.genome import load_assembly, parse_regions
-    from avocado.sources import check_source, read_signal
 
     if config.assembly is None or config.region is None:
         raise InputError("two files need assembly= (hg19, hg38, a chrom.sizes file) and region= (chr20, pilot, a BED)")

@@ -12,12 +12,12 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.synthetic import DemoSettings
+    from avocado.simulation.compendium import DemoSettings
 
 
 def simulate(config: DictConfig) -> None:
     """Make it and say what to type next."""
-    from avocado.synthetic import simulate
+    from avocado.simulation.compendium import simulate
 
     settings = demo_settings(config)
     out = simulate(Path(config.out), config.seed, settings, processes=config.processes, progress=config.progress)
@@ -28,9 +28,9 @@ def simulate(config: DictConfig) -> None:
 
 def demo_settings(config: DictConfig) -> DemoSettings:
     """The plain settings. Raises InputError for values of the wrong kind, and where a table says otherwise."""
-    from avocado.assay_shapes import ROADMAP_ASSAYS
-    from avocado.measured import read_pairs
-    from avocado.synthetic import DemoSettings
+    from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
+    from avocado.simulation.compendium import DemoSettings
+    from avocado.simulation.measured import read_pairs
 
     given: dict[str, Any] = {}
     if config.chromosomes is not None:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.trial import FrozenTrial, Trial
 
-    from avocado.candidates import Candidates
-    from avocado.search_space import Space
-    from avocado.store import SignalStore
-    from avocado.sweep import Report, SweepConfig
-    from avocado.trial_tracking import TrialTracker
+    from avocado.data.store import SignalStore
+    from avocado.search.candidates import Candidates
+    from avocado.search.space import Space
+    from avocado.search.study import Report, SweepConfig
+    from avocado.tracking.trials import TrialTracker
 
 SEARCHED = ("model", "optimizer", "fit", "epochs")  # sections; other keys change what is measured
 CARRYING_OUT = ("trials", "stale_after", "give_up_after")  # settings that a study may go on without
@@ -39,10 +39,10 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
     import torch
     from hydra import compose, initialize_config_dir
 
-    from avocado.candidates import Candidates
     from avocado.cli.train import hardware_of, plan, prepare_store
-    from avocado.search_space import read_space
-    from avocado.sweep import SweepConfig, best_trials, open_study, search, storage_errors
+    from avocado.search.candidates import Candidates
+    from avocado.search.space import read_space
+    from avocado.search.study import SweepConfig, best_trials, open_study, search, storage_errors
 
     node = config.sweep
     values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
@@ -196,7 +196,7 @@ def _same(
     settings: SweepConfig, space: Mapping[str, Any], run: dict[str, Any], checksum: str, n_bins: int
 ) -> dict[str, Any]:
     """What all trials of a study have in common, flat: with anything else they could not be compared."""
-    from avocado.runs import INCIDENTAL
+    from avocado.runs.run import INCIDENTAL
 
     searched = [*space, *(["fit.epochs"] if any(key.startswith("epochs.") for key in space) else [])]
     flat = {f"sweep.{key}": value for key, value in asdict(settings).items() if key not in CARRYING_OUT}
@@ -223,8 +223,8 @@ def _judge(
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from avocado.candidates import costs
     from avocado.cli.train import hardware_of, plan
+    from avocado.search.candidates import costs
 
     def judge(trial: Trial, report: Report | None) -> list[float]:
         config = compose("train", [*overrides, *as_overrides(trial.params)])
@@ -247,7 +247,7 @@ def _judge(
 def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> TrialTracker | None:
     """What tells W&B of the trials, where logger= asks for it."""
     from avocado.cli.train import tracking_of
-    from avocado.trial_tracking import TrialTracker
+    from avocado.tracking.trials import TrialTracker
 
     tracking = tracking_of(train)
     if tracking.mode == "disabled":
@@ -258,7 +258,7 @@ def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> 
 @contextmanager
 def _kept(tracker: TrialTracker | None) -> Iterator[None]:
     """In the end, also after Ctrl-C, the command that uploads what could not be uploaded before."""
-    from avocado.tracking import sync_command
+    from avocado.tracking.session import sync_command
 
     try:
         yield
@@ -320,7 +320,7 @@ def _line(trial: FrozenTrial, objectives: Sequence[str]) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the lines that each training logs."""
-    logger = logging.getLogger("avocado.fitting")
+    logger = logging.getLogger("avocado.training.loop")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:

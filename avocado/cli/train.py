@@ -15,10 +15,10 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.hardware import Hardware
-    from avocado.runs import Outcome, Run, SplitConfig
-    from avocado.store import SignalStore
-    from avocado.tracking import Tracking
+    from avocado.data.store import SignalStore
+    from avocado.runs.run import Outcome, Run, SplitConfig
+    from avocado.tracking.session import Tracking
+    from avocado.utils.hardware import Hardware
 
 
 def train(config: DictConfig, advice: bool = True) -> None:
@@ -61,14 +61,14 @@ def train(config: DictConfig, advice: bool = True) -> None:
 def prepare_store(config: DictConfig) -> SignalStore:
     """The store of a training config: the user's own, or that of data=, made on first use."""
     from avocado.cli.ingest import make_store
-    from avocado.store import open_store
+    from avocado.data.store import open_store
 
     path = Path(config.store)
     # a store of the user's own is only opened; that of data= is made on first use
     if config.store != config.data.store or (path / "store.json").is_file():
         return open_store(path)
     if config.data.simulate is not None:
-        from avocado.synthetic import simulate
+        from avocado.simulation.compendium import simulate
 
         print(f"making the demo compendium in {config.data.simulate}")
         simulate(Path(config.data.simulate))
@@ -77,9 +77,9 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
-    from avocado.model import ModelConfig
-    from avocado.runs import Run
-    from avocado.training import FitConfig, OptimizerConfig
+    from avocado.model.network import ModelConfig
+    from avocado.runs.run import Run
+    from avocado.training.module import FitConfig, OptimizerConfig
 
     if not isinstance(config.seed, int):
         raise InputError(f"seed={config.seed}: expected a whole number")
@@ -99,7 +99,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
 
 def split_of(config: DictConfig) -> SplitConfig:
     """Who trains, validates and tests. Raises InputError for a fold that is neither a number nor all."""
-    from avocado.runs import SplitConfig
+    from avocado.runs.run import SplitConfig
 
     fold = config.fold
     if fold in ("all", None):
@@ -123,7 +123,7 @@ def _region(config: DictConfig, store: SignalStore, step: str) -> str:
 
 def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
     """What trainer= asks for; only the stages that train the network run in several processes."""
-    from avocado.hardware import Hardware
+    from avocado.utils.hardware import Hardware
 
     trainer = config.trainer
     asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
@@ -133,8 +133,8 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
 def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     from omegaconf import OmegaConf
 
-    from avocado import runs
-    from avocado.run_tracking import tracked
+    from avocado.runs import run as runs
+    from avocado.tracking.runs import tracked
 
     # what every run of the command shares; the run knows its own stage, region, fold and seed
     settings = OmegaConf.to_container(config, resolve=True)
@@ -158,7 +158,7 @@ def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
 
 def tracking_of(config: DictConfig) -> Tracking:
     """What logger= asks for."""
-    from avocado.tracking import Tracking
+    from avocado.tracking.session import Tracking
 
     return app.build(Tracking, config.logger, "logger")
 
@@ -166,9 +166,9 @@ def tracking_of(config: DictConfig) -> Tracking:
 def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -> Path:
     from avocado.cli.impute import write
     from avocado.evaluation.held_out import held_out
-    from avocado.impute import regions_to_impute
-    from avocado.modeldir import load_model
-    from avocado.track_files import track_file
+    from avocado.inference.impute import regions_to_impute
+    from avocado.inference.track_files import track_file
+    from avocado.model.directory import load_model
 
     model = load_model(outcome.model, store)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
@@ -179,9 +179,9 @@ def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -
 
 def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str]) -> None:
     """Fit any other imputer and score it on the region of each stage; it leaves scores and pictures, and no model."""
-    from avocado.baselines import Baseline, region_of_fit, score_baseline
     from avocado.cli.imputers import build_imputer, imputer_settings
     from avocado.evaluation.scores import format_scores
+    from avocado.runs.baselines import Baseline, region_of_fit, score_baseline
 
     # a model of a chromosome needs pilot regions, other imputers do without
     needed = [step for step in steps if step != "pilot" or len(steps) == 1 or "pilot" in store.regions]

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from avocado.data.genome import BIN_SIZE, Assembly, Region, spelling_hint
 from avocado.errors import InputError
 from avocado.evaluation.metrics import Loci
-from avocado.genome import BIN_SIZE, Assembly, Region, spelling_hint
 
 log = logging.getLogger(__name__)
 

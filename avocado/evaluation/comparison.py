@@ -1,4 +1,4 @@
-"""Any imputers side by side: scores, strata and pictures of the same tracks, one track in memory at a time."""
+"""Any imputers side by side: scores and strata of the same tracks, one track in memory at a time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from avocado.data.genome import BLOCK_BINS
+from avocado.data.store import SignalStore, chunk_blocks
 from avocado.evaluation.metrics import Loci
 from avocado.evaluation.scores import Track, score_table, stratified
-from avocado.genome import BIN_SIZE, BLOCK_BINS, Region
 from avocado.imputers import Imputer
-from avocado.plots import peak_window, plot_tracks
-from avocado.store import SignalStore, chunk_blocks
-
-SHOWN = 3  # tracks of a picture
 
 Made = TypeVar("Made")
 Peaks = Callable[[str, str], np.ndarray]  # of a cell type and an assay: bool (n_bins,), bins in its observed peaks
@@ -103,33 +99,6 @@ def variability(store: SignalStore, training: Sequence[Track], assay: str, regio
     return layout.from_blocks(spread)
 
 
-def draw(
-    store: SignalStore,
-    region: str,
-    tracks: Sequence[Track],
-    imputers: Mapping[str, Imputer],
-    width: int = 100_000,
-    place: tuple[str, int, int] | None = None,
-) -> Figure:
-    """Observed and imputed signal of up to three tracks, over `width` bp with peaks or over `place`.
-
-    imputers: fitted, by the name of the method, in the order of the rows. place: chromosome, start, end in bp.
-    """
-    chosen = list(tracks)[:SHOWN]
-    observed = store.read_tracks([store.track_index(*track) for track in chosen], region)
-    layout = store.region(region)
-    bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
-    chrom, start = _address(layout, bins.start)
-    rows = {
-        " ".join(track): {
-            "observed": observed[bins, column],
-            **{name: imputer.predict(*track, region)[bins] for name, imputer in imputers.items()},
-        }
-        for column, track in enumerate(chosen)
-    }
-    return plot_tracks(rows, chrom, start, title=f"Held-out tracks, {chrom} ({store.assembly.name})")
-
-
 def _signals(
     store: SignalStore, region: str, tracks: Sequence[Track], imputers: Mapping[str, Imputer]
 ) -> tuple[Lazy[np.ndarray], dict[str, Lazy[np.ndarray]]]:
@@ -140,23 +109,3 @@ def _signals(
 
     observed = Lazy(tracks, lambda cell, assay: store.read_track(cell, assay, region))
     return observed, {name: of(imputer) for name, imputer in imputers.items()}
-
-
-def _peaks(layout: Region, observed: np.ndarray, width: int) -> slice:
-    """The most telling window of any one segment."""
-    best, highest = slice(0, min(width, layout.n_bins)), -1.0
-    for segment, rank, _ in layout.walk():
-        signal = observed[rank : rank + segment.n_bins]
-        window = peak_window(signal, min(width, segment.n_bins))
-        spread = float(signal[window].std(axis=0).mean())
-        if spread > highest:
-            best, highest = slice(rank + window.start, rank + window.stop), spread
-    return best
-
-
-def _address(layout: Region, rank: int) -> tuple[str, int]:
-    """Chromosome and bp of the bin of that rank."""
-    for segment, first, _ in layout.walk():
-        if first <= rank < first + segment.n_bins:
-            return segment.chrom, (segment.start + rank - first) * BIN_SIZE
-    raise IndexError(rank)

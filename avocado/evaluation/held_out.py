@@ -1,4 +1,4 @@
-"""Scores and pictures of a model on tracks that it was not trained on, beside average activity."""
+"""Scores of a model on tracks that it was not trained on, beside average activity."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.evaluation.comparison import Peaks, compare, compare_strata, draw, loci_of_tracks
+from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
 from avocado.evaluation.metrics import Loci
 from avocado.evaluation.scores import AVERAGE, Track
-from avocado.hardware import Hardware
-from avocado.impute import impute
 from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
-from avocado.modeldir import Model
-from avocado.store import SignalStore
+from avocado.inference.impute import impute
+from avocado.model.directory import Model
+from avocado.utils.hardware import Hardware
 
 MODEL = "Avocado"
 
@@ -61,7 +60,7 @@ def score_model(
     """
     _require_held_out(model, store, region, tracks)
     places = loci_of_tracks(store, region, tracks, held_out(model, "train"), loci, peaks)
-    return compare(store, region, tracks, _imputers(model, store, region, hardware), places)
+    return compare(store, region, tracks, imputers_of(model, store, region, hardware), places)
 
 
 def stratify_model(
@@ -72,28 +71,10 @@ def stratify_model(
     Raises InputError as `score_model` does.
     """
     _require_held_out(model, store, region, tracks)
-    return compare_strata(store, region, tracks, _imputers(model, store, region, hardware), held_out(model, "train"))
+    return compare_strata(store, region, tracks, imputers_of(model, store, region, hardware), held_out(model, "train"))
 
 
-def picture(
-    model: Model,
-    store: SignalStore,
-    region: str,
-    tracks: Sequence[Track],
-    hardware: Hardware | None = None,
-    width: int = 100_000,
-    place: tuple[str, int, int] | None = None,
-) -> Figure:
-    """Observed, imputed and average activity of up to three tracks, over `width` bp with peaks or over `place`.
-
-    place: chromosome, start, end in bp.
-    """
-    _require_same_layout(model, store, region)
-    both = _imputers(model, store, region, hardware)
-    return draw(store, region, tracks, {name: both[name] for name in (MODEL, AVERAGE)}, width, place)
-
-
-def _imputers(model: Model, store: SignalStore, region: str, hardware: Hardware | None) -> dict[str, Imputer]:
+def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardware | None) -> dict[str, Imputer]:
     """Average activity over the model's training tracks, and the model."""
     average = AverageActivity()
     average.fit(store, [store.track_index(*track) for track in held_out(model, "train")], region)
@@ -101,7 +82,7 @@ def _imputers(model: Model, store: SignalStore, region: str, hardware: Hardware 
 
 
 def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Track]) -> None:
-    _require_same_layout(model, store, region)
+    require_same_layout(model, store, region)
     leaked = set(tracks) - set(held_out(model)) - set(held_out(model, "val"))
     leaked &= set(zip(model.tracks["cell"], model.tracks["assay"], strict=True))
     if leaked:
@@ -111,7 +92,8 @@ def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Seq
         )
 
 
-def _require_same_layout(model: Model, store: SignalStore, region: str) -> None:
+def require_same_layout(model: Model, store: SignalStore, region: str) -> None:
+    """Raise InputError where a region of the model lies elsewhere in the store."""
     if region in model.regions and model.regions[region] != store.region(region):
         raise InputError(
             f"region {region} of store {store.path} has {store.region(region).n_bins:,} bins and of model "

@@ -26,7 +26,7 @@ import pandas as pd
 
 from avocado.errors import InputError
 from avocado.evaluation.metrics import LOCI_METRICS, Loci, mse, mse_1of, pearson, score_track
-from avocado.files import replacing
+from avocado.utils.files import replacing
 
 AVERAGE = "average activity"
 MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks

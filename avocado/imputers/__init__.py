@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from avocado.data.genome import BLOCK_BINS
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.genome import BLOCK_BINS
-from avocado.store import SignalStore
 
 CHUNK_BLOCKS = 256  # blocks read at a time: 100 MB for 1,000 float16 tracks
 

@@ -26,10 +26,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.files import replacing
 from avocado.imputers import Imputer
-from avocado.store import SignalStore
+from avocado.utils.files import replacing
 
 STATUS = Path("/proc/self/status")
 RESET = Path("/proc/self/clear_refs")

@@ -32,6 +32,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers.chromimpute_features import (
     Candidates,
@@ -43,9 +44,8 @@ from avocado.imputers.chromimpute_features import (
 )
 from avocado.imputers.chromimpute_trees import Tree, grow_tree
 from avocado.imputers.nearest import similarities
-from avocado.progress import duration, shown
-from avocado.regression import expected_scales, experiments_of, track_scales
-from avocado.store import SignalStore
+from avocado.model.regression import expected_scales, experiments_of, track_scales
+from avocado.utils.progress import duration, shown
 
 MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")
 MAY_BE_NONE = ("donors", "candidates")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avocado.genome import BLOCK_BINS
-from avocado.store import SignalStore
+from avocado.data.genome import BLOCK_BINS
+from avocado.data.store import SignalStore
 
 PIECE_BYTES = 64 << 20  # of the signal and of the features that a piece of a region is cut to
 SMALLEST_PIECE = 1_000  # bins; shorter ones would be mostly margin

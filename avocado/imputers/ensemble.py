@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avocado.compendium import split
+from avocado.data.compendium import split
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers import Foretelling, Imputer
-from avocado.store import SignalStore
 
 WEIGHTS = ("mean", "fitted")
 MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers.average import mean_track
 from avocado.imputers.chromimpute_features import correlations
-from avocado.store import SignalStore
 
 log = logging.getLogger(__name__)
 

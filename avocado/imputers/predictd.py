@@ -32,14 +32,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from avocado.compendium import balanced_folds
+from avocado.data.compendium import balanced_folds
+from avocado.data.genome import BLOCK_BINS
+from avocado.data.store import SignalStore, chunk_blocks
 from avocado.errors import InputError
-from avocado.genome import BLOCK_BINS
-from avocado.hardware import device_of
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
-from avocado.progress import duration
-from avocado.regression import expected_scales, experiments_of, track_scales
-from avocado.store import SignalStore, chunk_blocks
+from avocado.model.regression import expected_scales, experiments_of, track_scales
+from avocado.utils.hardware import device_of
+from avocado.utils.progress import duration
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # tried where none is given
 TRACKS_PER_FACTOR = 2  # where no rank is given

@@ -1,4 +1,4 @@
-"""Cross-assay regression as an imputer; `avocado.regression` says how it works, Avocado takes it as an input."""
+"""Cross-assay regression as an imputer; `avocado.model.regression` says how it works, Avocado takes it as an input."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.hardware import device_of
-from avocado.regression import (
+from avocado.model.regression import (
     RegressionConfig,
     drawn_bins,
     expected_scales,
@@ -19,7 +19,7 @@ from avocado.regression import (
     regress,
     track_scales,
 )
-from avocado.store import SignalStore
+from avocado.utils.hardware import device_of
 
 
 class Regression:

@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.limit models=[small,paper]
 
-Epochs run through `avocado.training.fit` on a synthetic region in memory, as a user's do; between them the product is
-timed, in the same precision on the same device, so that both meet the same clock and the same neighbours.
+Epochs run through `avocado.training.module.fit` on a synthetic region in memory, as a user's do; between them the
+product is timed, in the same precision on the same device, so that both meet the same clock and the same neighbours.
 Counted is the network of the paper's formulation (`synthetic_run.operations`); the step itself needs fewer operations,
 as it computes the first layer's coarse parts once per 10 and 200 bins.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from omegaconf import DictConfig
 
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
     from experiments.benchmarks.synthetic_run import Setting
 
 TARGETS = {"cpu": 0.75, "cuda": 0.55}  # of the model paper in bf16
@@ -31,8 +31,8 @@ def benchmark(config: DictConfig) -> None:
     """Measure every model in every stage, print the table and write it as CSV."""
     import pandas as pd
 
-    from avocado.hardware import Hardware
-    from avocado.training import FitConfig
+    from avocado.training.module import FitConfig
+    from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, epoch_bins, model_of, scratch, synthetic_store
     from experiments.benchmarks.timing import report
 

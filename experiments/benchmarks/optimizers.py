@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from avocado.model import ModelConfig
+    from avocado.model.network import ModelConfig
 
 
 def benchmark(config: DictConfig) -> None:
@@ -56,7 +56,7 @@ def make_steps(model: ModelConfig, n_blocks: int, batch_blocks: int) -> dict[str
     """One update by each optimizer, of tables of its own, with the gradient of a random batch of blocks."""
     import torch
 
-    from avocado.optim import BlockAdam
+    from avocado.training.optim import BlockAdam
 
     generator = torch.Generator().manual_seed(0)
     gradient = torch.randn(batch_blocks, model.block_width, generator=generator)

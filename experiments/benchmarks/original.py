@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
+from avocado.data.genome import chromosome_region, load_assembly, pilot_region
+from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
-from avocado.genome import chromosome_region, load_assembly, pilot_region
-from avocado.store import SignalStore, open_store, write_metadata, write_region
 from experiments.benchmarks.store import chunks
 from experiments.benchmarks.synthetic_run import model_of, scratch
 from experiments.benchmarks.timing import report

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from avocado.data import SignalDataModule, tracks_of
-from avocado.fitting import initial_network, prepare
-from avocado.genome import BLOCK_BINS, Region, Segment
-from avocado.hardware import Hardware
-from avocado.impute import impute
-from avocado.model import ModelConfig
-from avocado.modeldir import load_model, save_region, save_shared
-from avocado.runs import Run
-from avocado.store import SignalStore, open_store
-from avocado.training import FitConfig, OptimizerConfig, fit
+from avocado.data.datamodule import SignalDataModule, tracks_of
+from avocado.data.genome import BLOCK_BINS, Region, Segment
+from avocado.data.store import SignalStore, open_store
+from avocado.inference.impute import impute
+from avocado.model.directory import load_model, save_region, save_shared
+from avocado.model.network import ModelConfig
+from avocado.runs.run import Run
+from avocado.training.loop import initial_network, prepare
+from avocado.training.module import FitConfig, OptimizerConfig, fit
+from avocado.utils.hardware import Hardware
 from experiments.benchmarks.original_worker import peak_memory, serve
 from experiments.benchmarks.synthetic_run import TimedModule
 

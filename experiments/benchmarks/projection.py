@@ -44,10 +44,10 @@ class Stage:
 
 def benchmark(config: DictConfig) -> None:
     """Measure both stages, print the assumptions and the projection, and write it as CSV."""
+    from avocado.data.genome import load_assembly, parse_regions
     from avocado.errors import InputError
-    from avocado.genome import load_assembly, parse_regions
-    from avocado.hardware import Hardware
-    from avocado.training import FitConfig
+    from avocado.training.module import FitConfig
+    from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, epoch_bins, model_of
     from experiments.benchmarks.timing import report
 

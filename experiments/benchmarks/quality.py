@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
-from avocado.compendium import split
+from avocado.data.compendium import split
 from avocado.imputers.average import AverageActivity
 from experiments.benchmarks.original import BATCH, prepare_original, write_track_major
 from experiments.benchmarks.our_worker import prepare_columns
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
-    from avocado.hardware import Hardware
-    from avocado.runs import Run
-    from avocado.store import SignalStore
+    from avocado.data.store import SignalStore
+    from avocado.runs.run import Run
+    from avocado.utils.hardware import Hardware
 
 REGION = "pilot"
 SIZE = "small"  # the model of the original's README
@@ -58,7 +58,7 @@ def study(config: DictConfig) -> None:
     """Train both sides with every seed; print the curves and the times, write both as CSV, and draw them."""
     import torch
 
-    from avocado.files import replacing
+    from avocado.utils.files import replacing
 
     folder = Path(config.folder).absolute()
     python = original_environment(Path(config.environment), config.python, folder / "logs" / "environment.log")
@@ -154,7 +154,7 @@ def our_curve(
     run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int]
 ) -> list[Point]:
     """One training of our side, a model of the original's kind; making its data is on the clock, too."""
-    from avocado.training import fit
+    from avocado.training.module import fit
 
     start = time.perf_counter()
     module, data = prepare_columns(run, store, hardware, columns, held_out)
@@ -210,7 +210,7 @@ def plot_curves(curves: Mapping[tuple[str, int], Sequence[Point]], average: floa
     """Error on the held-out tracks against seconds of training, one line per side and seed, beside average activity."""
     from matplotlib.figure import Figure
 
-    from avocado.plots import COLORS, DASHED, OTHER_COLORS, SIGNAL
+    from avocado.plotting.plots import COLORS, DASHED, OTHER_COLORS, SIGNAL
 
     figure = Figure(figsize=(7, 4), facecolor="white", layout="constrained")
     ax = figure.subplots()

@@ -32,7 +32,7 @@ from experiments.benchmarks.timing import report, seconds
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.modeldir import Model
+    from avocado.model.directory import Model
     from experiments.benchmarks.synthetic_run import Setting
 
 EVERY = 0.02  # seconds between two looks at a process's memory
@@ -54,8 +54,8 @@ def benchmark(config: DictConfig) -> None:
 
 def training(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
     """Time per epoch and peak memory against the region's size, with most tracks, and against the number of tracks."""
-    from avocado.hardware import Hardware
-    from avocado.training import FitConfig
+    from avocado.training.module import FitConfig
+    from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, model_of, scratch, synthetic_store
 
     model, most = model_of(config.model), max(config.tracks)
@@ -80,7 +80,7 @@ def training(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
 def _train(store: Path, setting: Setting, epochs: int) -> tuple[list[float], int]:
     """Seconds of each epoch; bytes that a model of the region needs: genome factors and their moments."""
-    from avocado.store import open_store
+    from avocado.data.store import open_store
     from experiments.benchmarks.synthetic_run import REGION, timed_epochs
 
     opened = open_store(store)
@@ -123,10 +123,10 @@ def memory(process: int) -> float:
 
 
 def ingest(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
-    """Speed of `avocado.ingest` on bigWig files with a value in each bin of one chromosome."""
-    from avocado import ingest as ingesting
-    from avocado.bigwig import write_bigwig
-    from avocado.genome import chromosome_region, load_assembly
+    """Speed of `avocado.data.ingest` on bigWig files with a value in each bin of one chromosome."""
+    from avocado.data import ingest as ingesting
+    from avocado.data.bigwig import write_bigwig
+    from avocado.data.genome import chromosome_region, load_assembly
     from experiments.benchmarks.synthetic_run import scratch
 
     assembly, rng, rows = load_assembly(config.ingest.assembly), np.random.default_rng(0), []
@@ -148,8 +148,8 @@ def ingest(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
 def imputation(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
     """Speed of imputing some tracks at once, with and without writing them as bigWig."""
-    from avocado.hardware import Hardware
-    from avocado.impute import impute_chunks, write_tracks
+    from avocado.inference.impute import impute_chunks, write_tracks
+    from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import scratch
 
     hardware = Hardware(config.device, config.precision)
@@ -183,8 +183,8 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
     Of the pairs that are fitted, measured or not, all are imputed, at once.
     """
-    from avocado.hardware import Hardware
-    from avocado.regression import fit_prior, piece_blocks
+    from avocado.model.regression import fit_prior, piece_blocks
+    from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store, wait_for
 
     cells, rows = CELLS[: config.regression.cells], []
@@ -214,9 +214,9 @@ def _untrained(directory: Path, name: str, n_bins: int) -> Model:
     """A model directory with random parameters for every cell type and assay, and factors of one region."""
     import torch
 
-    from avocado.genome import BIN_SIZE, Assembly, chromosome_region
-    from avocado.model import Network, genome_factors
-    from avocado.modeldir import load_model, save_region, save_shared
+    from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
+    from avocado.model.directory import load_model, save_region, save_shared
+    from avocado.model.network import Network, genome_factors
     from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, model_of
 
     shape, generator = model_of(name), torch.Generator().manual_seed(0)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avocado.cli import app
-from avocado.genome import BLOCK_BINS, Region, chromosome_region, load_assembly
-from avocado.store import chunk_blocks, open_store, write_metadata, write_region
+from avocado.data.genome import BLOCK_BINS, Region, chromosome_region, load_assembly
+from avocado.data.store import chunk_blocks, open_store, write_metadata, write_region
 from experiments.benchmarks.timing import milliseconds, report, seconds
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from avocado.cli import app
-from avocado.data import SignalDataModule, tracks_of
+from avocado.data.datamodule import SignalDataModule, tracks_of
+from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
+from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
-from avocado.genome import BIN_SIZE, Assembly, chromosome_region
-from avocado.hardware import Hardware, device_of
-from avocado.model import ModelConfig, Network, genome_factors
-from avocado.store import SignalStore, open_store, write_metadata, write_region
-from avocado.training import FactorizationModule, FitConfig, OptimizerConfig, fit
+from avocado.model.network import ModelConfig, Network, genome_factors
+from avocado.training.module import FactorizationModule, FitConfig, OptimizerConfig, fit
+from avocado.utils.hardware import Hardware, device_of
 from experiments.benchmarks.store import chunks
 
 CELLS = [f"cell{number}" for number in range(127)]  # as many as Roadmap has,
@@ -116,7 +116,7 @@ def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kin
 
 
 def train(module: FactorizationModule, data: SignalDataModule, setting: Setting) -> None:
-    """Train as a user does, through `avocado.training.fit`, without checkpoints."""
+    """Train as a user does, through `avocado.training.module.fit`, without checkpoints."""
     fit(module, data, setting.fit, hardware=setting.hardware, progress=False)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avocado.files import replacing
+from avocado.utils.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,379 @@
+"""Ingest: a table of track files becomes a signal store, in two passes that can be interrupted and continued.
+
+Pass 1 reads one track after the other (in several processes) into `<out>.partial/parts/`, as one-track stores.
+Pass 2 transposes the parts into the position-major regions, which then move to `<out>`; `store.json` comes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from avocado.data.genome import BLOCK_BINS, Assembly, Region, pilot_note
+from avocado.data.sources import ARRAYS, check_source, read_signal
+from avocado.data.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
+from avocado.errors import InputError
+from avocado.utils.files import replacing, sha256
+from avocado.utils.progress import shown
+from avocado.utils.workers import in_processes
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5  # bad tracks that an error message spells out
+
+
+@dataclass(frozen=True)
+class _Track:
+    """One source file to be read, and where its part goes; sent to worker processes."""
+
+    cell: str
+    assay: str
+    source: str
+    assembly: Assembly
+    regions: tuple[Region, ...]
+    single: bool  # whether one region is asked for in all, which a nameless array may hold
+    arrays: str
+    dtype: str
+    parts: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell} {self.assay}"
+
+    @property
+    def directory(self) -> Path:
+        """Of this track's part: named by the track, so that the part survives changes elsewhere in the table."""
+        return self.parts / hashlib.sha256(f"{self.cell}\t{self.assay}".encode()).hexdigest()[:16]
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a finished part to be used again."""
+        stat = os.stat(self.source)
+        return {
+            "source": self.source,
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "arrays": self.arrays,
+            "dtype": self.dtype,
+            "regions": {region.name: _layout(region) for region in self.regions},
+        }
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record of the finished part, or None when the track has yet to be read."""
+        try:
+            record = json.loads((self.directory / "part.json").read_text())
+            whole = all((self.directory / f"{region.name}.npy").is_file() for region in self.regions)
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if whole and record["identity"] == self.identity() else None
+
+
+def ingest(
+    compendium: pd.DataFrame,
+    out: str | Path,
+    assembly: Assembly,
+    regions: Sequence[Region],
+    *,
+    dtype: str = "float16",
+    arrays: str = "arcsinh",
+    workers: int = 1,
+    progress: bool = False,
+) -> SignalStore:
+    """Make the signal store `out` of the tracks in `compendium`, or add regions to it, or just open it.
+
+    `compendium` has the columns cell, assay and file; others travel along into `store.tracks`, which also gets
+    source, sha256, the statistics min, max, mean and zeros (share) of the stored arcsinh signal, and warning. Files:
+
+    * bigWig (.bw, .bigWig): raw −log10 p; stored is the arcsinh of the mean over each 25-bp bin, gaps counting as 0.
+    * .npy: the bins of the one region asked for; .npz: arrays named by region, or one array for the one region.
+      Their values are arcsinh values already, or raw −log10 p with `arrays="raw"`.
+
+    All files are checked before any is read, and all bad ones reported at once. Work happens in `<out>.partial`;
+    after an interrupt the same call goes on where it stopped. One process at a time may work on an `out`. A store that
+    has the same tracks and all the regions is returned as it is, without looking for source files that are gone.
+    Memory, whatever the number of tracks: about 10 bytes per bin of the largest region in each worker (100 MB for
+    chr1), then a chunk of 64 MB (128 MB for float32).
+
+    Raises InputError, in one line, for everything that a user can get wrong, a full disk included.
+    """
+    out = Path(out)
+    scratch = out.with_name(f"{out.name}.partial")
+    table = _checked_table(compendium)
+    _check_options(dtype, arrays, workers, regions)
+    existing, new = None, list(regions)
+    if (out / "store.json").is_file():
+        existing = open_store(out)
+        table = _same_tracks(existing, table, assembly, regions, dtype)
+        new = [region for region in regions if region.name not in existing.regions]
+        if not new:
+            log.info("%s is already there: %d tracks, regions %s", out, len(table), ", ".join(existing.regions))
+            _warn_of_newer(existing, table)
+            return existing
+    elif out.exists() and not scratch.is_dir() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists and is not a signal store: choose another out, or delete it")
+
+    tracks = [
+        _Track(cell, assay, file, assembly, tuple(new), len(regions) == 1, arrays, dtype, scratch / "parts")
+        for cell, assay, file in zip(table["cell"], table["assay"], table["file"], strict=True)
+    ]
+    warnings = _check_sources(tracks)
+    with _locked(scratch):
+        records = _read_tracks(tracks, workers, progress)
+        described = _describe(table, tracks, records, warnings, existing)
+        _write_regions(scratch, tracks, [record["sha256"] for record in records], progress)
+        out.mkdir(exist_ok=True)
+        for region in new:
+            os.replace(scratch / f"{region.name}.npy", out / f"{region.name}.npy")
+        write_metadata(out, assembly, [*(existing.regions.values() if existing else []), *new], described, dtype)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return open_store(out)
+
+
+# --- what the user asks for ---------------------------------------------------------------------------------------
+
+
+def _checked_table(compendium: pd.DataFrame) -> pd.DataFrame:
+    """The table with cell, assay and file as strings, or InputError."""
+    missing = [column for column in ("cell", "assay", "file") if column not in compendium]
+    if missing:
+        raise InputError(f"the table of tracks has no column {', '.join(missing)}; it needs cell, assay and file")
+    if compendium.empty:
+        raise InputError("the table of tracks is empty: nothing to ingest")
+    table = compendium.reset_index(drop=True)
+    for column in ("cell", "assay", "file"):
+        empty = table[column].isna() | (table[column].astype(str) == "")
+        if empty.any():
+            raise InputError(f"row {int(empty.argmax()) + 1} of the table of tracks has no {column}")
+        table[column] = table[column].astype(str)
+    twice = table[table.duplicated(["cell", "assay"])]
+    if len(twice):
+        cell, assay = twice.iloc[0][["cell", "assay"]]
+        raise InputError(f"the table of tracks has {cell} {assay} more than once: keep one row of it")
+    return table
+
+
+def _check_options(dtype: str, arrays: str, workers: int, regions: Sequence[Region]) -> None:
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype '{dtype}': choose {' or '.join(DTYPES)}")
+    if arrays not in ARRAYS:
+        raise InputError(f"unknown arrays '{arrays}': choose {' or '.join(ARRAYS)}")
+    if workers < 1:
+        raise InputError(f"workers={workers}: at least one is needed")
+    names = [region.name for region in regions]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"regions [{', '.join(names)}]: give at least one, and each once")
+
+
+def _same_tracks(
+    store: SignalStore, table: pd.DataFrame, assembly: Assembly, regions: Sequence[Region], dtype: str
+) -> pd.DataFrame:
+    """The table in the order of the existing store's columns, or InputError where store and request differ."""
+    have = list(zip(store.tracks["cell"], store.tracks["assay"], strict=True))
+    want = list(zip(table["cell"], table["assay"], strict=True))
+    difference = None
+    if extra := [pair for pair in want if pair not in set(have)]:
+        difference = f"lacks {len(extra)} of the tracks ({' '.join(extra[0])})"
+    elif extra := [pair for pair in have if pair not in set(want)]:
+        difference = f"has {len(extra)} other tracks ({' '.join(extra[0])})"
+    elif store.dtype != dtype:
+        difference = f"holds {store.dtype}, not {dtype}"
+    elif store.assembly != assembly:
+        difference = f"is of assembly {store.assembly.name} with other chromosome sizes or names than {assembly.name}"
+    for region in regions:
+        there = store.regions.get(region.name, region)
+        if there != region:
+            difference = f"has another region of the name {region.name}{pilot_note(assembly, there)}"
+    if difference:
+        raise InputError(f"store {store.path} exists and {difference}: choose another out, or delete it")
+    rank = {pair: number for number, pair in enumerate(want)}
+    return table.iloc[[rank[pair] for pair in have]].reset_index(drop=True)
+
+
+def _warn_of_newer(store: SignalStore, table: pd.DataFrame) -> None:
+    made = (store.path / "store.json").stat().st_mtime
+    newer = [file for file in table["file"] if os.path.exists(file) and os.stat(file).st_mtime > made]
+    if newer:
+        log.warning(
+            "%d of the files are newer than store %s (%s): if they have changed, delete the store and ingest again",
+            len(newer),
+            store.path,
+            newer[0],
+        )
+
+
+def _check_sources(tracks: Sequence[_Track]) -> list[str]:
+    """Warnings about each track's file, or one InputError for all bad files."""
+    warnings, problems = [], []
+    for track in tracks:
+        try:
+            found = check_source(track.source, track.assembly, track.regions, track.single)
+            warnings.append("; ".join(found))
+        except InputError as error:
+            problems.append(f"{track.name}: {error}")
+    _report(problems, len(tracks))
+    return warnings
+
+
+def _report(problems: Sequence[str], n_tracks: int) -> None:
+    if problems:
+        rest = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(f"{len(problems)} of {n_tracks} tracks cannot be used: {'; '.join(problems[:SHOWN])}{rest}")
+
+
+# --- pass 1: tracks to parts --------------------------------------------------------------------------------------
+
+
+def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list[dict[str, Any]]:
+    """Read all tracks that have no finished part; the records of all parts, in order."""
+    todo = [track for track in tracks if not track.finished()]
+    if len(todo) < len(tracks):
+        log.info("%d of %d tracks were read before", len(tracks) - len(todo), len(tracks))
+    killed = (
+        "a process that read tracks was killed, out of memory or by a damaged file: "
+        "run the same command again to go on, with workers=1 to find the file"
+    )
+    results = in_processes(_read_track, todo, workers, killed)
+    problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
+    _report(problems, len(tracks))
+    records = [record for track in tracks if (record := track.finished())]
+    if len(records) < len(tracks):
+        raise InputError("a track's file changed while it was read: run the same command again")
+    return records
+
+
+def _read_track(track: _Track) -> str:
+    """Write one track's part. Returns what is wrong with the source file, or ''; raises when the disk is full."""
+    statistics = {}
+    shutil.rmtree(track.directory, ignore_errors=True)
+    try:
+        identity = track.identity()
+        digest = sha256(Path(track.source))
+    except OSError as error:
+        return f"{track.name}: {track.source} cannot be read to its end: {error.strerror}"
+    for region in track.regions:
+        try:
+            values = read_signal(track.source, region, track.single, track.arrays, track.dtype)
+        except InputError as error:
+            return f"{track.name}: {error}"
+        statistics[region.name] = {
+            "n_bins": region.n_bins,
+            "min": float(values.min()),
+            "max": float(values.max()),
+            "mean": float(values.mean(dtype=np.float64)),
+            "zeros": float((values == 0).mean()),
+        }
+        write_region(track.directory, region, 1, track.dtype, [region.to_blocks(values)[:, :, None]])
+    with replacing(track.directory / "part.json") as temporary:
+        temporary.write_text(json.dumps({"identity": identity, "sha256": digest, "statistics": statistics}))
+    return ""
+
+
+# --- pass 2: parts to regions -------------------------------------------------------------------------------------
+
+
+def _write_regions(scratch: Path, tracks: Sequence[_Track], checksums: Sequence[str], progress: bool) -> None:
+    """Write the regions that are not yet written of just these parts."""
+    regions, dtype = tracks[0].regions, tracks[0].dtype
+    plan = {
+        "tracks": [[track.cell, track.assay, checksum] for track, checksum in zip(tracks, checksums, strict=True)],
+        "regions": {region.name: _layout(region) for region in regions},
+        "arrays": tracks[0].arrays,
+        "dtype": dtype,
+    }
+    file = scratch / "plan.json"
+    if not file.is_file() or json.loads(file.read_text()) != plan:
+        for stale in scratch.glob("*.npy"):
+            stale.unlink()
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(plan))
+    for region in shown(regions, "writing regions", len(regions), progress):
+        if not (scratch / f"{region.name}.npy").is_file():
+            parts = [track.directory / f"{region.name}.npy" for track in tracks]
+            write_region(scratch, region, len(parts), dtype, _transposed(parts, region, dtype))
+
+
+def _transposed(parts: Sequence[Path], region: Region, dtype: str) -> Iterator[np.ndarray]:
+    """The region in chunks (blocks, 200, n_tracks) of about 64 MB."""
+    step = chunk_blocks(len(parts))
+    for first in range(0, region.n_blocks, step):
+        chunk = np.empty((min(step, region.n_blocks - first), BLOCK_BINS, len(parts)), dtype=dtype)
+        for column, part in enumerate(parts):  # opened anew for each chunk: a process may not hold 1,000 files open
+            chunk[:, :, column] = np.load(part, mmap_mode="r")[first : first + step, :, 0]
+        yield chunk
+
+
+def _describe(
+    table: pd.DataFrame,
+    tracks: Sequence[_Track],
+    records: Sequence[dict[str, Any]],
+    warnings: Sequence[str],
+    existing: SignalStore | None,
+) -> pd.DataFrame:
+    """The store's table of tracks: the user's columns, source, sha256, statistics over all regions, and warning."""
+    old_bins = sum(region.n_bins for region in existing.regions.values()) if existing else 0
+    rows = []
+    for number, (track, record, warning) in enumerate(zip(tracks, records, warnings, strict=True)):
+        regions = list(record["statistics"].values())
+        if existing:
+            old = existing.tracks.iloc[number]
+            if old["sha256"] != record["sha256"]:
+                raise InputError(
+                    f"{track.name}: {track.source} has changed since store {existing.path} was made: "
+                    "restore the file, or choose another out"
+                )
+            regions.append({"n_bins": old_bins, **old[["min", "max", "mean", "zeros"]].to_dict()})
+        weights = [region["n_bins"] for region in regions]
+        row = {
+            "source": track.source,
+            "sha256": record["sha256"],
+            "min": min(region["min"] for region in regions),
+            "max": max(region["max"] for region in regions),
+            "mean": float(np.average([region["mean"] for region in regions], weights=weights)),
+            "zeros": float(np.average([region["zeros"] for region in regions], weights=weights)),
+        }
+        found = [warning] if warning else []
+        if row["min"] == row["max"] == 0:
+            found.append("no signal: all bins are 0")
+        if row["min"] < 0:
+            found.append(f"negative values down to {row['min']:.4g}: −log10 p has none")
+        row["warning"] = "; ".join(found)
+        if found:
+            log.warning("%s (%s): %s", track.name, track.source, row["warning"])
+        rows.append(row)
+    described = existing.tracks.copy() if existing else table.drop(columns="file")
+    for column in rows[0]:
+        described[column] = [row[column] for row in rows]
+    return described
+
+
+def _layout(region: Region) -> list[list[Any]]:
+    """Segments as JSON gives them back."""
+    return [[segment.chrom, segment.start, segment.end] for segment in region.segments]
+
+
+@contextlib.contextmanager
+def _locked(scratch: Path) -> Iterator[None]:
+    """Hold `scratch`, made if need be, for this process alone."""
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        lock = (scratch / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot write {scratch}: {error.strerror}; choose another out") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.stat(lock.name)  # gone when the holder finished between opening and locking
+        except (BlockingIOError, FileNotFoundError):
+            raise InputError(f"{scratch}: another ingest is at work here; wait for it to end, or stop it") from None
+        yield

@@ -1,0 +1,331 @@
+"""A trained model is a directory, which one call loads without Hydra or Lightning:
+
+    model.yaml            readable: sizes, cell types, assays, assembly, and the role every track had in training
+    shared.safetensors    network, cell-type factors, assay factors
+    <region>.safetensors  genome factors of one chromosome (or of the pilot regions), one file each
+
+Chromosomes are trained apart and added one by one, so the files of a directory never change together: a region's
+file names the shared parameters it was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avocado.data.genome import Assembly, Region, Segment
+from avocado.data.store import SignalStore, open_store
+from avocado.errors import InputError
+from avocado.model.network import ModelConfig, Network
+from avocado.model.regression import OTHERS, WINDOWS, Fitted, Prior, experiments_of
+from avocado.model.states import StatesNetwork
+from avocado.utils.files import replacing, sha256
+
+FORMAT_VERSION = 4
+SHARED = "shared.safetensors"
+PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with a baseline
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. Genome factors are read when asked for."""
+
+    path: Path
+    network: Network | StatesNetwork  # in evaluation mode
+    cells: list[str]
+    assays: list[str]
+    assembly: Assembly
+    tracks: pd.DataFrame  # cell, assay, role: train, val or test
+    regions: dict[str, Region]  # with genome factors in this directory
+    training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
+    regression: Fitted | None = None  # of a model with a baseline, see `regression.Prior`
+    store: SignalStore | None = None  # where the training tracks are now, if not where they were
+    alone: bool = False  # leave the baseline out, and so need no store
+
+    def genome(self, region: str) -> Tensor:
+        """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
+        factors = self._tensor(region, "genome")
+        shape = (self.regions[region].n_blocks, self.network.config.block_width)
+        if factors is None or tuple(factors.shape) != shape:
+            found = None if factors is None else tuple(factors.shape)
+            raise InputError(
+                f"{self.path / region}.safetensors holds factors of shape {found}, the model needs "
+                f"{shape}: it belongs to another model; train this region again"
+            )
+        return factors
+
+    @cached_property
+    def baseline(self) -> Prior | None:
+        """What cross-assay regression imputes, for a model that combines it: made of the training tracks.
+
+        None where the model has no baseline, or is to do without. Raises InputError where the store is not at hand.
+        """
+        if self.alone or self.regression is None:
+            return None
+        store = self.store or _store_of(self)
+        tracks = self.tracks[self.tracks["role"] == "train"]
+        columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
+        return Prior(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
+
+    def _tensor(self, region: str, name: str) -> Tensor | None:
+        """One tensor of a region's file, the others left on disk."""
+        if region not in self.regions:
+            raise InputError(
+                f"model {self.path} has no factors of '{region}'; it has: {', '.join(self.regions) or 'no region'}; "
+                f"train them: python train.py stage=genome chrom={region}"
+            )
+        return _read(self.path / f"{region}.safetensors", [name]).get(name)
+
+    def pair(self, cell: str, assay: str) -> tuple[int, int]:
+        """Indices of a cell type and an assay. Raises InputError that lists close or all names."""
+        for name, known, kind in ((cell, self.cells, "cell type"), (assay, self.assays, "assay")):
+            if name not in known:
+                shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
+                raise InputError(f"model {self.path} knows no {kind} '{name}'; it knows: {shown}")
+        return self.cells.index(cell), self.assays.index(assay)
+
+    def unmeasured(self) -> list[tuple[str, str]]:
+        """(cell, assay) pairs for which there is no experiment at all."""
+        measured = set(zip(self.tracks["cell"], self.tracks["assay"], strict=True))
+        return [(cell, assay) for cell in self.cells for assay in self.assays if (cell, assay) not in measured]
+
+    @cached_property
+    def shared_checksum(self) -> str:
+        """sha256 of the shared parameters' file."""
+        return sha256(self.path / SHARED)
+
+
+def save_shared(
+    directory: Path,
+    network: Network | StatesNetwork,
+    cells: Sequence[str],
+    assays: Sequence[str],
+    assembly: Assembly,
+    tracks: pd.DataFrame,
+    training: dict[str, Any],
+    regression: Fitted | None = None,
+) -> None:
+    """Write the shared parameters and then `model.yaml`, which completes them.
+
+    regression: of a model with a baseline, whose `training` says where the store is.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if regression is not None:
+        parts = (regression.scales, regression.projection, regression.weights)
+        tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
+    with replacing(directory / SHARED) as temporary:
+        _write(tensors, temporary, directory / SHARED)
+        checksum = sha256(temporary)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "model": asdict(network.config),
+        "training": training,
+        "shared_sha256": checksum,
+        "cells": list(cells),
+        "assays": list(assays),
+        "assembly": {"name": assembly.name, "sizes": dict(assembly.sizes)},
+        "tracks": [list(row) for row in tracks[["cell", "assay", "role"]].itertuples(index=False)],
+    }
+    with replacing(directory / "model.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
+
+
+def save_region(directory: Path, region: Region, genome: Tensor) -> None:
+    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
+    layout = {
+        "name": region.name,
+        "segments": [[s.chrom, s.start, s.end] for s in region.segments],
+        "shared_sha256": sha256(directory / SHARED),
+    }
+    metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
+    with replacing(directory / f"{region.name}.safetensors") as temporary:
+        _write(
+            {"genome": genome.detach().cpu().contiguous()},
+            temporary,
+            directory / f"{region.name}.safetensors",
+            metadata,
+        )
+
+
+def _write(tensors: dict[str, Tensor], file: Path, name: Path, metadata: dict[str, str] | None = None) -> None:
+    """Save tensors to `file`, which is to become `name`. A full disk is no OSError there."""
+    try:
+        save_file(tensors, file, metadata=metadata)
+    except SafetensorError as error:
+        raise InputError(f"cannot write {name}: {error}") from None
+
+
+def load_model(
+    path: str | Path, store: SignalStore | None = None, *, only_whole: bool = False, baseline: bool = True
+) -> Model:
+    """Load a model directory; genome factors stay on disk until asked for.
+
+    store: with the training tracks, for a model with a baseline whose store is no longer where it was. only_whole:
+    leave out regions whose files `unusable_regions` would name. baseline: False leaves the baseline out, so that the
+    factorization imputes alone, from nothing but this directory. Raises InputError when the directory is no model, of
+    another format, or when one of its files is missing, damaged or belongs to other shared parameters.
+    """
+    path = Path(path)
+    file = path / "model.yaml"
+    if not file.is_file():
+        raise InputError(f"{path}: no model here (no model.yaml); train one: python train.py stage=pilot")
+    try:
+        meta = yaml.safe_load(file.read_text())
+        if meta["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{path}: model format {meta['format_version']}, this program reads {FORMAT_VERSION}")
+        config = ModelConfig(**meta["model"])
+        assembly = Assembly(meta["assembly"]["name"], meta["assembly"]["sizes"])
+        cells, assays = list(meta["cells"]), list(meta["assays"])
+        tracks = pd.DataFrame(meta["tracks"], columns=pd.Index(["cell", "assay", "role"]))
+        checksum, training = meta["shared_sha256"], meta["training"]
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())  # YAML's take several lines
+        raise InputError(f"{file} is damaged ({type(error).__name__}: {reason}); restore it or train again") from None
+    tensors, n_train = _read(path / SHARED), int((tracks["role"] == "train").sum())
+    network = new_network(config, len(cells), len(assays), n_train)
+    if sha256(path / SHARED) != checksum:
+        raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
+    prior = [tensors.pop(name, None) for name in PRIOR]
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != expected:
+        wrong = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+        raise InputError(
+            f"{path / SHARED}: {wrong} has shape {found.get(wrong)}, model.yaml says {expected.get(wrong)}: "
+            "the files are of two models"
+        )
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
+    regions = _regions(path, checksum, assembly, config.block_width if only_whole else None)
+    regression = None
+    if config.baseline != "none":
+        n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
+        n_features = 0 if prior[1] is None else prior[1].shape[-1]
+        shapes = (2, n_train), (n_inputs + 1, n_features), (len(cells), len(assays), n_inputs + n_features + 1)
+        for name, tensor, shape in zip(PRIOR, prior, shapes, strict=True):
+            if tensor is None or tuple(tensor.shape) != shape:
+                raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
+        regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
+    return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline)
+
+
+def new_network(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int) -> Network | StatesNetwork:
+    """An untrained network of the kind that a config asks for. n_tracks: training tracks."""
+    if config.kind == "states":
+        return StatesNetwork(config, n_cells, n_assays, n_tracks)
+    return Network(config, n_cells, n_assays)
+
+
+def _store_of(model: Model) -> SignalStore:
+    """The store with the training tracks of a model that needs them."""
+    path, checksum = model.training.get("store"), model.training.get("store_checksum")
+    wanted = f"model {model.path} has a baseline that is made of its training tracks, which were in the store {path}"
+    try:
+        store = open_store(str(path))
+    except InputError:
+        raise InputError(
+            f"{wanted}: there is no store now; say where it is with store=, or do without, baseline=none"
+        ) from None
+    if store.tracks_checksum != checksum:
+        raise InputError(
+            f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=, "
+            "or do without, baseline=none"
+        )
+    return store
+
+
+def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:
+    """Files of genome factors, by region, that are truncated or of another model, and what is wrong with each.
+
+    region: look at the file of this one only, which is there.
+    """
+    meta = yaml.safe_load((path / "model.yaml").read_text())
+    width = ModelConfig(**meta["model"]).block_width
+    found = {}
+    for file in _region_files(path) if region is None else [path / f"{region}.safetensors"]:
+        try:
+            _region(file, meta["shared_sha256"], width)
+        except InputError as error:
+            found[file.stem] = str(error)
+    return found
+
+
+def _region_files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.safetensors"))
+    return [file for file in files if file.name != SHARED and not file.name.startswith(".")]
+
+
+def _regions(path: Path, checksum: str, assembly: Assembly, only_of_width: int | None = None) -> dict[str, Region]:
+    """Regions with a factors file, chromosomes in assembly order, other regions before them.
+
+    only_of_width: leave out the files that cannot be used.
+    """
+    found: dict[str, Region] = {}
+    for file in _region_files(path):
+        try:
+            region = _region(file, checksum, only_of_width)
+        except InputError:
+            if only_of_width is None:
+                raise
+            continue
+        found[region.name] = region
+    order = {chrom: number for number, chrom in enumerate(assembly.sizes)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
+
+
+def _region(file: Path, checksum: str, width: int | None) -> Region:
+    """The region of a factors file. Raises InputError where it does not belong to the model, or, with the `width` of a
+    block's factors, has another shape."""
+    with _opened(file) as opened:
+        metadata = opened.metadata() or {}
+        shape = opened.get_slice("genome").get_shape() if "genome" in opened.keys() else None  # noqa: SIM118
+    try:
+        layout = json.loads(metadata["region"])
+        region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
+    if layout.get("shared_sha256") != checksum:
+        raise InputError(
+            f"{file} was trained with other shared parameters than {file.parent / SHARED}: "
+            f"remove it, or train this region again"
+        )
+    if region.name != file.stem:
+        raise InputError(f"{file} holds the factors of {region.name}: remove it, or train this region again")
+    if width is not None and shape != [region.n_blocks, width]:
+        raise InputError(f"{file} holds factors of shape {shape}, not {[region.n_blocks, width]}: train it again")
+    return region
+
+
+def _read(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """The tensors of a file, or those of `names` that it has."""
+    with _opened(path) as file:
+        try:
+            return {name: file.get_tensor(name) for name in file.keys() if names is None or name in names}  # noqa: SIM118
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: restore it, or train again") from None
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({error}): restore it, or train again")

@@ -1,0 +1,203 @@
+"""The default model, whole: genome factors inferred from the training tracks, multiplied with the cell type's factors.
+
+Encoder. Each cell type's tracks at a bin, with what surrounds them (`encoding`), become a few numbers, its state there,
+by the same weights for all cell types, so that what one teaches holds for all. The states of all cell types are mixed
+into `cell_factors` programs, and these are the genome factors, at 25 bp, 250 bp and 5 kbp: programs × factors of each
+scale. Nothing else of the tracks is kept: imputation, transfer and every use of the factors work without the store.
+
+Decoder. A cell type's state at a bin is the sum of the programs, weighted by its factors c:
+
+    state[c, i] = Σ_k c[k] · program_k[i]                       (a Tucker decomposition: cell type × position × state)
+    imputed[c, a, i] = network( state[c, i] , shared program[i] , assay factors a )
+
+In training, tracks are hidden at random from the encoder, block by block, and what is asked for are the hidden ones: so
+the factors learn to impute and cannot copy. (Masked training as in eDICE, Hawkins-Hooker et al. 2023; factors at three
+scales and a network that meets the assay factors as in the Avocado paper.)
+
+Signal is standardised by track; an imputation comes back in arcsinh by the mean and deviation that are expected of the
+pair (`regression.expected_scales`), shrunk and combined with a baseline as `gate` says.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS
+from avocado.model.encoding import WINDOWS
+from avocado.model.network import COARSE, ModelConfig, split_block
+
+NEAR = 11  # bins of the moving mean within a block
+MOST_PROGRAMS = 16
+LARGE = 100  # training tracks from which a compendium is large
+SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
+ACCELERATOR_SAMPLES = 1 << 22
+# what the factorization and the baseline count, and the factorization alone, before anything was measured
+GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
+
+
+def sized(config: ModelConfig, n_cells: int, n_tracks: int) -> ModelConfig:
+    """The config with what it leaves open decided by the size of the compendium.
+
+    Cell-type factors: one for each cell type and a shared one, and no more than 16. Nodes of the decoder and random
+    features of the baseline: twice as many from 100 training tracks on; of 20 tracks the larger ones say no more.
+    """
+    large, found = n_tracks >= LARGE, {}
+    if config.kind == "states" and not config.cell_factors:
+        found["cell_factors"] = min(n_cells + 1, MOST_PROGRAMS)
+    if config.kind == "states" and not config.nodes:
+        found["nodes"] = 128 if large else 64
+    if config.baseline == "regression" and config.baseline_features is None:
+        found["baseline_features"] = 512 if large else 256
+    return replace(config, **found)
+
+
+class StatesNetwork(nn.Module):
+    """Encoder, cell-type factors, assay factors and decoder. config: with its cell_factors decided.
+
+    expected: mean and deviation, arcsinh, that a track of each pair should have (n_cells, n_assays, 2). cell, assay,
+    scales: of the training tracks, in the order in which the encoder takes them, (n_tracks,) and, mean and deviation of
+    each, (2, n_tracks).
+    """
+
+    def __init__(self, config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int) -> None:
+        super().__init__()
+        self.config, self.n_cells, self.n_assays = config, n_cells, n_assays
+        sizes = (config.factors_25bp, config.factors_250bp, config.factors_5kbp)
+        around, nodes, total = n_assays * (len(WINDOWS) + 1), config.nodes, 2 * sum(sizes)
+        self.cell_factors = nn.Parameter(torch.empty(n_cells, config.cell_factors))
+        self.cell_mixing = nn.Parameter(torch.empty(n_cells, config.cell_factors))
+        self.assay_factors = nn.Parameter(torch.empty(n_assays, config.assay_factors))
+        self.near = nn.Linear(2 * n_assays, config.encoder_nodes)
+        self.around = nn.Linear(around, config.encoder_nodes, bias=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # a scale may have no factors
+            self.to_factors = nn.ModuleList(map(nn.Linear, (config.encoder_nodes, around, around), sizes))
+        self.first = nn.Linear(total, nodes)
+        self.first_assay = nn.Linear(config.assay_factors, nodes, bias=False)
+        self.first_gain = nn.Linear(config.assay_factors, nodes, bias=False)
+        if config.layers == 2:
+            self.second = nn.Linear(nodes, nodes)
+            self.second_assay = nn.Linear(config.assay_factors, nodes, bias=False)
+        self.output = nn.Parameter(torch.empty(n_assays, nodes))
+        self.output_bias = nn.Parameter(torch.empty(n_assays))
+        self.compute: torch.dtype | None = None  # type of matrix products; None: of the parameters
+        self.expected: Tensor
+        self.cell: Tensor
+        self.assay: Tensor
+        self.scales: Tensor
+        self.gate: Tensor  # weights of factorization and baseline, and of the factorization where it stands alone
+        self.register_buffer("expected", torch.zeros(n_cells, n_assays, 2))
+        self.register_buffer("cell", torch.zeros(n_tracks, dtype=torch.int64))
+        self.register_buffer("assay", torch.zeros(n_tracks, dtype=torch.int64))
+        self.register_buffer("scales", torch.ones(2, n_tracks))
+        self.register_buffer("gate", torch.tensor(GATE if config.baseline != "none" else WITHOUT_BASELINE))
+
+    def initialise(self, generator: torch.Generator) -> StatesNetwork:
+        """Each program starts with a cell type of its own (where there are as many) and the last with all of them."""
+        with torch.no_grad():
+            for layer in [its for its in self.modules() if isinstance(its, nn.Linear)]:
+                bound = 1 / math.sqrt(layer.in_features) if layer.in_features else 0
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.uniform_(-bound, bound, generator=generator)
+            self.first_gain.weight.zero_()
+            self.assay_factors.normal_(0, 0.3, generator=generator)
+            self.output.normal_(0, 0.05, generator=generator)
+            self.output_bias.zero_()
+            own = torch.eye(self.n_cells, self.config.cell_factors)
+            own[:, -1] = 1
+            for factors in (self.cell_factors, self.cell_mixing):
+                factors.normal_(0, 0.1, generator=generator).add_(own)
+        return self
+
+    def standardised(self, signal: Tensor) -> Tensor:
+        """Training tracks (..., n_tracks), arcsinh, to mean 0 and deviation 1."""
+        return (signal - self.scales[0]) / self.scales[1]
+
+    def encode(self, signal: Tensor, around: Tensor, visible: Tensor) -> Tensor:
+        """Genome factors (blocks, block_width) of some blocks.
+
+        signal: standardised training tracks (blocks, 200, n_tracks), 0 at padding; around: `encoding.surroundings`
+        (blocks, 20, n_tracks, windows); visible: (blocks, n_tracks), 0 for the tracks that are hidden from a block.
+        """
+        n_blocks, near = len(signal), self._by_cell((signal * visible[:, None])[..., None])
+        mean = functional.avg_pool1d(near.flatten(2).mT, NEAR, 1, NEAR // 2, count_include_pad=False).mT.view_as(near)
+        seen = self._by_cell(visible[:, None, :, None]).expand(-1, COARSE, -1, -1)
+        around = self._by_cell(around.to(signal.dtype) * visible[:, None, :, None])
+        around = torch.cat([around, seen], dim=-1)
+        fine = self.near(torch.cat([near, mean], dim=-1)).unflatten(1, (COARSE, BINS_PER_250BP))
+        hidden = (fine + self.around(around)[:, :, None]).relu_().flatten(1, 2)
+        states = (self.to_factors[0](hidden), self.to_factors[1](around), self.to_factors[2](around.mean(1, True)))
+        mixing = self.cell_mixing / math.sqrt(self.n_cells)
+        mixed = [torch.einsum("bncd,ck->bnkd", state, mixing).reshape(n_blocks, -1) for state in states]
+        return torch.cat(mixed, dim=1)
+
+    def _by_cell(self, tracks: Tensor) -> Tensor:
+        """Values of the tracks (blocks, n, n_tracks, w) at their places: (blocks, n, n_cells, n_assays × w)."""
+        blocks, n, _, w = tracks.shape
+        grid = tracks.new_zeros(blocks, n, self.n_cells * self.n_assays, w)
+        grid[:, :, self.cell * self.n_assays + self.assay] = tracks
+        return grid.view(blocks, n, self.n_cells, self.n_assays * w)
+
+    def forward(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
+        """Standardised signal (blocks, 200, pairs) from genome factors (blocks, block_width).
+
+        cell, assay: indices (blocks, pairs), of each block's own pairs, or (1, pairs).
+        """
+        loading, factors = self.cell_factors[cell], self.assay_factors[assay]
+        # the first layer is computed once per 5 kbp, 250 bp and 25 bp; arrays are (blocks, pairs, bins, nodes)
+        sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
+        own, shared = self.first.weight.split(sum(sizes), dim=1)
+        parts = zip(split_block(rows, self.config), own.split(sizes, 1), shared.split(sizes, 1), strict=True)
+        fine, coarse, coarsest = (self._first(part, loading, *its) for part, *its in parts)
+        coarse += coarsest + self.first.bias.to(coarsest.dtype)
+        fine = (fine.unflatten(2, (COARSE, BINS_PER_250BP)) + coarse[:, :, :, None]).flatten(2, 3)
+        kept = self._kept(len(rows), fine)
+        # what is dropped after a ReLU can as well be 0 before it
+        gain, shift = (1 + self.first_gain(factors)) * kept, self.first_assay(factors) * kept
+        x = torch.addcmul(shift[:, :, None], fine, gain[:, :, None]).relu_()
+        output = self.output[assay].to(x.dtype)
+        if self.config.layers == 2:
+            x = self.second(x).add_(self.second_assay(factors)[:, :, None]).relu_()
+            output = output * self._kept(len(rows), x)
+        found = (x @ output[..., None])[..., 0] + self.output_bias[assay][:, :, None]
+        return found.mT
+
+    def _first(self, factors: Tensor, loading: Tensor, own: Tensor, shared: Tensor) -> Tensor:
+        """One scale's part of the first layer (blocks, pairs, n, nodes); factors: its own (blocks, n, programs × d)."""
+        programs = factors.unflatten(-1, (self.config.cell_factors, -1)).transpose(1, 2)
+        state = (loading @ programs.flatten(2)).unflatten(-1, programs.shape[2:])
+        return (state @ own.mT).add_((programs[:, -1] @ shared.mT)[:, None])
+
+    def _kept(self, n_blocks: int, like: Tensor) -> Tensor:
+        """Dropout of whole nodes of a block (blocks, 1, nodes): nodes missing at single bins can be averaged away."""
+        rate, nodes = self.config.dropout if self.training else 0.0, like.shape[-1]
+        if not rate:
+            return like.new_ones(1, 1, nodes)
+        return (torch.rand(n_blocks, 1, nodes, device=like.device) >= rate).to(like.dtype) / (1 - rate)
+
+    @torch.no_grad()
+    def predict(self, rows: Tensor, cells: Tensor, assays: Tensor, baseline: Tensor | None = None) -> Tensor:
+        """Imputed arcsinh signal (blocks, 200, pairs) of the pairs (cells[k], assays[k]), no gradients.
+
+        baseline: arcsinh, of the same shape; without it the factorization stands alone.
+        """
+        found = rows.new_empty(len(rows), BLOCK_BINS, len(cells))
+        most = SAMPLES if rows.device.type == "cpu" else ACCELERATOR_SAMPLES
+        step = max(1, most // (BLOCK_BINS * len(cells)))
+        for first in range(0, len(rows), step):
+            found[first : first + step] = self(rows[first : first + step], cells[None], assays[None])
+        return self.combined(found, cells, assays, baseline)
+
+    def combined(self, found: Tensor, cells: Tensor, assays: Tensor, baseline: Tensor | None) -> Tensor:
+        """From standardised signal to arcsinh, shrunk and joined with the baseline by the weights of the gate."""
+        mean, deviation = self.expected[cells, assays].unbind(-1)
+        if baseline is None:
+            return found * (self.gate[2] * deviation) + mean
+        return mean + self.gate[0] * deviation * found + self.gate[1] * (baseline - mean)

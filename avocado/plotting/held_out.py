@@ -1,0 +1,84 @@
+"""Pictures of held-out tracks: observed, and what models and other methods impute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from avocado.data.genome import BIN_SIZE, Region
+from avocado.data.store import SignalStore
+from avocado.evaluation.held_out import MODEL, imputers_of, require_same_layout
+from avocado.evaluation.scores import AVERAGE, Track
+from avocado.imputers import Imputer
+from avocado.model.directory import Model
+from avocado.plotting.plots import peak_window, plot_tracks
+from avocado.utils.hardware import Hardware
+
+SHOWN = 3  # tracks of a picture
+
+
+def picture(
+    model: Model,
+    store: SignalStore,
+    region: str,
+    tracks: Sequence[Track],
+    hardware: Hardware | None = None,
+    width: int = 100_000,
+    place: tuple[str, int, int] | None = None,
+) -> Figure:
+    """Observed, imputed and average activity of up to three tracks, over `width` bp with peaks or over `place`.
+
+    place: chromosome, start, end in bp.
+    """
+    require_same_layout(model, store, region)
+    both = imputers_of(model, store, region, hardware)
+    return draw(store, region, tracks, {name: both[name] for name in (MODEL, AVERAGE)}, width, place)
+
+
+def draw(
+    store: SignalStore,
+    region: str,
+    tracks: Sequence[Track],
+    imputers: Mapping[str, Imputer],
+    width: int = 100_000,
+    place: tuple[str, int, int] | None = None,
+) -> Figure:
+    """Observed and imputed signal of up to three tracks, over `width` bp with peaks or over `place`.
+
+    imputers: fitted, by the name of the method, in the order of the rows. place: chromosome, start, end in bp.
+    """
+    chosen = list(tracks)[:SHOWN]
+    observed = store.read_tracks([store.track_index(*track) for track in chosen], region)
+    layout = store.region(region)
+    bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
+    chrom, start = _address(layout, bins.start)
+    rows = {
+        " ".join(track): {
+            "observed": observed[bins, column],
+            **{name: imputer.predict(*track, region)[bins] for name, imputer in imputers.items()},
+        }
+        for column, track in enumerate(chosen)
+    }
+    return plot_tracks(rows, chrom, start, title=f"Held-out tracks, {chrom} ({store.assembly.name})")
+
+
+def _peaks(layout: Region, observed: np.ndarray, width: int) -> slice:
+    """The most telling window of any one segment."""
+    best, highest = slice(0, min(width, layout.n_bins)), -1.0
+    for segment, rank, _ in layout.walk():
+        signal = observed[rank : rank + segment.n_bins]
+        window = peak_window(signal, min(width, segment.n_bins))
+        spread = float(signal[window].std(axis=0).mean())
+        if spread > highest:
+            best, highest = slice(rank + window.start, rank + window.stop), spread
+    return best
+
+
+def _address(layout: Region, rank: int) -> tuple[str, int]:
+    """Chromosome and bp of the bin of that rank."""
+    for segment, first, _ in layout.walk():
+        if first <= rank < first + segment.n_bins:
+            return segment.chrom, (segment.start + rank - first) * BIN_SIZE
+    raise IndexError(rank)

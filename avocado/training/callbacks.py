@@ -1,0 +1,140 @@
+"""What happens between epochs: checkpoints, stopping early, and what an epoch has cost."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from avocado.training.parallel import sum_over_processes
+from avocado.utils.files import replacing
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes and reads checkpoints without a second copy of everything in memory, which Lightning's own way takes."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write to a name that nobody reads yet."""
+        torch.save(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Tensors are read when they are copied to where they belong."""
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+class EpochCheckpoint(Checkpoint):
+    """Saves everything that an exact resume needs, at the end of an epoch, at most once per `every` seconds.
+
+    The file is written under a temporary name, so a kill at any moment leaves the last whole one.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every = path, every
+        self.saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time."""
+        # several processes save together what each has, so they must agree on when
+        if not trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every):
+            return
+        if trainer.is_global_zero:
+            with replacing(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
+        self.saved = time.monotonic()
+
+
+class EarlyStop(pl.Callback):
+    """Stops after `patience` validations without a better val/mse, and keeps the weights of the best one.
+
+    `fit` returns to these weights, as Lightning calls no hook where a resumed run has no epoch left.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where a resumed run had stopped already."""
+        trainer.should_stop = _is_enough(pl_module, self.patience)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the best weights; stop when the best is too long ago."""
+        if trainer.sanity_checking:
+            return
+        curve = _validation_curve(pl_module)
+        if curve[-1] == min(curve):
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.named_parameters()}
+        trainer.should_stop = _is_enough(pl_module, self.patience)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.weights = state_dict["weights"]
+
+
+class Cost(pl.Callback):
+    """Logs each epoch's bins per second, without validation, and the most memory (GiB) taken until its end.
+
+    n_bins: of an epoch, in all processes. Memory is what PyTorch took of the first GPU, or what the training processes
+    held of the CPU's, with those pages of memory-mapped signal that they have read.
+    """
+
+    def __init__(self, n_bins: int) -> None:
+        self.n_bins = n_bins
+        self.begun = self.seconds = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what earlier runs of this process took of a GPU."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.begun, self.seconds = time.monotonic(), 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it."""
+        self._stop(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it where nothing was validated, and log."""
+        device = pl_module.device
+        self._stop(device)
+        if device.type == "cuda":
+            peak = float(torch.cuda.max_memory_allocated(device))
+        else:
+            kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+            total = torch.tensor(kib * 1024)
+            sum_over_processes([total])
+            peak = float(total)
+        pl_module.log_dict({"bins_per_second": self.n_bins / self.seconds, "memory/peak_gib": peak / (1 << 30)})
+
+    def _stop(self, device: torch.device) -> None:
+        if not self.seconds:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            self.seconds = time.monotonic() - self.begun
+
+
+def _validation_curve(module: pl.LightningModule) -> list[float]:
+    return module.history.val_mse  # type: ignore[return-value]
+
+
+def _is_enough(module: pl.LightningModule, patience: int) -> bool:
+    curve = _validation_curve(module)
+    return bool(curve) and len(curve) - 1 - curve.index(min(curve)) >= patience

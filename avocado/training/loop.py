@@ -1,0 +1,188 @@
+"""From a plan and a store to a trained network, its baseline, and the genome factors of a region."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from pytorch_lightning.loggers import Logger
+
+from avocado.data.datamodule import VAL_BINS, SignalDataModule, Tracks
+from avocado.data.store import SignalStore
+from avocado.errors import InputError
+from avocado.model.directory import new_network
+from avocado.model.network import ModelConfig, Network, genome_factors
+from avocado.model.regression import (
+    Prior,
+    RegressionConfig,
+    expected_scales,
+    experiments_of,
+    fit_prior,
+    track_scales,
+)
+from avocado.model.states import StatesNetwork, sized
+from avocado.training.masked import (
+    MaskedDataModule,
+    MaskedModule,
+    columns_of,
+    encode_region,
+    first_part,
+    fit_gate,
+    set_apart,
+)
+from avocado.training.module import STAGES, FactorizationModule, FitConfig, History, OptimizerConfig, fit
+from avocado.utils.hardware import Hardware, device_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, where and how."""
+
+    stage: str
+    region: str  # 'pilot', or a chromosome
+    seed: int
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    fit: FitConfig
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise InputError(f"unknown stage '{self.stage}'; there is: {', '.join(STAGES)}")
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}: expected a whole number from 0")
+
+
+def initial_network(
+    config: ModelConfig, store: SignalStore, region: str, train: Tracks, generator: torch.Generator
+) -> Network | StatesNetwork:
+    """An untrained network for the cell types and assays of a store.
+
+    Of kind 'paper' it predicts the training tracks' mean. Of kind 'states' it knows how strong the training tracks of
+    the region are, and how strong each pair's track is expected to be; its sizes fit the compendium.
+    """
+    n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
+    asked, config = config, sized(config, n_cells, n_tracks)
+    found = {key: value for key, value in asdict(config).items() if value != getattr(asked, key)}
+    if found:
+        sizes = " ".join(f"model.{key}={value}" for key, value in found.items())
+        log.info("for %d cell types and %d training tracks: %s", n_cells, n_tracks, sizes)
+    network = new_network(config, n_cells, n_assays, n_tracks)
+    if isinstance(network, Network):
+        known = "mean" in store.tracks
+        return network.initialise(generator, float(store.tracks["mean"].iloc[train.columns].mean()) if known else 0.0)
+    if n_tracks < 2:
+        raise InputError("model.kind=states learns from tracks that are hidden: it needs at least two training tracks")
+    pairs = [(cell, assay) for cell in store.cells for assay in store.assays]
+    scales = track_scales(store, region, train.columns)
+    expected = expected_scales(scales, experiments_of(store, train.columns), pairs)
+    network.scales.copy_(torch.from_numpy(scales))
+    network.expected.copy_(torch.from_numpy(expected).view(n_cells, n_assays, 2))
+    network.cell.copy_(torch.from_numpy(train.cell))
+    network.assay.copy_(torch.from_numpy(train.assay))
+    return network.initialise(generator)
+
+
+def prepare(
+    plan: Plan,
+    store: SignalStore,
+    network: Network | StatesNetwork,
+    generator: torch.Generator,
+    train: Tracks,
+    val: Tracks | None,
+    hardware: Hardware,
+    val_bins: int = VAL_BINS,
+    kind: type[FactorizationModule] = FactorizationModule,
+) -> tuple[FactorizationModule | MaskedModule, SignalDataModule]:
+    """What `training.fit` takes: a module, with fresh genome factors where they are free, and the data of the region.
+
+    kind: of the module where genome factors are free.
+
+    generator: of the genome factors. val_bins: bins of the validation tracks that are looked at.
+    """
+    options = {
+        "batch_size": plan.fit.batch_size,
+        "sampling": plan.fit.draws(plan.stage),
+        "seed": plan.seed,
+        "memory_limit": plan.fit.memory_limit,
+        "workers": plan.fit.workers,
+        "val_bins": val_bins,
+        "device": device_of(hardware.device),
+        "processes": hardware.processes,
+    }
+    if isinstance(network, StatesNetwork):
+        apart, scales = set_apart(len(train.columns), plan.seed), network.scales.double().cpu().numpy()
+        masked = MaskedDataModule(
+            store, plan.region, train, val, **options, scales=scales, apart=apart, reveal_at=first_part(plan.fit)
+        )
+        module = MaskedModule(network, plan.optimizer, plan.fit, plan.seed, val, apart, hardware.compute_type())
+        return module, masked
+    data = SignalDataModule(store, plan.region, train, val, **options)
+    genome = genome_factors(network.config, data.region.n_blocks, generator)
+    module = kind(
+        network, genome, plan.stage, plan.optimizer, plan.seed, val,
+        plan.fit.reveal_at(plan.stage), plan.fit.hidden_weight, plan.fit.peak_weight,
+        hardware.compute_type(), hardware.formulation,
+    )  # fmt: skip
+    return module, data
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left: the network is trained in place."""
+
+    network: Network | StatesNetwork
+    genome: torch.Tensor  # factors of the region (n_blocks, block_width)
+    history: History
+    baseline: Prior | None = None
+
+
+def carry_out(
+    plan: Plan,
+    store: SignalStore,
+    network: Network | StatesNetwork,
+    names: tuple[list[str], list[str]],
+    generator: torch.Generator,
+    train: Tracks,
+    val: Tracks | None,
+    hardware: Hardware,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+    logger: Logger | bool = False,
+) -> Trained:
+    """Train one stage on one region.
+
+    names: cell types and assays of the network, by index. In stage 'genome' nothing is trained of a network that infers
+    genome factors: they are what it makes of the region's training tracks.
+    """
+    if isinstance(network, StatesNetwork) and plan.stage == "genome":
+        columns = columns_of(network, store, *names)
+        return Trained(network, encode_region(network, store, plan.region, columns, hardware, progress), History())
+    module, data = prepare(plan, store, network, generator, train, val, hardware)
+    fit(module, data, plan.fit, checkpoint, hardware=hardware, progress=progress, logger=logger)
+    if isinstance(module, FactorizationModule):
+        return Trained(module.network, module.genome.detach(), module.history)
+    network = module.network
+    baseline = fit_baseline(network, store, plan.region, train, plan.seed, progress)
+    fit_gate(network, store, plan.region, train.columns, module.probe, baseline)
+    log.info("weights of factorization and baseline, and of the factorization alone: %s", network.gate.tolist())
+    genome = encode_region(network, store, plan.region, train.columns, hardware, progress)
+    return Trained(network, genome, module.history, baseline)
+
+
+def fit_baseline(
+    network: StatesNetwork, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
+) -> Prior | None:
+    """The regression that a network combines with its factorization, where its config asks for one.
+
+    seed: of the regression's random features and of the bins that it learns from.
+    """
+    if network.config.baseline == "none":
+        return None
+    features = network.config.baseline_features
+    assert features is not None  # decided with the network
+    config = RegressionConfig(features=features, seed=seed)
+    return fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)[0]
