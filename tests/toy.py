@@ -12,11 +12,13 @@ import torch
 from avocado.data.datamodule import Sampling, SignalDataModule, Tracks, tracks_of
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
-from avocado.model.network import ModelConfig, Network, genome_factors
+from avocado.model.config import ModelConfig
+from avocado.model.network import Network, genome_factors
 from avocado.model.states import StatesNetwork
 from avocado.runs.run import Run, SplitConfig, train
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.loop import initial_network
-from avocado.training.module import FactorizationModule, FitConfig, OptimizerConfig
+from avocado.training.module import FactorizationModule
 from avocado.utils.hardware import Hardware
 
 CELLS = ["B cell", "E003", "NA", "liver"]  # a space, and a name that a table would read as missing

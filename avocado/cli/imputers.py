@@ -126,8 +126,8 @@ def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
     from avocado.cli.train import hardware_of
     from avocado.imputers.factorization import Avocado, AvocadoConfig
-    from avocado.model.network import ModelConfig
-    from avocado.training.module import FitConfig, OptimizerConfig
+    from avocado.model.config import ModelConfig
+    from avocado.training.config import FitConfig, OptimizerConfig
 
     stage = "pilot" if region == "pilot" else "joint"
     return Avocado(

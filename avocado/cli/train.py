@@ -77,9 +77,9 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
-    from avocado.model.network import ModelConfig
+    from avocado.model.config import ModelConfig
     from avocado.runs.run import Run
-    from avocado.training.module import FitConfig, OptimizerConfig
+    from avocado.training.config import FitConfig, OptimizerConfig
 
     if not isinstance(config.seed, int):
         raise InputError(f"seed={config.seed}: expected a whole number")

@@ -44,7 +44,7 @@ from avocado.imputers.chromimpute_features import (
 )
 from avocado.imputers.chromimpute_trees import Tree, grow_tree
 from avocado.imputers.nearest import similarities
-from avocado.model.regression import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.progress import duration, shown
 
 MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")

@@ -20,11 +20,12 @@ from avocado.data.datamodule import tracks_of
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.inference.impute import impute
+from avocado.model.config import ModelConfig
 from avocado.model.directory import Model, load_model, save_region, save_shared
-from avocado.model.network import ModelConfig, Network
+from avocado.model.network import Network
 from avocado.model.states import StatesNetwork
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.loop import Plan, Trained, carry_out, initial_network
-from avocado.training.module import FitConfig, OptimizerConfig
 from avocado.utils.hardware import Hardware
 
 

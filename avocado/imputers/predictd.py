@@ -37,7 +37,7 @@ from avocado.data.genome import BLOCK_BINS
 from avocado.data.store import SignalStore, chunk_blocks
 from avocado.errors import InputError
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
-from avocado.model.regression import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.hardware import device_of
 from avocado.utils.progress import duration
 

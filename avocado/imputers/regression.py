@@ -9,16 +9,8 @@ import torch
 
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.model.regression import (
-    RegressionConfig,
-    drawn_bins,
-    expected_scales,
-    experiments_of,
-    impute_blocks,
-    piece_blocks,
-    regress,
-    track_scales,
-)
+from avocado.model.regression import RegressionConfig, drawn_bins, impute_blocks, piece_blocks, regress
+from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.hardware import device_of
 
 
@@ -50,7 +42,7 @@ class Regression:
         for name, number, kind in ((cell, 0, "cell type"), (assay, 1, "assay")):
             if name not in {pair[number] for pair in pairs}:
                 raise InputError(f"cannot regress {cell} {assay}: no other training track of {kind} {name}")
-        expected = expected_scales(self._scales, train, [pair], self.config)
+        expected = expected_scales(self._scales, train, [pair], self.config.scale_ridge)
         fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
         signal, layout = self._store.signal(region), self._store.region(region)
         steps = layout.pieces(piece_blocks(len(train.columns), self._device))

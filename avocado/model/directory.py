@@ -27,8 +27,10 @@ from torch import Tensor
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig, Network
-from avocado.model.regression import OTHERS, WINDOWS, Fitted, Prior, experiments_of
+from avocado.model.config import ModelConfig
+from avocado.model.network import Network
+from avocado.model.regression import OTHERS, WINDOWS, Fitted, Prior
+from avocado.model.scales import experiments_of
 from avocado.model.states import StatesNetwork
 from avocado.utils.files import replacing, sha256
 

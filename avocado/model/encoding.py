@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS, Region
-from avocado.model.network import COARSE
+from avocado.model.config import COARSE
 
 WINDOWS = (1, 5, 21, 81)  # stretches of 250 bp in the moving means: 250 bp, 1.25 kb, 5 kb, 20 kb
 AROUND = 2 * len(WINDOWS) / BINS_PER_250BP  # bytes per bin and track of these means, in float16

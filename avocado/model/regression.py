@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import torch
 from avocado.data.genome import BLOCK_BINS, Region
 from avocado.data.store import SignalStore, write_region
 from avocado.errors import InputError
+from avocado.model.scales import RIDGE, Experiments, expected_scales, experiments_of, track_scales
 from avocado.utils.progress import shown
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
@@ -34,7 +34,6 @@ OTHERS = (0, 2, 3, 4)  # windows in which a cell type's other assays are looked 
 ROWS = 80_000  # bins × tracks at most that a pair's weights are learned from
 PIECE, ACCELERATOR_PIECE = 64 << 20, 1 << 30  # bytes of moving means at a time
 CHUNK, ACCELERATOR_CHUNK = 4_096, 1 << 18  # bins whose random features are computed at once, on a CPU in its cache
-SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
 
 CPU = torch.device("cpu")
 Pair = tuple[str, str]  # cell, assay
@@ -49,7 +48,7 @@ class RegressionConfig:
     ridge: float = 0.1  # of the weights of other assays
     average_ridge: float = 0.01  # of the weights of averages
     feature_ridge: float = 0.05  # of the weights of random features
-    scale_ridge: float = 0.1  # of the logarithms by which a cell type or assay differs in mean and deviation
+    scale_ridge: float = RIDGE  # of the logarithms by which a cell type or assay differs in mean and deviation
     seed: int = 0  # of bins and features; that of the run, which is no setting of imputer=
 
     def __post_init__(self) -> None:
@@ -62,26 +61,6 @@ class RegressionConfig:
                 raise InputError(f"regression: {field.name}={value!r}: expected at least {least[field.name]}")
             if not whole and not 0 < value < np.inf:
                 raise InputError(f"regression: {field.name}={value!r}: expected a number above 0")
-
-
-@dataclass(frozen=True)
-class Experiments:
-    """Some columns of a store's arrays, and the cell type and assay of each."""
-
-    columns: np.ndarray
-    cells: list[str]
-    assays: list[str]
-
-    @cached_property
-    def rows(self) -> dict[tuple[str, str], int]:
-        """The place of each (cell, assay) among these."""
-        return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
-
-
-def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> Experiments:
-    """Cell types and assays of some columns of a store."""
-    tracks = store.tracks.iloc[list(columns)]
-    return Experiments(np.array(columns, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist())
 
 
 @dataclass(frozen=True)
@@ -142,54 +121,6 @@ def piece_blocks(n_tracks: int, device: torch.device = CPU) -> int:
     """Blocks at a time by which a region is gone through in bounded memory."""
     size = PIECE if device.type == "cpu" else ACCELERATOR_PIECE
     return max(1, size // (BLOCK_BINS * len(WINDOWS) * n_tracks * 4))
-
-
-def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
-    signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))
-    for first, last in layout.pieces(piece_blocks(len(columns))):
-        values = signal[first:last][:, :, columns].astype(np.float64)  # padding is 0
-        sums += [values.sum(axis=(0, 1)), np.square(values).sum(axis=(0, 1))]
-    mean, square = sums / layout.n_bins
-    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
-
-
-def expected_scales(
-    scales: np.ndarray, train: Experiments, pairs: Sequence[Pair], config: RegressionConfig | None = None
-) -> np.ndarray:
-    """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
-
-    scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part.
-    """
-    config, n_tracks = config or RegressionConfig(), len(train.columns)
-    logs = np.log(np.maximum(scales.T, SMALLEST))
-    cells, assays = (sorted({*known, *asked}) for known, asked in
-                     zip((train.cells, train.assays), zip(*pairs, strict=True), strict=True))  # fmt: skip
-    columns = {
-        name: number for number, name in enumerate([("cell", c) for c in cells] + [("assay", a) for a in assays])
-    }
-    # one row per track: 1 for its cell type, its assay, and for all
-    design = np.zeros((n_tracks, len(columns) + 1))
-    for row, (cell, assay) in enumerate(zip(train.cells, train.assays, strict=True)):
-        design[row, [columns["cell", cell], columns["assay", assay], -1]] = 1
-    penalty = np.diag([config.scale_ridge] * len(columns) + [1e-6])
-    every = np.ones(n_tracks)
-    expected, shared = np.empty((len(pairs), 2)), None
-    for number, pair in enumerate(pairs):
-        if pair in train.rows:
-            used = every.copy()
-            used[train.rows[pair]] = 0
-            parts = _ridge(design * used[:, None], logs, penalty)
-        else:
-            shared = _ridge(design, logs, penalty) if shared is None else shared
-            parts = shared
-        rows = [columns["cell", pair[0]], columns["assay", pair[1]], -1]
-        expected[number] = np.exp(parts[rows].sum(axis=0))
-    return expected
-
-
-def _ridge(design: np.ndarray, values: np.ndarray, penalty: np.ndarray) -> np.ndarray:
-    return np.linalg.solve(design.T @ design + penalty, design.T @ values)
 
 
 def drawn_bins(
@@ -417,7 +348,7 @@ def fit_prior(
     """
     train, config, pairs = experiments_of(store, columns), config or RegressionConfig(), list(product(cells, assays))
     scales = track_scales(store, region, columns)
-    expected = expected_scales(scales, train, pairs, config)
+    expected = expected_scales(scales, train, pairs, config.scale_ridge)
     means = drawn_bins(store, region, columns, scales, config)
     fitted = regress(means, scales, expected, train, assays, pairs, config, progress)
     fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))

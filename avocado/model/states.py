@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS
+from avocado.model.config import COARSE, ModelConfig
 from avocado.model.encoding import WINDOWS
-from avocado.model.network import COARSE, ModelConfig, split_block
+from avocado.model.network import split_block
 
 NEAR = 11  # bins of the moving mean within a block
 MOST_PROGRAMS = 16

@@ -15,13 +15,14 @@ from avocado.data.datamodule import tracks_of
 from avocado.data.genome import BLOCK_BINS
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.model.config import ModelConfig
 from avocado.model.directory import new_network
-from avocado.model.network import ModelConfig
 from avocado.model.states import sized
 from avocado.runs.run import SplitConfig
+from avocado.training.fit import fit
 from avocado.training.loop import Plan, initial_network, prepare
 from avocado.training.memory import GIB, predict_memory, require_memory
-from avocado.training.module import Watched, fit
+from avocado.training.module import Watched
 from avocado.utils.hardware import Hardware, device_of
 
 

@@ -12,17 +12,14 @@ from pytorch_lightning.loggers import Logger
 from avocado.data.datamodule import VAL_BINS, SignalDataModule, Tracks
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.model.config import ModelConfig
 from avocado.model.directory import new_network
-from avocado.model.network import ModelConfig, Network, genome_factors
-from avocado.model.regression import (
-    Prior,
-    RegressionConfig,
-    expected_scales,
-    experiments_of,
-    fit_prior,
-    track_scales,
-)
+from avocado.model.network import Network, genome_factors
+from avocado.model.regression import Prior, RegressionConfig, fit_prior
+from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.model.states import StatesNetwork, sized
+from avocado.training.config import STAGES, FitConfig, OptimizerConfig
+from avocado.training.fit import fit
 from avocado.training.masked import (
     MaskedDataModule,
     MaskedModule,
@@ -32,7 +29,7 @@ from avocado.training.masked import (
     fit_gate,
     set_apart,
 )
-from avocado.training.module import STAGES, FactorizationModule, FitConfig, History, OptimizerConfig, fit
+from avocado.training.module import FactorizationModule, History
 from avocado.utils.hardware import Hardware, device_of
 
 log = logging.getLogger(__name__)

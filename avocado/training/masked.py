@@ -23,7 +23,8 @@ from avocado.data.store import SignalStore
 from avocado.model.encoding import AROUND, piece_blocks, pieces, surroundings
 from avocado.model.regression import Prior
 from avocado.model.states import StatesNetwork
-from avocado.training.module import FitConfig, History, OptimizerConfig, Watched
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.module import History, Watched
 from avocado.training.parallel import disconnect, sum_over_processes
 from avocado.utils.hardware import Hardware
 from avocado.utils.progress import shown

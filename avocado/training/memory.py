@@ -20,7 +20,7 @@ from avocado.errors import InputError
 from avocado.model.encoding import AROUND, PIECE, WINDOWS
 from avocado.model.network import Network
 from avocado.model.states import StatesNetwork
-from avocado.training.module import FitConfig, OptimizerConfig
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.utils.hardware import Hardware, device_of
 
 GIB = 1 << 30

@@ -1,142 +1,24 @@
-"""The LightningModule: what a step does, what each stage freezes, the learning-rate schedule, and exact resume."""
+"""The LightningModule of the paper's network: what a step does, what each stage freezes, and exact resume."""
 
 from __future__ import annotations
 
 import math
-import warnings
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.loggers import Logger
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException
 
-from avocado.data.datamodule import BlockBatch, Sampling, SignalDataModule, TrackBatch, Tracks
+from avocado.data.datamodule import BlockBatch, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.model.network import Network, Weights
-from avocado.training.callbacks import CheckpointFile, Cost, EarlyStop, EpochCheckpoint
+from avocado.training.config import STAGES, OptimizerConfig
 from avocado.training.optim import BlockAdam
-from avocado.training.parallel import devices, disconnect, gather, quiet, shard, sum_over_processes
-from avocado.utils.hardware import Hardware
+from avocado.training.parallel import disconnect, gather, shard, sum_over_processes
 
 BLOCK_STATE = {"visits", "mean", "square", "exp_avg", "exp_avg_sq"}  # of BlockAdam and of Adam, one row per block
-STAGES = ("pilot", "genome", "joint")
-REFRESH = 20  # steps between updates of the progress bar
-SCHEDULES = ("cosine", "constant")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam for the network and the two small tables; lazy or dense Adam for the genome factors."""
-
-    learning_rate: float = 0.001
-    genome_learning_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0  # decoupled, on network, cell-type and assay factors
-    genome_weight_decay: float = 0.0  # decoupled, on genome factors, once per visit
-    genome_optimizer: str = "lazy"  # lazy: only the rows of the batch; dense: every row at every step, as in Keras
-    schedule: str = "cosine"
-    warmup: float = 0.02  # share of the steps during which the learning rate rises to its value
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise InputError(f"optimizer.schedule={self.schedule!r}: there is {', '.join(SCHEDULES)}")
-        if self.genome_optimizer not in ("lazy", "dense"):
-            raise InputError(f"optimizer.genome_optimizer={self.genome_optimizer!r}: there is lazy, dense")
-        for name in ("learning_rate", "genome_learning_rate", "eps"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number above 0")
-        for name in ("beta1", "beta2", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0 to below 1")
-        for name in ("weight_decay", "genome_weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0")
-
-    def factor(self, step: int, total: int) -> float:
-        """Learning rate at `step` of `total`, as a share of its peak."""
-        rise = self.warmup * total
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        if self.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
-
-
-def steps_for(n_tracks: int) -> int:
-    """Steps that training takes at least: 25 per training track, but 2,400 for few and 6,000 for many."""
-    return min(max(2_400, 25 * n_tracks), 6_000)
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How long, on what batches, and with which checks a stage is trained."""
-
-    epochs: int  # one epoch sees every bin once
-    batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
-    sampling: str = "shuffled"  # order of the blocks; see data.Sampling
-    tracks_per_bin: int = 1
-    hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
-    hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
-    peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
-    refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
-    min_steps: int | None = 0  # more epochs where a small region would get fewer steps; None: `steps_for` the tracks
-    validate_every: int = 1  # epochs
-    patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
-    memory_limit: int | None = None  # bytes of signal that are kept; see data.SignalDataModule
-    workers: int = 1  # processes that read ahead when signal is streamed
-    checkpoint_every: float = 120.0  # seconds
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
-        if self.min_steps is not None and not self.min_steps >= 0:
-            raise InputError(f"fit.min_steps={self.min_steps!r}: expected a number from 0, or null")
-        for name in (
-            "patience",
-            "workers",
-            "checkpoint_every",
-            "hidden_weight",
-            "peak_weight",
-        ):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
-        if self.memory_limit is not None and not self.memory_limit >= 0:
-            raise InputError(f"fit.memory_limit={self.memory_limit!r}: expected a number from 0, or null")
-        Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
-        if not 0 <= self.refit < 1:
-            raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
-
-    def for_region(self, n_bins: int, n_tracks: int) -> FitConfig:
-        """The same with as many epochs as a region of that size, and that many training tracks, need."""
-        steps = -(-n_bins // self.batch_size)
-        least = steps_for(n_tracks) if self.min_steps is None else self.min_steps
-        return replace(self, epochs=max(self.epochs, -(-least // steps)))
-
-    def describe(self, n_bins: int) -> str:
-        """One line: how long it is trained on a region of that size."""
-        steps = self.epochs * -(-n_bins // self.batch_size)
-        return f"training: {self.epochs:,} epochs, {steps:,} steps of up to {self.batch_size:,} bins"
-
-    def reveal_at(self, stage: str) -> int:
-        """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""
-        if stage == "genome" or not self.hidden:
-            return 0
-        return max(1, self.epochs - round(self.refit * self.epochs))
-
-    def draws(self, stage: str) -> Sampling:
-        """How the epochs of `stage` go through a region."""
-        return Sampling(self.sampling, self.tracks_per_bin, self.hidden, self.reveal_at(stage))
 
 
 @dataclass
@@ -351,83 +233,3 @@ class FactorizationModule(Watched):
 
     def _total_steps(self) -> int:
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
-
-
-Module = TypeVar("Module", bound=Watched)
-
-
-def fit(
-    module: Module,
-    data: SignalDataModule,
-    config: FitConfig,
-    checkpoint: Path | None = None,
-    *,
-    hardware: Hardware | None = None,
-    progress: bool = True,
-    logger: Logger | bool = False,
-    callbacks: Sequence[pl.Callback] = (),
-) -> Module:
-    """Train `module` on `data`; goes on from `checkpoint` where it exists, and saves to it now and then.
-
-    Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
-    """
-    hardware = hardware or Hardware()
-    callbacks = [*callbacks, *([TQDMProgressBar(refresh_rate=REFRESH)] if progress else [])]
-    early_stop = EarlyStop(config.patience)
-    if config.patience:
-        if hardware.processes > 1:
-            raise InputError("patience needs a single process: set patience=0 or processes=1")
-        if data.val is None or not len(data.val.columns):
-            raise InputError("patience needs validation tracks: set split.validation, for instance 0.1, or patience=0")
-        callbacks.append(early_stop)
-    if checkpoint is not None:
-        callbacks.append(EpochCheckpoint(checkpoint, config.checkpoint_every))
-    if logger:
-        callbacks.append(Cost(data.region.n_bins))
-    resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
-    try:
-        with warnings.catch_warnings():
-            quiet()
-            trainer = pl.Trainer(
-                **devices(hardware),
-                max_epochs=config.epochs,
-                check_val_every_n_epoch=config.validate_every,
-                num_sanity_val_steps=0,
-                limit_val_batches=None if data.val is not None and len(data.val.columns) else 0,
-                logger=logger,
-                callbacks=callbacks,
-                plugins=[CheckpointFile()],
-                enable_checkpointing=checkpoint is not None,
-                enable_model_summary=False,
-                enable_progress_bar=progress,
-                use_distributed_sampler=False,  # ours divides the blocks itself
-            )
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except ProcessRaisedException as error:
-        raise _told_by_process(error) from None
-    except SystemExit:  # how Lightning ends on Ctrl-C
-        raise KeyboardInterrupt from None
-    except (UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, OSError, RuntimeError):
-        if resume is None or _is_whole(resume):
-            raise
-        raise InputError(f"{resume} is damaged: start again with resume=false") from None
-    if early_stop.weights:
-        module.load_state_dict(early_stop.weights, strict=False)
-        if isinstance(logger, Logger):
-            logger.log_metrics({"val/mse": min(module.history.val_mse)})  # of these weights, not of the last
-    return module
-
-
-def _told_by_process(error: ProcessRaisedException) -> Exception:
-    """The user's error that ended one of several processes, which comes as a traceback; else `error` itself."""
-    _, found, message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")
-    return InputError(message.strip()) if found else error
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint can be read at all; torch raises errors of many kinds where it cannot."""
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception:
-        return False
-    return True

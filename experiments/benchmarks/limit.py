@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.limit models=[small,paper]
 
-Epochs run through `avocado.training.module.fit` on a synthetic region in memory, as a user's do; between them the
+Epochs run through `avocado.training.fit.fit` on a synthetic region in memory, as a user's do; between them the
 product is timed, in the same precision on the same device, so that both meet the same clock and the same neighbours.
 Counted is the network of the paper's formulation (`synthetic_run.operations`); the step itself needs fewer operations,
 as it computes the first layer's coarse parts once per 10 and 200 bins.
@@ -31,7 +31,7 @@ def benchmark(config: DictConfig) -> None:
     """Measure every model in every stage, print the table and write it as CSV."""
     import pandas as pd
 
-    from avocado.training.module import FitConfig
+    from avocado.training.config import FitConfig
     from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, epoch_bins, model_of, scratch, synthetic_store
     from experiments.benchmarks.timing import report

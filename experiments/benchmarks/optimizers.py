@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from avocado.model.network import ModelConfig
+    from avocado.model.config import ModelConfig
 
 
 def benchmark(config: DictConfig) -> None:

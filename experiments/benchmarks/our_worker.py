@@ -20,11 +20,12 @@ from avocado.data.datamodule import SignalDataModule, tracks_of
 from avocado.data.genome import BLOCK_BINS, Region, Segment
 from avocado.data.store import SignalStore, open_store
 from avocado.inference.impute import impute
+from avocado.model.config import ModelConfig
 from avocado.model.directory import load_model, save_region, save_shared
-from avocado.model.network import ModelConfig
 from avocado.runs.run import Run
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.fit import fit
 from avocado.training.loop import initial_network, prepare
-from avocado.training.module import FitConfig, OptimizerConfig, fit
 from avocado.utils.hardware import Hardware
 from experiments.benchmarks.original_worker import peak_memory, serve
 from experiments.benchmarks.synthetic_run import TimedModule

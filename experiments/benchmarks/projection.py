@@ -46,7 +46,7 @@ def benchmark(config: DictConfig) -> None:
     """Measure both stages, print the assumptions and the projection, and write it as CSV."""
     from avocado.data.genome import load_assembly, parse_regions
     from avocado.errors import InputError
-    from avocado.training.module import FitConfig
+    from avocado.training.config import FitConfig
     from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, epoch_bins, model_of
     from experiments.benchmarks.timing import report

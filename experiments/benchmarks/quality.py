@@ -154,7 +154,7 @@ def our_curve(
     run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int]
 ) -> list[Point]:
     """One training of our side, a model of the original's kind; making its data is on the clock, too."""
-    from avocado.training.module import fit
+    from avocado.training.fit import fit
 
     start = time.perf_counter()
     module, data = prepare_columns(run, store, hardware, columns, held_out)

@@ -54,7 +54,7 @@ def benchmark(config: DictConfig) -> None:
 
 def training(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
     """Time per epoch and peak memory against the region's size, with most tracks, and against the number of tracks."""
-    from avocado.training.module import FitConfig
+    from avocado.training.config import FitConfig
     from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import Setting, model_of, scratch, synthetic_store
 

@@ -17,7 +17,8 @@ import pandas as pd
 from torch.profiler import ProfilerActivity, profile
 
 from avocado.cli import app
-from avocado.training.module import FactorizationModule, FitConfig
+from avocado.training.config import FitConfig
+from avocado.training.module import FactorizationModule
 from avocado.utils.files import replacing
 from avocado.utils.hardware import Hardware
 from experiments.benchmarks.synthetic_run import Setting, model_of, prepare, scratch, synthetic_store, train, wait_for

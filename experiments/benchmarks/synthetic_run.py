@@ -21,8 +21,11 @@ from avocado.data.datamodule import SignalDataModule, tracks_of
 from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig, Network, genome_factors
-from avocado.training.module import FactorizationModule, FitConfig, OptimizerConfig, fit
+from avocado.model.config import ModelConfig
+from avocado.model.network import Network, genome_factors
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.fit import fit
+from avocado.training.module import FactorizationModule
 from avocado.utils.hardware import Hardware, device_of
 from experiments.benchmarks.store import chunks
 
@@ -116,7 +119,7 @@ def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kin
 
 
 def train(module: FactorizationModule, data: SignalDataModule, setting: Setting) -> None:
-    """Train as a user does, through `avocado.training.module.fit`, without checkpoints."""
+    """Train as a user does, through `avocado.training.fit.fit`, without checkpoints."""
     fit(module, data, setting.fit, hardware=setting.hardware, progress=False)
 
 

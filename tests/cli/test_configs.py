@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from avocado.cli import VERBS, app
-from avocado.model.network import ModelConfig
+from avocado.model.config import ModelConfig
 from avocado.search.space import read_space
-from avocado.training.module import FitConfig, OptimizerConfig
+from avocado.training.config import FitConfig, OptimizerConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"

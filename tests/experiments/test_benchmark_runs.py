@@ -13,8 +13,9 @@ import torch
 
 from avocado.cli import app
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig
-from avocado.training.module import FactorizationModule, FitConfig
+from avocado.model.config import ModelConfig
+from avocado.training.config import FitConfig
+from avocado.training.module import FactorizationModule
 from avocado.utils.hardware import Hardware
 from experiments.benchmarks import limit, projection, scaling, steps
 from experiments.benchmarks.synthetic_run import (

@@ -17,7 +17,7 @@ from avocado.cli import app
 from avocado.data.genome import BLOCK_BINS, Region, Segment
 from avocado.errors import InputError
 from avocado.inference.impute import impute
-from avocado.training.module import fit
+from avocado.training.fit import fit
 from avocado.utils.hardware import Hardware
 from experiments.benchmarks import original, our_worker, quality
 from experiments.benchmarks.original import ALL, MEMORY, ONE, TRAINING, Measured

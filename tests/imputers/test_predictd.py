@@ -15,7 +15,7 @@ from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.cp import Factors, Penalties, Sample, Schedule, initial, learn, loss, track_weights
 from avocado.imputers.predictd import Predictd, PredictdConfig
-from avocado.model.regression import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, experiments_of, track_scales
 
 QUICK = PredictdConfig(rank=2, splits=3, bins=300, max_steps=40, check_every=5)
 FREE = Penalties(cells=0, assays=0, genome=0, cell_start=0)

@@ -5,7 +5,8 @@ import torch
 
 from avocado.data.genome import load_assembly
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig, Network, genome_factors, reference
+from avocado.model.config import ModelConfig
+from avocado.model.network import Network, genome_factors, reference
 
 SIZES = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=5, nodes=6)
 SHAPES = {

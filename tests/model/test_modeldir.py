@@ -28,7 +28,8 @@ from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model, save_region, save_shared
-from avocado.model.regression import Prior, experiments_of
+from avocado.model.regression import Prior
+from avocado.model.scales import experiments_of
 from avocado.utils.hardware import Hardware, device_of
 
 

@@ -12,18 +12,16 @@ from avocado.imputers.regression import Regression
 from avocado.model.regression import (
     OTHERS,
     WINDOWS,
-    Experiments,
     Prior,
     RegressionConfig,
     drawn_bins,
-    expected_scales,
     fit_prior,
     impute_blocks,
     piece_blocks,
     regress,
     smoothed,
-    track_scales,
 )
+from avocado.model.scales import Experiments, expected_scales, track_scales
 from tests.toy import make_store
 
 LAYOUT = Region("some", (Segment("chr1", 0, 450), Segment("chr1", 1000, 1201), Segment("chr2", 0, 900)))
@@ -91,7 +89,9 @@ def regressed(signal: np.ndarray, rows: list[int], pairs, config=RegressionConfi
     store, train = Made(signal), experiments(rows)
     scales = track_scales(store, "some", train.columns)
     means = drawn_bins(store, "some", train.columns, scales, config)
-    fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
+    fitted = regress(
+        means, scales, expected_scales(scales, train, pairs, config.scale_ridge), train, ASSAYS, pairs, config
+    )
     return next(impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, [blocks])).numpy()
 
 
@@ -160,7 +160,7 @@ def naive_regression(
     gram = (x - center).T @ (x - center) / len(y) + np.diag(penalty)
     weights = np.linalg.solve(gram, (x - center).T @ (y - y.mean()) / len(y))
     train = experiments(rows)
-    expected = expected_scales(scales_of(signal, rows), train, [pair], config)[0]
+    expected = expected_scales(scales_of(signal, rows), train, [pair], config.scale_ridge)[0]
     return expected[0] + expected[1] * ((columns(inputs(*pair)) - center) @ weights + y.mean())
 
 
@@ -235,7 +235,9 @@ def test_it_is_computed_on_the_device_it_is_told():
     train, config, meta = experiments(rows), RegressionConfig(), torch.device("meta")
     scales = scales_of(signal, rows)
     means = drawn_bins(Made(signal), "some", train.columns, scales, config)
-    fitted = regress(means, scales, expected_scales(scales, train, pairs, config), train, ASSAYS, pairs, config)
+    fitted = regress(
+        means, scales, expected_scales(scales, train, pairs, config.scale_ridge), train, ASSAYS, pairs, config
+    )
     steps = LAYOUT.pieces(piece_blocks(len(rows), meta))
     (blocks,) = impute_blocks(signal, LAYOUT, train, ASSAYS, fitted, pairs, steps, meta)
     assert blocks.is_meta

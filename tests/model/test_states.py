@@ -7,8 +7,9 @@ from toy import ASSAYS, CELLS, CHR20, PAIRS, PILOT, RUN, STATES, TEST, TRAIN, ma
 
 from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS
+from avocado.model.config import ModelConfig
 from avocado.model.encoding import COARSE, WINDOWS, pieces, surroundings
-from avocado.model.network import ModelConfig, split_block
+from avocado.model.network import split_block
 from avocado.model.states import GATE, StatesNetwork
 from avocado.training.loop import carry_out
 from avocado.training.masked import MaskedDataModule, encode_region, fit_gate, set_apart

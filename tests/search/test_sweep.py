@@ -21,7 +21,7 @@ from toy import RUN, STATES, TEST, TINY, VAL, make_store, with_fit
 from toy_study import GRID, begin, judge, url, value_of, work
 
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig
+from avocado.model.config import ModelConfig
 from avocado.runs.run import SplitConfig, train
 from avocado.search import candidates as candidates_module
 from avocado.search import study as sweep_module

@@ -15,7 +15,7 @@ from toy import PILOT, RUN
 from vanishing_wandb import vanishing_wandb
 from wandb_records import logged
 
-from avocado.model.network import ModelConfig
+from avocado.model.config import ModelConfig
 from avocado.search.candidates import costs
 from avocado.search.study import load_study, trials_table
 from avocado.tracking.session import Tracking, sync_command

@@ -19,8 +19,10 @@ from avocado.data.store import SignalStore, open_store, write_metadata, write_re
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.model import encoding
-from avocado.model.network import ModelConfig
+from avocado.model.config import ModelConfig
 from avocado.model.states import GATE, StatesNetwork, sized
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.fit import fit
 from avocado.training.loop import Plan, Trained, carry_out, initial_network, prepare
 from avocado.training.masked import (
     PRIOR_TRACKS,
@@ -34,7 +36,6 @@ from avocado.training.masked import (
     fit_gate,
     set_apart,
 )
-from avocado.training.module import FitConfig, OptimizerConfig, fit
 from avocado.utils.hardware import Hardware
 
 FLOAT32 = Hardware("cpu", "float32")

@@ -14,9 +14,10 @@ from avocado.data.datamodule import signal_limit
 from avocado.data.genome import BLOCK_BINS, Assembly, chromosome_region
 from avocado.data.store import write_metadata, write_region
 from avocado.errors import InputError
-from avocado.model.network import ModelConfig, Network
+from avocado.model.config import ModelConfig
+from avocado.model.network import Network
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.memory import GIB, Memory, available_memory, describe_memory, predict_memory, require_memory
-from avocado.training.module import FitConfig, OptimizerConfig
 from avocado.utils.hardware import Hardware
 
 CPU = torch.device("cpu")
@@ -240,10 +241,10 @@ MEASURED = """
 import sys, threading, time
 from pathlib import Path
 from avocado.utils.hardware import Hardware
-from avocado.model.network import ModelConfig
+from avocado.model.config import ModelConfig
 from avocado.runs.run import Run, SplitConfig, train
 from avocado.data.store import open_store
-from avocado.training.module import FitConfig, OptimizerConfig
+from avocado.training.config import FitConfig, OptimizerConfig
 
 def anonymous():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon:")) << 10

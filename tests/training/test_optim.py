@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avocado.errors import InputError
-from avocado.training.module import OptimizerConfig
+from avocado.training.config import OptimizerConfig
 from avocado.training.optim import BlockAdam
 
 

@@ -8,7 +8,8 @@ import torch
 from toy import FAST, TINY, make_data, make_module, make_network, make_store
 
 from avocado.errors import InputError
-from avocado.training.module import FitConfig, fit
+from avocado.training.config import FitConfig
+from avocado.training.fit import fit
 from avocado.utils.hardware import Hardware
 
 # along the genome and with all tracks of every bin, nothing is drawn: both go through the same batches

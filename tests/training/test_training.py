@@ -22,7 +22,9 @@ from toy import (
 from avocado.data.datamodule import Draw
 from avocado.errors import InputError
 from avocado.model.network import reference
-from avocado.training.module import FactorizationModule, FitConfig, OptimizerConfig, fit
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.fit import fit
+from avocado.training.module import FactorizationModule
 from avocado.training.optim import BlockAdam
 from avocado.utils.hardware import Hardware
 

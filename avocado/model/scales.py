@@ -1,0 +1,83 @@
+"""How strong tracks are: mean and deviation of measured ones, and those that are expected of any pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from avocado.data.store import SignalStore, chunk_blocks
+
+RIDGE = 0.1  # penalty of the logarithms by which a cell type or assay differs in mean and deviation
+SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """Some columns of a store's arrays, and the cell type and assay of each."""
+
+    columns: np.ndarray
+    cells: list[str]
+    assays: list[str]
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str], int]:
+        """The place of each (cell, assay) among these."""
+        return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
+
+
+def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> Experiments:
+    """Cell types and assays of some columns of a store."""
+    tracks = store.tracks.iloc[list(columns)]
+    return Experiments(np.array(columns, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist())
+
+
+def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
+    signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))
+    for first, last in layout.pieces(chunk_blocks(len(store.tracks))):
+        values = signal[first:last][:, :, columns].astype(np.float64)  # padding is 0
+        sums += [values.sum(axis=(0, 1)), np.square(values).sum(axis=(0, 1))]
+    mean, square = sums / layout.n_bins
+    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
+
+
+def expected_scales(
+    scales: np.ndarray, train: Experiments, pairs: Sequence[tuple[str, str]], ridge: float = RIDGE
+) -> np.ndarray:
+    """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
+
+    scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part, of
+    which `ridge` is the penalty.
+    """
+    n_tracks = len(train.columns)
+    logs = np.log(np.maximum(scales.T, SMALLEST))
+    cells, assays = (sorted({*known, *asked}) for known, asked in
+                     zip((train.cells, train.assays), zip(*pairs, strict=True), strict=True))  # fmt: skip
+    columns = {
+        name: number for number, name in enumerate([("cell", c) for c in cells] + [("assay", a) for a in assays])
+    }
+    # one row per track: 1 for its cell type, its assay, and for all
+    design = np.zeros((n_tracks, len(columns) + 1))
+    for row, (cell, assay) in enumerate(zip(train.cells, train.assays, strict=True)):
+        design[row, [columns["cell", cell], columns["assay", assay], -1]] = 1
+    penalty = np.diag([ridge] * len(columns) + [1e-6])
+    every = np.ones(n_tracks)
+    expected, shared = np.empty((len(pairs), 2)), None
+    for number, pair in enumerate(pairs):
+        if pair in train.rows:
+            used = every.copy()
+            used[train.rows[pair]] = 0
+            parts = _ridge(design * used[:, None], logs, penalty)
+        else:
+            shared = _ridge(design, logs, penalty) if shared is None else shared
+            parts = shared
+        rows = [columns["cell", pair[0]], columns["assay", pair[1]], -1]
+        expected[number] = np.exp(parts[rows].sum(axis=0))
+    return expected
+
+
+def _ridge(design: np.ndarray, values: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(design.T @ design + penalty, design.T @ values)

@@ -1,0 +1,119 @@
+"""How a model is trained: learning rates and their schedule, epochs, batches, masking and checks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from avocado.data.datamodule import Sampling
+from avocado.errors import InputError
+
+STAGES = ("pilot", "genome", "joint")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam for the network and the two small tables; lazy or dense Adam for the genome factors."""
+
+    learning_rate: float = 0.001
+    genome_learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0  # decoupled, on network, cell-type and assay factors
+    genome_weight_decay: float = 0.0  # decoupled, on genome factors, once per visit
+    genome_optimizer: str = "lazy"  # lazy: only the rows of the batch; dense: every row at every step, as in Keras
+    schedule: str = "cosine"
+    warmup: float = 0.02  # share of the steps during which the learning rate rises to its value
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"optimizer.schedule={self.schedule!r}: there is {', '.join(SCHEDULES)}")
+        if self.genome_optimizer not in ("lazy", "dense"):
+            raise InputError(f"optimizer.genome_optimizer={self.genome_optimizer!r}: there is lazy, dense")
+        for name in ("learning_rate", "genome_learning_rate", "eps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number above 0")
+        for name in ("beta1", "beta2", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0 to below 1")
+        for name in ("weight_decay", "genome_weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"optimizer.{name}={getattr(self, name)!r}: expected a number from 0")
+
+    def factor(self, step: int, total: int) -> float:
+        """Learning rate at `step` of `total`, as a share of its peak."""
+        rise = self.warmup * total
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+def steps_for(n_tracks: int) -> int:
+    """Steps that training takes at least: 25 per training track, but 2,400 for few and 6,000 for many."""
+    return min(max(2_400, 25 * n_tracks), 6_000)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long, on what batches, and with which checks a stage is trained."""
+
+    epochs: int  # one epoch sees every bin once
+    batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
+    sampling: str = "shuffled"  # order of the blocks; see data.Sampling
+    tracks_per_bin: int = 1
+    hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
+    hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
+    peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
+    refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
+    min_steps: int | None = 0  # more epochs where a small region would get fewer steps; None: `steps_for` the tracks
+    validate_every: int = 1  # epochs
+    patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
+    memory_limit: int | None = None  # bytes of signal that are kept; see data.SignalDataModule
+    workers: int = 1  # processes that read ahead when signal is streamed
+    checkpoint_every: float = 120.0  # seconds
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "validate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
+        if self.min_steps is not None and not self.min_steps >= 0:
+            raise InputError(f"fit.min_steps={self.min_steps!r}: expected a number from 0, or null")
+        for name in (
+            "patience",
+            "workers",
+            "checkpoint_every",
+            "hidden_weight",
+            "peak_weight",
+        ):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
+        if self.memory_limit is not None and not self.memory_limit >= 0:
+            raise InputError(f"fit.memory_limit={self.memory_limit!r}: expected a number from 0, or null")
+        Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
+        if not 0 <= self.refit < 1:
+            raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
+
+    def for_region(self, n_bins: int, n_tracks: int) -> FitConfig:
+        """The same with as many epochs as a region of that size, and that many training tracks, need."""
+        steps = -(-n_bins // self.batch_size)
+        least = steps_for(n_tracks) if self.min_steps is None else self.min_steps
+        return replace(self, epochs=max(self.epochs, -(-least // steps)))
+
+    def describe(self, n_bins: int) -> str:
+        """One line: how long it is trained on a region of that size."""
+        steps = self.epochs * -(-n_bins // self.batch_size)
+        return f"training: {self.epochs:,} epochs, {steps:,} steps of up to {self.batch_size:,} bins"
+
+    def reveal_at(self, stage: str) -> int:
+        """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""
+        if stage == "genome" or not self.hidden:
+            return 0
+        return max(1, self.epochs - round(self.refit * self.epochs))
+
+    def draws(self, stage: str) -> Sampling:
+        """How the epochs of `stage` go through a region."""
+        return Sampling(self.sampling, self.tracks_per_bin, self.hidden, self.reveal_at(stage))
