@@ -37,7 +37,7 @@ def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> E
 def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
     signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))
-    for first, last in layout.pieces(chunk_blocks(len(store.tracks))):
+    for first, last in layout.pieces(chunk_blocks(len(columns))):
         values = signal[first:last][:, :, columns].astype(np.float64)  # padding is 0
         sums += [values.sum(axis=(0, 1)), np.square(values).sum(axis=(0, 1))]
     mean, square = sums / layout.n_bins
