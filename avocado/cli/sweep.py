@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
 from avocado.errors import InputError
+from avocado.training.stages import stage_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +182,7 @@ def _checked(overrides: Sequence[str], space: Space) -> list[str]:
 def _steps(train: DictConfig) -> list[str]:
     """The one stage of a trial. Raises InputError for what a sweep cannot do."""
     steps = list(train.stage.steps)
-    if steps not in (["pilot"], ["joint"]):
+    if len(steps) != 1 or stage_named(steps[0]).needs:
         raise InputError("a trial trains a single stage from the start: set stage=pilot, or stage=joint and chrom=")
     if train.imputer.name != "avocado" or train.imputer.models != 1:
         raise InputError("a sweep searches a single Avocado model: leave imputer= out")

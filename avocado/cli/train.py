@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.errors import InputError
+from avocado.training.stages import stage_named
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,11 +40,12 @@ def train(config: DictConfig, advice: bool = True) -> None:
     if config.imputer.name != "avocado" or config.imputer.models != 1:
         _score_imputer(config, store, steps)
         return
-    if steps[0] == "genome":
-        pilot = plan(config, store, "pilot")
-        if not (pilot.model_directory(Path(config.runs)) / "model.yaml").is_file():
-            print(f"no pilot model for fold {config.fold} and seed {config.seed} yet: training it first")
-            steps.insert(0, "pilot")
+    needed = stage_named(steps[0]).needs
+    if needed:
+        before = plan(config, store, needed)
+        if not (before.model_directory(Path(config.runs)) / "model.yaml").is_file():
+            print(f"no {needed} model for fold {config.fold} and seed {config.seed} yet: training it first")
+            steps.insert(0, needed)
     outcome = None
     for run in [plan(config, store, step) for step in steps]:  # all of them checked before the first one starts
         outcome = _carry_out(config, run, store)
@@ -112,7 +114,7 @@ def split_of(config: DictConfig) -> SplitConfig:
 
 
 def _region(config: DictConfig, store: SignalStore, step: str) -> str:
-    region = "pilot" if step == "pilot" else str(config.chrom)
+    region = stage_named(step).region_for(str(config.chrom))
     if region not in store.regions:
         raise InputError(
             f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
@@ -127,7 +129,7 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
 
     trainer = config.trainer
     asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
-    return asked if stage != "genome" else replace(asked, processes=1)
+    return asked if stage_named(stage).trains_network else replace(asked, processes=1)
 
 
 def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:

@@ -36,6 +36,7 @@ from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_score
 from avocado.training.loop import Plan, Trained, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.training.module import History
+from avocado.training.stages import stage_named
 from avocado.utils.files import lock, replacing
 from avocado.utils.hardware import Hardware, device_of
 from avocado.utils.settings import changes, flat
@@ -80,8 +81,8 @@ class Run(Plan):
         return runs / self.stage / self.region / self.split.name / f"seed{self.seed}"
 
     def model_directory(self, runs: Path) -> Path:
-        """The model that this run makes (pilot, joint) or completes (genome)."""
-        if self.stage == "joint":
+        """The model that this run makes or completes."""
+        if not stage_named(self.stage).shares_model:
             return self.directory(runs) / "model"
         return runs / "model" / self.split.name / f"seed{self.seed}"
 
@@ -116,7 +117,7 @@ def train(
     hardware = hardware or Hardware()
     tracks = run.split.roles(store)
     with locked(directory):
-        pilot = _pilot(model_dir, store, tracks) if run.stage == "genome" else None
+        pilot = _pilot(model_dir, store, tracks) if stage_named(run.stage).needs else None
         settings = _settings(run, store, pilot)
         if overwrite:
             for name in ("settings.yaml", "done.json", CHECKPOINT):
@@ -180,7 +181,7 @@ def _fit(
         n_validation=len(val_tracks.columns), signal_bytes=np.dtype(store.dtype).itemsize,
         scored="test" in set(tracks["role"]),
     )  # fmt: skip
-    if not (isinstance(network, StatesNetwork) and run.stage == "genome"):
+    if stage_named(run.stage).trains_network or not isinstance(network, StatesNetwork):
         log.info(run.fit.describe(store.region(run.region).n_bins // hardware.processes))
     log.info(describe_memory(memory))
     require_memory(memory, device_of(hardware.device))
@@ -209,7 +210,7 @@ def _report(
         curve.to_csv(temporary, index=False)
     measured = curve["val_mse"].tolist() if validation else None
     figures = {"curve": plot_learning_curve(history.train_mse, measured)} if history.train_mse else {}
-    if run.stage != "genome":  # which learns no factors of cell types and assays
+    if stage_named(run.stage).trains_network:
         network = model.network
         tables = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}
         figures["factors"] = plot_factors(
@@ -269,9 +270,9 @@ def state(run: Run, store: SignalStore, runs: Path) -> str:
     Raises InputError for a run that was begun with other settings, and a genome run whose pilot has other tracks.
     """
     directory, model_dir = run.directory(runs), run.model_directory(runs)
-    if run.stage == "genome" and not (model_dir / "model.yaml").is_file():
+    if stage_named(run.stage).needs and not (model_dir / "model.yaml").is_file():
         return "to do"
-    pilot = _pilot(model_dir, store, run.split.roles(store)) if run.stage == "genome" else None
+    pilot = _pilot(model_dir, store, run.split.roles(store)) if stage_named(run.stage).needs else None
     require_same_settings(directory, _settings(run, store, pilot))
     if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
         return "done"

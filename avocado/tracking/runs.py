@@ -21,6 +21,7 @@ from avocado.model.directory import SHARED
 from avocado.runs.run import Outcome, Run
 from avocado.search.candidates import costs
 from avocado.tracking.session import Subject, Tracker, Tracking, described, facts, place, sync_command
+from avocado.training.stages import stage_named
 from avocado.utils.files import sha256
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class RunTracker(Tracker):
                     config=config,
                 )
             )
-        if run.stage != "genome":  # whose network is the pilot's
+        if stage_named(run.stage).trains_network:
             n_tracks = int((run.split.roles(store)["role"] == "train").sum())
             self.log_costs(costs(run.model, len(store.cells), len(store.assays), n_tracks, region.n_blocks))
         if self.url:
@@ -115,8 +116,11 @@ class RunTracker(Tracker):
         return self.tracking.group or self._runs.name
 
     def _pilot(self) -> Run | None:
-        """The run that made the model which a genome run completes."""
-        return replace(self._run, stage="pilot", region="pilot") if self._run.stage == "genome" else None
+        """The run that made the model which this one completes."""
+        needed = stage_named(self._run.stage).needs
+        if needed is None:
+            return None
+        return replace(self._run, stage=needed, region=stage_named(needed).region_for(self._run.region))
 
     def _pilot_facts(self) -> dict[str, Any]:
         pilot = self._pilot()
@@ -132,7 +136,7 @@ class RunTracker(Tracker):
         return sha256(self._run.model_directory(self._runs) / SHARED)[:16]
 
     def _artifact_name(self, run: Run) -> str:
-        kind = "factors" if run.stage == "genome" else "model"
+        kind = "model" if stage_named(run.stage).trains_network else "factors"
         return re.sub(r"[^\w.-]", "-", f"{kind}-{self._group}-{run_name(run)}")
 
     def _model(self, outcome: Outcome) -> Artifact:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from avocado.data.datamodule import Sampling
 from avocado.errors import InputError
+from avocado.training.stages import stage_named
 
-STAGES = ("pilot", "genome", "joint")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -110,7 +110,7 @@ class FitConfig:
 
     def reveal_at(self, stage: str) -> int:
         """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""
-        if stage == "genome" or not self.hidden:
+        if not self.hidden or not stage_named(stage).trains_network:
             return 0
         return max(1, self.epochs - round(self.refit * self.epochs))
 

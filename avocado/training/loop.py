@@ -18,7 +18,7 @@ from avocado.model.network import Network, genome_factors
 from avocado.model.regression import Prior, RegressionConfig, fit_prior
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.model.states import StatesNetwork, sized
-from avocado.training.config import STAGES, FitConfig, OptimizerConfig
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
 from avocado.training.masked import (
     MaskedDataModule,
@@ -30,6 +30,7 @@ from avocado.training.masked import (
     set_apart,
 )
 from avocado.training.module import FactorizationModule, History
+from avocado.training.stages import stage_named
 from avocado.utils.hardware import Hardware, device_of
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,7 @@ class Plan:
     fit: FitConfig
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"unknown stage '{self.stage}'; there is: {', '.join(STAGES)}")
+        stage_named(self.stage)  # says what is wrong with it
         if self.seed < 0:
             raise InputError(f"seed={self.seed}: expected a whole number from 0")
 
@@ -155,7 +155,7 @@ def carry_out(
     names: cell types and assays of the network, by index. In stage 'genome' nothing is trained of a network that infers
     genome factors: they are what it makes of the region's training tracks.
     """
-    if isinstance(network, StatesNetwork) and plan.stage == "genome":
+    if isinstance(network, StatesNetwork) and not stage_named(plan.stage).trains_network:
         columns = columns_of(network, store, *names)
         return Trained(network, encode_region(network, store, plan.region, columns, hardware, progress), History())
     module, data = prepare(plan, store, network, generator, train, val, hardware)

@@ -21,6 +21,7 @@ from avocado.model.encoding import AROUND, PIECE, WINDOWS
 from avocado.model.network import Network
 from avocado.model.states import StatesNetwork
 from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.stages import stage_named
 from avocado.utils.hardware import Hardware, device_of
 
 GIB = 1 << 30
@@ -120,12 +121,12 @@ def predict_memory(
     validation = min(bins, val_bins) * n_validation * signal_bytes
     kept = signal_bytes + (AROUND if inferred else 0)
     streamed = streams(bins, n_tracks, kept, signal_limit(fit.memory_limit, device), here)
-    if inferred and stage == "genome":  # which is gone through piece by piece, and trains nothing
+    trained = stage_named(stage).trains_network
+    if inferred and not trained:  # it is gone through piece by piece
         streamed, fit = True, replace(fit, workers=0)
     around = round(bins * n_tracks * AROUND) if inferred and not streamed else 0
     mask = bins * (FLOAT + 1) if on_cpu or not streamed else 0  # as a float and a bool
 
-    trained = stage != "genome"
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     # moments, gradients of the parts of a batch and of all of it, scaled and cast weights and a part's gradient
     copies = (5 * FLOAT + 2 * compute.itemsize) if trained else compute.itemsize

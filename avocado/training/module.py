@@ -14,9 +14,10 @@ from torch import Tensor
 from avocado.data.datamodule import BlockBatch, TrackBatch, Tracks
 from avocado.errors import InputError
 from avocado.model.network import Network, Weights
-from avocado.training.config import STAGES, OptimizerConfig
+from avocado.training.config import OptimizerConfig
 from avocado.training.optim import BlockAdam
 from avocado.training.parallel import disconnect, gather, shard, sum_over_processes
+from avocado.training.stages import stage_named
 
 BLOCK_STATE = {"visits", "mean", "square", "exp_avg", "exp_avg_sq"}  # of BlockAdam and of Adam, one row per block
 
@@ -93,14 +94,12 @@ class FactorizationModule(Watched):
         formulation: str = "blocks",
     ) -> None:
         super().__init__()
-        if stage not in STAGES:
-            raise InputError(f"unknown stage '{stage}'; there is: {', '.join(STAGES)}")
         self.automatic_optimization = False
         self.network = network.train()
         self.network.compute = compute
         self.formulation = formulation
         self.genome = torch.nn.Parameter(genome, requires_grad=False)
-        self.stage, self.config, self.seed, self.val = stage, optimizer, seed, val
+        self.stage, self.config, self.seed, self.val = stage_named(stage), optimizer, seed, val
         self.reveal_at, self.hidden_weight, self.peak_weight = reveal_at, hidden_weight, peak_weight
         self.history = History()
         self.n_blocks = len(genome)
@@ -119,7 +118,7 @@ class FactorizationModule(Watched):
             self._gradient = torch.zeros_like(self.genome)  # kept, as making it at every step would double its cost
         else:
             genome = BlockAdam(self.genome, c.genome_learning_rate, betas, c.eps, c.genome_weight_decay)
-        if self.stage == "genome":
+        if not self.stage.trains_network:
             return [genome]
         shared = torch.optim.AdamW(self.network.parameters(), c.learning_rate, betas, c.eps, c.weight_decay, fused=True)
         return [genome, shared]
@@ -127,7 +126,7 @@ class FactorizationModule(Watched):
     def on_train_epoch_start(self) -> None:
         """Fix the random numbers of the epoch, so that a resumed run repeats the uninterrupted one."""
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
-        frozen = self.stage == "genome" or (self.reveal_at and self.current_epoch >= self.reveal_at)
+        frozen = not self.stage.trains_network or (self.reveal_at and self.current_epoch >= self.reveal_at)
         self.network.requires_grad_(not frozen)
         self._frozen = self.network.weights() if frozen else None
         self._squares = torch.zeros((), device=self.device)
@@ -229,7 +228,7 @@ class FactorizationModule(Watched):
 
     def _rates(self) -> list[float]:
         rates = [self.config.genome_learning_rate, self.config.learning_rate]
-        return rates[:1] if self.stage == "genome" else rates
+        return rates if self.stage.trains_network else rates[:1]
 
     def _total_steps(self) -> int:
         return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)

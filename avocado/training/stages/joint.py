@@ -1,0 +1,5 @@
+"""Stage `joint`: everything learns on one region, of which alone imputations are wanted."""
+
+from avocado.training.stage import Stage
+
+STAGE = Stage("joint", shares_model=False)

@@ -1,0 +1,5 @@
+"""Stage `pilot`: everything learns, on the ENCODE pilot regions, one per cent of the genome."""
+
+from avocado.training.stage import Stage
+
+STAGE = Stage("pilot", region="pilot")

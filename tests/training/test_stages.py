@@ -1,0 +1,37 @@
+import pytest
+import yaml
+
+from avocado.cli.app import config_directory
+from avocado.errors import InputError
+from avocado.training.stages import STAGES, stage_named
+
+CONF = config_directory()
+
+
+def test_every_stage_has_settings_and_epochs():
+    epochs = yaml.safe_load((CONF / "train.yaml").read_text())["epochs"]
+    for name, stage in STAGES.items():
+        assert name == stage.name
+        assert yaml.safe_load((CONF / "stage" / f"{name}.yaml").read_text())["steps"] == [name]
+        assert epochs[name] >= 1
+        assert stage.needs is None or STAGES[stage.needs].shares_model
+
+
+def test_a_command_carries_out_stages_that_exist_after_those_they_need():
+    for file in (CONF / "stage").glob("*.yaml"):
+        steps = yaml.safe_load(file.read_text())["steps"]
+        for number, step in enumerate(steps[1:], 1):
+            assert stage_named(step).needs in (None, *steps[:number])
+
+
+def test_what_the_stages_are():
+    assert set(STAGES) == {"pilot", "genome", "joint"}
+    assert [stage_named(name).region_for("chr20") for name in ("pilot", "genome", "joint")] == [
+        "pilot",
+        "chr20",
+        "chr20",
+    ]
+    assert [stage_named(name).trains_network for name in ("pilot", "genome", "joint")] == [True, False, True]
+    assert (stage_named("genome").needs, stage_named("joint").shares_model) == ("pilot", False)
+    with pytest.raises(InputError, match="unknown stage 'transfer'; there is: genome, joint, pilot"):
+        stage_named("transfer")
