@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avocado.cli import app
+from avocado.config.values import as_list, config_directory
 from avocado.errors import InputError
 from experiments.benchmarks.workers import REPOSITORY
 
@@ -175,7 +176,7 @@ def plot_accuracy(table: pd.DataFrame) -> Figure:
 
 def _sizes(config: DictConfig) -> list[int]:
     known = [REAL, *_compendia(config)]
-    for size in (sizes := app.as_list(config.sizes)):
+    for size in (sizes := as_list(config.sizes)):
         if not size.isdigit() or int(size) not in known:
             raise InputError(f"sizes={size}: there is: {', '.join(map(str, known))}")
     return [int(size) for size in sizes]
@@ -216,18 +217,18 @@ def _jobs(config: DictConfig, size: int, data: dict[str, Any], failures: dict[st
 
     from experiments.cross_validation import AVERAGE_METHOD, prepare, title_of
 
-    names = app.as_list(config.only) or list(config.methods)
+    names = as_list(config.only) or list(config.methods)
     names = [AVERAGE_METHOD, *(name for name in dict.fromkeys(names) if name != AVERAGE_METHOD)]
     real = size == REAL
     jobs = []
     for name in names:
-        for seed in app.as_list(config.seeds):
+        for seed in as_list(config.seeds):
             node = {
                 "data": data,
                 "methods": OmegaConf.to_container(config.methods),
                 "only": [name],
                 "seeds": [seed],
-                "folds": app.as_list(config.folds) or None if real else [0],
+                "folds": as_list(config.folds) or None if real else [0],
                 "n_folds": config.n_folds,
                 "split_seed": config.split_seed,
                 "region": "pilot" if real else CHROM,
@@ -292,7 +293,7 @@ def worker(asked: Path, answer: Path) -> None:
     from experiments.cross_validation import impute_all, prepare, score
 
     job = json.loads(asked.read_text())
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = OmegaConf.create(job["config"])
         assert isinstance(config, DictConfig)
         cv = prepare(config)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from avocado.cli import app
+from avocado.config.values import config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def simulated(
     """
     from omegaconf import OmegaConf
 
-    from avocado.cli.ingest import make_store
-    from avocado.cli.simulate import demo_settings
+    from avocado.config.store import demo_settings, make_store
     from avocado.simulation.compendium import simulate
 
     config, data = _composed(settings)
@@ -70,7 +69,7 @@ def _composed(settings: Sequence[str]) -> tuple[DictConfig, DictConfig]:
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
             return compose("simulate", list(settings)), compose("train", ["data=demo"]).data
     except HydraException as error:
         raise InputError(f"a simulated compendium, {' '.join(settings)}: {str(error).splitlines()[0]}") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado import __version__
-from avocado.cli import app
+from avocado.config.values import as_list, build
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ def prepare(config: DictConfig) -> CrossValidation:
     """
     import torch
 
-    from avocado.cli.train import prepare_store
+    from avocado.config.store import prepare_store
     from avocado.data.compendium import balanced_folds, split
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    names, seeds = _names(config), app.as_list(config.seeds)
+    names, seeds = _names(config), as_list(config.seeds)
     if not seeds or not all(seed.isdigit() for seed in seeds):
         raise InputError(f"seeds={config.seeds}: expected whole numbers from 0, [0,1]")
     store = prepare_store(_train_config(config, AVERAGE_METHOD, 0))
@@ -227,7 +227,7 @@ def score(cv: CrossValidation, loci: Mapping[Track, Loci] | None = None) -> pd.D
 
 def _names(config: DictConfig) -> list[str]:
     """The methods that are asked for, average activity first."""
-    names = app.as_list(config.only) or list(config.methods)
+    names = as_list(config.only) or list(config.methods)
     unknown = [name for name in names if name not in config.methods]
     if unknown:
         raise InputError(f"unknown method '{unknown[0]}'; there is: {', '.join(config.methods)}")
@@ -236,7 +236,7 @@ def _names(config: DictConfig) -> list[str]:
 
 def _folds(config: DictConfig, table: pd.DataFrame) -> list[int]:
     """The folds that are asked for, or all that the table has."""
-    asked = app.as_list(config.folds)
+    asked = as_list(config.folds)
     if not all(fold.isdigit() for fold in asked):
         raise InputError(f"folds={config.folds}: expected whole numbers from 0, [0,1,2]")
     if asked:
@@ -263,7 +263,7 @@ def _maker(config: DictConfig, name: str, seed: int) -> Callable[[], Cached]:
 
     The members of an ensemble are kept, too, each as the method that it is.
     """
-    from avocado.cli.imputers import build_imputer, imputer_settings
+    from avocado.config.imputers import build_imputer, imputer_settings
     from avocado.imputers.cached import Cached
     from avocado.imputers.ensemble import Ensemble, EnsembleConfig
 
@@ -272,20 +272,20 @@ def _maker(config: DictConfig, name: str, seed: int) -> Callable[[], Cached]:
     if train.imputer.name not in SEEDLESS:
         identity["seed"] = seed
     if train.imputer.name == "ensemble":
-        members = {title_of(member): _maker(config, member, seed) for member in app.as_list(train.imputer.members)}
+        members = {title_of(member): _maker(config, member, seed) for member in as_list(train.imputer.members)}
         node = {str(key): value for key, value in train.imputer.items() if key not in ("name", "members")}
-        settings = app.build(EnsembleConfig, node, "imputer", seed=seed)
+        settings = build(EnsembleConfig, node, "imputer", seed=seed)
         identity |= {"settings": node, "members": {title: make().key for title, make in members.items()}}
 
-        def build() -> Imputer:
+        def make_imputer() -> Imputer:
             return Ensemble({title: make() for title, make in members.items()}, settings)
     else:
         identity["settings"] = imputer_settings(train, build_imputer(train, str(config.region)))
         if train.imputer.name == "avocado":
             identity |= {"precision": train.trainer.precision, "formulation": train.trainer.formulation}
 
-        def build() -> Imputer:
+        def make_imputer() -> Imputer:
             return build_imputer(train, str(config.region))
 
     noted = ("member_weights",) if train.imputer.name == "ensemble" else ()
-    return lambda: Cached(build(), config.cache, json.dumps(identity, sort_keys=True), noted)
+    return lambda: Cached(make_imputer(), config.cache, json.dumps(identity, sort_keys=True), noted)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
+from avocado.config.values import as_list, config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def dashboard(config: DictConfig) -> None:
 
     if not config.title or not config.project:
         raise InputError(f"title={config.title} project={config.project}: expected names")
-    searched = app.as_list(config.searched) or searched_by("random7")
+    searched = as_list(config.searched) or searched_by("random7")
     entity = config.entity or ""
     if config.out is None:
         entity = entity or default_entity()
@@ -63,7 +64,7 @@ def searched_by(sweep: str) -> list[str]:
     """Settings that a sweep of `conf/sweep` searches."""
     import yaml
 
-    return list(yaml.safe_load((app.config_directory() / "sweep" / f"{sweep}.yaml").read_text())["space"])
+    return list(yaml.safe_load((config_directory() / "sweep" / f"{sweep}.yaml").read_text())["space"])
 
 
 def require_login() -> None:

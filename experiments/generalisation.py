@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.values import as_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def study(config: DictConfig) -> None:
     from avocado.plotting.plots import plot_scores
     from avocado.utils.files import replacing
 
-    names = app.as_list(config.only) or list(config.variants)
+    names = as_list(config.only) or list(config.variants)
     unknown = [name for name in names if name not in config.variants]
     if unknown:
         raise InputError(f"unknown variant '{unknown[0]}'; there is: {', '.join(config.variants)}")
@@ -69,7 +70,8 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from avocado.cli.train import hardware_of, plan, prepare_store
+    from avocado.config.store import prepare_store
+    from avocado.config.training import hardware_of, plan
     from avocado.evaluation.scores import track_rows
     from avocado.runs.run import train
 

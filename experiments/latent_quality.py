@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from avocado.errors import InputError
 from experiments.benchmarks.workers import REPOSITORY
 
@@ -174,7 +175,7 @@ def _asked(config: DictConfig) -> Asked:
     from avocado.evaluation.held_out import held_out
     from avocado.model.directory import load_model
 
-    regions = app.as_list(config.regions)
+    regions = as_list(config.regions)
     if not regions or config.blocks < 1 or config.folds < 2:
         raise InputError(f"regions={regions}, blocks={config.blocks}, folds={config.folds}: give one, 1 and 2 at least")
     folder, place, truth = config.model, config.store, config.truth
@@ -202,9 +203,9 @@ def _trained(config: DictConfig, regions: Sequence[str]) -> tuple[Path, str, Pat
     from experiments.compendia import simulated
 
     out = Path(config.out)
-    made = simulated(app.as_list(config.simulate), out / "compendia", None, config.processes)
+    made = simulated(as_list(config.simulate), out / "compendia", None, config.processes)
     runs = made.folder.parent / "runs"
-    settings = [*app.as_list(config.train), f"store={made.data['store']}", f"runs={runs}", f"fold={config.fold}"]
+    settings = [*as_list(config.train), f"store={made.data['store']}", f"runs={runs}", f"fold={config.fold}"]
     settings.append(f"seed={config.seed}")
     if config.threads:
         settings.append(f"trainer.threads={config.threads}")

@@ -8,16 +8,16 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from avocado.cli import launcher
+from avocado.config.values import config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-T = TypeVar("T")
 WIDTH = 30  # column of --help in which the meanings start
 # keys that take several names: a,b is a list for them, where for other keys it asks for several runs
 LISTS = (
@@ -47,13 +47,6 @@ SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 
 
-def config_directory() -> Path:
-    """`conf/`: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
     """Run `task` on the config of `verb` with the overrides in `arguments`. Returns the exit status.
 
@@ -77,8 +70,6 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
 
 def carry_out(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
     """`run`, with InputError and KeyboardInterrupt left to the caller."""
-    from avocado.cli import launcher
-
     overrides, multirun = read_arguments(arguments)
     overrides = check(verb, overrides, multirun)
     if "launcher" in _groups(verb):
@@ -260,9 +251,7 @@ def _run_here(verb: str, task: Callable[[DictConfig], None], overrides: Sequence
     from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from avocado.cli.launcher import commands, report_failures
-
-    names = [command.name for command in commands(verb, overrides)] if multirun else [verb]
+    names = [command.name for command in launcher.commands(verb, overrides)] if multirun else [verb]
     failures: dict[str, str] = {}
     interrupted = False
 
@@ -298,42 +287,7 @@ def _run_here(verb: str, task: Callable[[DictConfig], None], overrides: Sequence
     same = set(failures.values())
     if len(same) == 1 and len(failures) == len(names):
         raise InputError(same.pop())
-    report_failures(failures, len(names))
-
-
-def build(cls: type[T], node: DictConfig | dict[str, Any], name: str, **more: Any) -> T:
-    """The dataclass `cls` from a config node, with values of the right type. Raises InputError naming the key."""
-    hints, values = get_type_hints(cls), dict(more)
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    for key, value in node.items():
-        key = str(key)
-        where = f"{name}.{key}" if name else key
-        if key not in known:
-            raise InputError(f"unknown key '{where}'; there is: {', '.join(sorted(known))}")
-        expected = hints[key]
-        if expected is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if expected in (int, float, str, bool) and type(value) is not expected:
-            kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[expected]
-            raise InputError(f"{where}={value!r}: expected {kind}")
-        values[key] = value
-    return cls(**values)
-
-
-def wants_baseline(config: DictConfig) -> bool:
-    """Whether a model's baseline is to be combined with its factorization, by the key `baseline`."""
-    if config.baseline not in ("model", "none"):
-        raise InputError(f"baseline={config.baseline}: there is model, none")
-    return config.baseline == "model"
-
-
-def as_list(value: Any) -> list[str]:
-    """A list of strings from one value, a list, or nothing; 'a,b' is two."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return [str(part) for part in value] if hasattr(value, "__iter__") else [str(value)]
+    launcher.report_failures(failures, len(names))
 
 
 def help_text(verb: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.values import as_list, config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,10 +125,11 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
     from hydra import compose, initialize_config_dir
 
     from avocado.cli.impute import pairs_of
-    from avocado.cli.train import hardware_of, plan, prepare_store, tracking_of
+    from avocado.config.store import prepare_store
+    from avocado.config.training import hardware_of, plan, tracking_of
     from avocado.inference.track_files import track_file
 
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         train = compose("train", list(overrides))
     hardware_of(train)
     tracking_of(train)
@@ -155,7 +157,7 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
 
 def _chromosomes(config: DictConfig, store: SignalStore) -> list[str]:
     known = [name for name in store.assembly.sizes if name in store.regions]
-    asked = app.as_list(config.chroms) or known
+    asked = as_list(config.chroms) or known
     if not asked:
         raise InputError(f"store {store.path} has no chromosome: repeat avocado ingest with regions=pilot,autosomes")
     for name in asked:
@@ -196,7 +198,7 @@ def _complete(work: Work) -> Model:
 
 def _impute(work: Work, model: Model) -> None:
     from avocado.cli.impute import write
-    from avocado.cli.train import hardware_of
+    from avocado.config.training import hardware_of
     from avocado.inference.impute import is_current
 
     missing, regions = work.missing(model), work.regions(model)

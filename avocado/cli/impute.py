@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app, imputers
+from avocado.cli import app
+from avocado.config import imputers
+from avocado.config.values import as_list, wants_baseline
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
     hardware = Hardware(config.device, config.precision)
     store = None if config.store is None else open_store(config.store)
-    model = load_model(config.model, store, baseline=app.wants_baseline(config))
-    asked = app.as_list(config.cell), app.as_list(config.assay)
+    model = load_model(config.model, store, baseline=wants_baseline(config))
+    asked = as_list(config.cell), as_list(config.assay)
     for cell in asked[0]:
         model.pair(cell, model.assays[0])
     for assay in asked[1]:
@@ -47,7 +49,7 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     sets = {"unmeasured": model.unmeasured(), "held_out": held_out(model)}
     missing = _missing_files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
     if missing:
-        regions = app.as_list(config.regions) or regions_to_impute(model)
+        regions = as_list(config.regions) or regions_to_impute(model)
         written = write(
             model, missing, regions, config.scale, hardware, config.progress, config.workers,
             is_missing=lambda path: config.overwrite or not path.exists(),
@@ -63,7 +65,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from avocado.cli.train import split_of
+    from avocado.config.training import split_of
     from avocado.data.store import open_store
     from avocado.imputers import foretell
     from avocado.inference.impute import regions_in_order, require_files
@@ -74,7 +76,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     composed = imputers.train_config(config, settings)
     store = open_store(config.store)
     tracks = split_of(composed).roles(store)
-    cells, assays = app.as_list(config.cell), app.as_list(config.assay)
+    cells, assays = as_list(config.cell), as_list(config.assay)
     for names, known, kind in ((cells, store.cells, "cell type"), (assays, store.assays, "assay")):
         for name in names:
             if name not in known:
@@ -83,7 +85,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     if not missing:
         return
     chromosomes = [name for name in store.assembly.sizes if name in store.regions]
-    regions = app.as_list(config.regions) or chromosomes or list(store.regions)
+    regions = as_list(config.regions) or chromosomes or list(store.regions)
     files = list(missing.values())
     require_files(files, config.scale)
     bigwig = any(path.suffix != ".npz" for path in files)

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avocado.cli import app
+from avocado.config.values import config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def chosen(verb: str, overrides: Sequence[str]) -> DictConfig:
     from omegaconf import OmegaConf
 
     first = next(iter(_combinations(overrides)))
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = compose(verb, first)
     node = config.launcher
     if node.name == "basic":

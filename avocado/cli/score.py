@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app, imputers
+from avocado.cli import app
+from avocado.config import imputers
+from avocado.config.values import as_list, wants_baseline
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,14 +74,14 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.utils.hardware import Hardware
 
     store = open_store(config.store)
-    model = load_model(config.model, store, baseline=app.wants_baseline(config))
+    model = load_model(config.model, store, baseline=wants_baseline(config))
     hardware = Hardware(config.device, config.precision)
-    asked = [_pair(model, name) for name in app.as_list(config.tracks)]
+    asked = [_pair(model, name) for name in as_list(config.tracks)]
     for pair in asked:
         model.pair(*pair)  # says which of the two is unknown
         store.track_index(*pair)
     tracks = asked or held_out(model)
-    regions = app.as_list(config.region) or [name for name in model.regions if name in store.regions]
+    regions = as_list(config.region) or [name for name in model.regions if name in store.regions]
     if not regions:
         raise InputError(f"model {model.path} and store {store.path} share no region")
     judged = _Judged(
@@ -92,7 +94,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 
 def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
-    from avocado.cli.train import split_of
+    from avocado.config.training import split_of
     from avocado.data.store import open_store
     from avocado.evaluation.comparison import compare, compare_strata, loci_of_tracks
     from avocado.evaluation.scores import AVERAGE
@@ -105,7 +107,7 @@ def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.
     held_out, training = tracks_in(roles, "test"), tracks_in(roles, "train")
     if not held_out:
         raise InputError("no track is held out, so there is nothing to score: give fold= or split.hold_out=")
-    tracks = [_pair(store, name) for name in app.as_list(config.tracks)] or held_out
+    tracks = [_pair(store, name) for name in as_list(config.tracks)] or held_out
     for pair in tracks:
         store.track_index(*pair)
         if pair not in held_out:
@@ -113,7 +115,7 @@ def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.
                 f"{' '.join(pair)}: a training track of fold={config.fold}; a score on it would say nothing; "
                 "leave out tracks= to score the held-out ones"
             )
-    regions = app.as_list(config.region) or list(store.regions)
+    regions = as_list(config.region) or list(store.regions)
     learned_on = region_of_fit(store, regions[0])
     name = METHODS.get(composed.imputer.name, str(composed.imputer.name))
     imputer = imputers.build_imputer(composed, learned_on)
@@ -191,7 +193,7 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
 
     if config.assembly is None or config.region is None:
         raise InputError("two files need assembly= (hg19, hg38, a chrom.sizes file) and region= (chr20, pilot, a BED)")
-    others = app.as_list(config.average)
+    others = as_list(config.average)
     if not others:
         raise InputError(
             "give average= the files of the same assay in other cell types: a score says little "
@@ -200,7 +202,7 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     if config.strata:
         raise InputError("strata=true is for a model or an imputer; two files have no training tracks")
     assembly = load_assembly(config.assembly)
-    regions = parse_regions(assembly, app.as_list(config.region))
+    regions = parse_regions(assembly, as_list(config.region))
     if len(regions) > 1:
         raise InputError(f"region={config.region}: two files are compared on one region at a time")
     region = regions[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
+from avocado.config.values import as_list, build, config_directory
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
 
@@ -40,18 +41,19 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
     import torch
     from hydra import compose, initialize_config_dir
 
-    from avocado.cli.train import hardware_of, plan, prepare_store
+    from avocado.config.store import prepare_store
+    from avocado.config.training import hardware_of, plan
     from avocado.search.candidates import Candidates
     from avocado.search.space import read_space
     from avocado.search.study import SweepConfig, best_trials, open_study, search, storage_errors
 
     node = config.sweep
     values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
-    settings = app.build(SweepConfig, values | {"objectives": tuple(app.as_list(node.objectives))}, "sweep")
+    settings = build(SweepConfig, values | {"objectives": tuple(as_list(node.objectives))}, "sweep")
     described = _described(node, typed_space)
     space = read_space(described)
     overrides = _checked(_common(node, typed, space), space)
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         train = compose("train", overrides)
         (step,) = _steps(train)
         if settings.prune and train.trainer.processes > 1:
@@ -159,7 +161,7 @@ def _plain(value: Any) -> Any:
 
 def _common(node: DictConfig, typed: Sequence[str], space: Space) -> list[str]:
     """What train.py is told in every trial, each key once: stage=pilot, those of the option, those typed."""
-    overrides, multirun = app.read_arguments(["stage=pilot", *app.as_list(node.train), *typed])
+    overrides, multirun = app.read_arguments(["stage=pilot", *as_list(node.train), *typed])
     if multirun:
         raise InputError("avocado sweep takes one value for each key; what is to vary goes to sweep.space.<key>")
     last = {override.partition("=")[0]: override for override in overrides}
@@ -224,7 +226,7 @@ def _judge(
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from avocado.cli.train import hardware_of, plan
+    from avocado.config.training import hardware_of, plan
     from avocado.search.candidates import costs
 
     def judge(trial: Trial, report: Report | None) -> list[float]:
@@ -247,7 +249,7 @@ def _judge(
 
 def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> TrialTracker | None:
     """What tells W&B of the trials, where logger= asks for it."""
-    from avocado.cli.train import tracking_of
+    from avocado.config.training import tracking_of
     from avocado.tracking.trials import TrialTracker
 
     tracking = tracking_of(train)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.store import prepare_store
+from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.data.store import SignalStore
-    from avocado.runs.run import Outcome, Run, SplitConfig
-    from avocado.tracking.session import Tracking
-    from avocado.utils.hardware import Hardware
+    from avocado.runs.run import Outcome, Run
 
 
 def train(config: DictConfig, advice: bool = True) -> None:
@@ -60,78 +59,6 @@ def train(config: DictConfig, advice: bool = True) -> None:
         _say_what_is_next(config, outcome, store, imputed)
 
 
-def prepare_store(config: DictConfig) -> SignalStore:
-    """The store of a training config: the user's own, or that of data=, made on first use."""
-    from avocado.cli.ingest import make_store
-    from avocado.data.store import open_store
-
-    path = Path(config.store)
-    # a store of the user's own is only opened; that of data= is made on first use
-    if config.store != config.data.store or (path / "store.json").is_file():
-        return open_store(path)
-    if config.data.simulate is not None:
-        from avocado.simulation.compendium import simulate
-
-        print(f"making the demo compendium in {config.data.simulate}")
-        simulate(Path(config.data.simulate))
-    return make_store(config.data, config.store, None, config.trainer.progress)
-
-
-def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
-    """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
-    from avocado.model.config import ModelConfig
-    from avocado.runs.run import Run
-    from avocado.training.config import FitConfig, OptimizerConfig
-
-    if not isinstance(config.seed, int):
-        raise InputError(f"seed={config.seed}: expected a whole number")
-    region, split = _region(config, store, step), split_of(config)
-    n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
-    n_tracks = int((split.roles(store)["role"] == "train").sum())
-    return Run(
-        stage=step,
-        region=region,
-        split=split,
-        seed=config.seed,
-        model=app.build(ModelConfig, config.model, "model"),
-        optimizer=app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        fit=app.build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, n_tracks),
-    )
-
-
-def split_of(config: DictConfig) -> SplitConfig:
-    """Who trains, validates and tests. Raises InputError for a fold that is neither a number nor all."""
-    from avocado.runs.run import SplitConfig
-
-    fold = config.fold
-    if fold in ("all", None):
-        fold = None
-    elif not isinstance(fold, int) or isinstance(fold, bool):
-        raise InputError(f"fold={fold}: expected a number from 0, or all")
-    return SplitConfig(
-        fold, config.split.folds, config.split.seed, tuple(app.as_list(config.split.hold_out)), config.split.validation
-    )
-
-
-def _region(config: DictConfig, store: SignalStore, step: str) -> str:
-    region = stage_named(step).region_for(str(config.chrom))
-    if region not in store.regions:
-        raise InputError(
-            f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
-            "to add one, repeat avocado ingest with it in regions="
-        )
-    return region
-
-
-def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
-    """What trainer= asks for; only the stages that train the network run in several processes."""
-    from avocado.utils.hardware import Hardware
-
-    trainer = config.trainer
-    asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
-    return asked if stage_named(stage).trains_network else replace(asked, processes=1)
-
-
 def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     from omegaconf import OmegaConf
 
@@ -158,13 +85,6 @@ def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     return outcome
 
 
-def tracking_of(config: DictConfig) -> Tracking:
-    """What logger= asks for."""
-    from avocado.tracking.session import Tracking
-
-    return app.build(Tracking, config.logger, "logger")
-
-
 def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -> Path:
     from avocado.cli.impute import write
     from avocado.evaluation.held_out import held_out
@@ -181,13 +101,13 @@ def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -
 
 def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str]) -> None:
     """Fit any other imputer and score it on the region of each stage; it leaves scores and pictures, and no model."""
-    from avocado.cli.imputers import build_imputer, imputer_settings
+    from avocado.config.imputers import build_imputer, imputer_settings
     from avocado.evaluation.scores import format_scores
     from avocado.runs.baselines import Baseline, region_of_fit, score_baseline
 
     # a model of a chromosome needs pilot regions, other imputers do without
     needed = [step for step in steps if step != "pilot" or len(steps) == 1 or "pilot" in store.regions]
-    regions = list(dict.fromkeys(_region(config, store, step) for step in needed))
+    regions = list(dict.fromkeys(region_of(config, store, step) for step in needed))
     imputer = build_imputer(config, region_of_fit(store, regions[-1]))
     name = config.imputer.name
     baseline = Baseline(name, imputer_settings(config, imputer), split_of(config), config.seed)

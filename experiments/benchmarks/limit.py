@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
+from avocado.config.values import as_list
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +38,9 @@ def benchmark(config: DictConfig) -> None:
     from experiments.benchmarks.timing import report
 
     rows = []
-    for name in app.as_list(config.models):
+    for name in as_list(config.models):
         model, batch_size = model_of(name), config.batch_size.get(name, config.batch_size.other)
-        for stage in app.as_list(config.stages):
+        for stage in as_list(config.stages):
             fit = FitConfig(epochs=1, batch_size=batch_size)
             setting = Setting(model, stage, fit, Hardware(config.device, config.precision))
             with scratch(config.folder) as folder:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from avocado.data.genome import chromosome_region, load_assembly, pilot_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
@@ -91,7 +92,7 @@ class Measured:
 
 def benchmark(config: DictConfig) -> None:
     """Measure every model on every region, print the table and write it as CSV."""
-    regions, sizes = app.as_list(config.regions), app.as_list(config.sizes)
+    regions, sizes = as_list(config.regions), as_list(config.sizes)
     for key, chosen, known in (("regions", regions, REGIONS), ("sizes", sizes, BATCH)):
         unknown = [name for name in chosen if name not in known]
         if unknown or not chosen:

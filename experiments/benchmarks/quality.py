@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from avocado.data.compendium import split
 from avocado.imputers.average import AverageActivity
 from experiments.benchmarks.original import BATCH, prepare_original, write_track_major
@@ -106,9 +107,10 @@ def plan_ours(config: DictConfig) -> tuple[SignalStore, Run, Hardware]:
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from avocado.cli.train import hardware_of, plan, prepare_store
+    from avocado.config.store import prepare_store
+    from avocado.config.training import hardware_of, plan
 
-    train_config = compose("train", [*app.as_list(config.ours), "stage=pilot", "fit.validate_every=1", "trainer=cpu"])
+    train_config = compose("train", [*as_list(config.ours), "stage=pilot", "fit.validate_every=1", "trainer=cpu"])
     OmegaConf.set_struct(train_config, False)
     train_config.data, train_config.store = config.data, config.data.store
     store = prepare_store(train_config)

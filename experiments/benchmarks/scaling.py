@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from experiments.benchmarks.timing import report, seconds
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def benchmark(config: DictConfig) -> None:
     from avocado.errors import InputError
 
     parts = {"training": training, "ingest": ingest, "imputation": imputation, "regression": regression}
-    asked = app.as_list(config.parts)
+    asked = as_list(config.parts)
     for name in asked:
         if name not in parts:
             raise InputError(f"unknown part '{name}'; there is: {', '.join(parts)}")

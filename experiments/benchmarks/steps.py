@@ -17,6 +17,7 @@ import pandas as pd
 from torch.profiler import ProfilerActivity, profile
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from avocado.training.config import FitConfig
 from avocado.training.module import FactorizationModule
 from avocado.utils.files import replacing
@@ -51,7 +52,7 @@ class ProfiledModule(FactorizationModule):
 def benchmark(config: DictConfig) -> None:
     """Profile a step of every stage; print its table, write it as CSV, and write the trace."""
     folder = Path(config.folder)
-    for stage in app.as_list(config.stages):
+    for stage in as_list(config.stages):
         fit = FitConfig(epochs=1, batch_size=config.batch_size)
         setting = Setting(model_of(config.model), stage, fit, Hardware(config.device, config.precision))
         with scratch(folder) as inside:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from avocado.cli import app
+from avocado.config.values import build, config_directory
 from avocado.data.datamodule import SignalDataModule, tracks_of
 from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
@@ -178,13 +178,13 @@ def synthetic_store(folder: Path, n_bins: int, n_tracks: int) -> SignalStore:
 
 def model_of(name: str) -> ModelConfig:
     """The shapes of `conf/model/<name>.yaml`; without dropout and average activity, which the paper's model has not."""
-    folder = app.config_directory() / "model"
+    folder = config_directory() / "model"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise InputError(f"unknown model '{name}'; there is: {', '.join(known)}")
     node = OmegaConf.load(folder / f"{name}.yaml")
     assert isinstance(node, DictConfig)
-    return replace(app.build(ModelConfig, node, "model"), dropout=0.0)
+    return replace(build(ModelConfig, node, "model"), dropout=0.0)
 
 
 def multiply_adds(model: ModelConfig) -> int:

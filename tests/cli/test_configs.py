@@ -13,6 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from avocado.cli import VERBS, app
+from avocado.config import values
+from avocado.config.values import build, config_directory
 from avocado.model.config import ModelConfig
 from avocado.search.space import read_space
 from avocado.training.config import FitConfig, OptimizerConfig
@@ -83,10 +85,10 @@ def test_every_option_composes_and_builds(group, option):
         assert all(OmegaConf.select(config, key) is not None for key in node.space)
     else:
         config = composed("train", f"{group}={option}")
-    assert isinstance(app.build(ModelConfig, config.model, "model"), ModelConfig)
-    assert isinstance(app.build(OptimizerConfig, config.optimizer, "optimizer"), OptimizerConfig)
+    assert isinstance(build(ModelConfig, config.model, "model"), ModelConfig)
+    assert isinstance(build(OptimizerConfig, config.optimizer, "optimizer"), OptimizerConfig)
     for epochs in config.epochs.values():
-        assert isinstance(app.build(FitConfig, config.fit, "fit", epochs=epochs), FitConfig)
+        assert isinstance(build(FitConfig, config.fit, "fit", epochs=epochs), FitConfig)
 
 
 # experiments change keys of all groups; every imputer and launcher has settings of its own
@@ -118,7 +120,7 @@ def test_dataclasses_and_configs_have_the_same_keys():
 
 def test_experiment_paper_is_the_original_program():
     config = composed("train", "experiment=paper")
-    model = app.build(ModelConfig, config.model, "model")
+    model = build(ModelConfig, config.model, "model")
     assert asdict(model) == {
         "cell_factors": 32,
         "assay_factors": 256,
@@ -135,7 +137,7 @@ def test_experiment_paper_is_the_original_program():
         "baseline_features": None,
     }
     assert model.inputs == 398
-    optimizer = app.build(OptimizerConfig, config.optimizer, "optimizer")
+    optimizer = build(OptimizerConfig, config.optimizer, "optimizer")
     assert (optimizer.learning_rate, optimizer.genome_learning_rate) == (0.001, 0.001)
     assert (optimizer.beta1, optimizer.beta2, optimizer.eps) == (0.9, 0.999, 1e-7)
     assert (optimizer.weight_decay, optimizer.genome_weight_decay) == (0, 0)
@@ -205,9 +207,9 @@ def test_conf_travels_in_the_wheel(project):
 
 
 def test_an_installed_package_finds_its_configs(tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "__file__", str(tmp_path / "avocado" / "cli" / "app.py"))
+    monkeypatch.setattr(values, "__file__", str(tmp_path / "avocado" / "config" / "values.py"))
     (tmp_path / "avocado" / "conf").mkdir(parents=True)
-    assert app.config_directory() == tmp_path / "avocado" / "conf"
+    assert config_directory() == tmp_path / "avocado" / "conf"
 
 
 def test_dependencies(project):

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from avocado.cli import app
-from avocado.cli.imputers import IMPUTERS, build_imputer, imputer_settings
+from avocado.config.imputers import IMPUTERS, build_imputer, imputer_settings
 from avocado.data.store import open_store
 from avocado.errors import InputError
 

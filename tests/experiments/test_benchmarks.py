@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from toy import CHR20, PILOT, RUN, TINY, TRAIN, VAL, with_fit
 
 from avocado.cli import app
+from avocado.config.values import config_directory
 from avocado.data.genome import BLOCK_BINS, Region, Segment
 from avocado.errors import InputError
 from avocado.inference.impute import impute
@@ -289,7 +290,7 @@ def test_the_original_is_trained_pass_by_pass_and_scored_by_us(tiny_store, tmp_p
 
 
 def test_configs_compose_and_agree_with_the_code():
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         config = compose("benchmark_original")
         other = compose("benchmark_quality", ["data.folder=somewhere"])
     assert list(config.sizes) == list(original.BATCH) == list(config.predict)

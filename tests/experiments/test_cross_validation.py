@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from toy import CELLS, PAIRS
 
-from avocado.cli import app
+from avocado.config.values import config_directory
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.nearest import NearestCell, SimilarityAverage
@@ -31,7 +31,7 @@ def run(tiny_store, tmp_path):
 
     def call(task, methods=None, *arguments):
         common = [f"data.store={tiny_store.path}", f"cache={tmp_path / 'cache'}", "threads=1", "n_folds=3"]
-        with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
             config = compose("table1", [*common, *arguments])
             OmegaConf.set_struct(config, False)
             config.methods = methods or BASELINES

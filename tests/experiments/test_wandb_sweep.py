@@ -14,6 +14,7 @@ from wandb_records import logged
 
 from avocado.cli import app
 from avocado.cli.train import main
+from avocado.config.values import config_directory
 
 pytest_plugins = ["demo"]
 pytestmark = pytest.mark.usefixtures("wandb_home")
@@ -29,7 +30,7 @@ def name(request):
 
 @pytest.fixture
 def ours(name):
-    return yaml.safe_load((app.config_directory() / "sweep" / f"{name}.yaml").read_text())
+    return yaml.safe_load((config_directory() / "sweep" / f"{name}.yaml").read_text())
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_train_accepts_what_the_agent_starts(theirs, started):
         overrides, multirun = app.read_arguments(command[3:])
         assert not multirun
         checked = app.check("train", overrides, multirun)
-        folder = str(app.config_directory())
+        folder = str(config_directory())
         with pytest.MonkeyPatch.context() as patch, initialize_config_dir(folder, version_base="1.3"):
             patch.setenv("WANDB_RUN_ID", environment["WANDB_RUN_ID"])
             config = compose("train", checked)

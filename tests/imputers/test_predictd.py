@@ -9,7 +9,7 @@ import yaml
 from toy import ASSEMBLY, CHR20, PAIRS, PILOT, TEST, TRAIN, make_signal, make_store
 
 import avocado.imputers.predictd as predictd
-from avocado.cli.app import config_directory
+from avocado.config.values import config_directory
 from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity

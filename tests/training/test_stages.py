@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from avocado.cli.app import config_directory
+from avocado.config.values import config_directory
 from avocado.errors import InputError
 from avocado.training.stages import STAGES, stage_named
 

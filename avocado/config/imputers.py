@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from avocado.cli import app
+from avocado.config.values import as_list, build, config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def train_config(config: DictConfig, settings: Sequence[str]) -> DictConfig:
 
     typed, _ = app.read_arguments([f"imputer={config.imputer}", *settings])
     overrides = app.check("train", typed, False)
-    with initialize_config_dir(str(app.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         composed = compose("train", overrides)
     for key in ("store", "seed"):
         composed[key] = config[key]
@@ -124,16 +125,16 @@ def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
-    from avocado.cli.train import hardware_of
+    from avocado.config.training import hardware_of
     from avocado.imputers.factorization import Avocado, AvocadoConfig
     from avocado.model.config import ModelConfig
     from avocado.training.config import FitConfig, OptimizerConfig
 
     stage = "pilot" if region == "pilot" else "joint"
     return Avocado(
-        app.build(ModelConfig, config.model, "model"),
-        app.build(OptimizerConfig, config.optimizer, "optimizer"),
-        app.build(FitConfig, config.fit, "fit", epochs=config.epochs[stage]),
+        build(ModelConfig, config.model, "model"),
+        build(OptimizerConfig, config.optimizer, "optimizer"),
+        build(FitConfig, config.fit, "fit", epochs=config.epochs[stage]),
         config.seed,
         hardware_of(config, stage),
         config.trainer.progress,
@@ -146,8 +147,8 @@ def _members(config: DictConfig) -> dict[str, DictConfig]:
     from omegaconf import OmegaConf
 
     found = {}
-    for member in app.as_list(config.imputer.get("members")):
-        file = app.config_directory() / "imputer" / f"{member}.yaml"
+    for member in as_list(config.imputer.get("members")):
+        file = config_directory() / "imputer" / f"{member}.yaml"
         if not file.is_file():
             known = sorted(path.stem for path in file.parent.glob("*.yaml"))
             raise InputError(f"unknown imputer '{member}' in imputer.members; there is: {', '.join(known)}")
@@ -170,4 +171,4 @@ def _settings(cls: type[T], node: dict[str, Any], **more: Any) -> T:
         key: yaml.safe_load(value) if key in optional and isinstance(value, str) else value
         for key, value in node.items()
     }
-    return app.build(cls, values, "imputer", **more)
+    return build(cls, values, "imputer", **more)

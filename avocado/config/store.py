@@ -1,0 +1,98 @@
+"""From the settings of data to a signal store, made where it is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avocado.config.values import as_list
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from avocado.data.store import SignalStore
+    from avocado.simulation.compendium import DemoSettings
+
+
+def prepare_store(config: DictConfig) -> SignalStore:
+    """The store of a training config: the user's own, or that of data=, made on first use."""
+    from avocado.data.store import open_store
+
+    path = Path(config.store)
+    # a store of the user's own is only opened; that of data= is made on first use
+    if config.store != config.data.store or (path / "store.json").is_file():
+        return open_store(path)
+    if config.data.simulate is not None:
+        from avocado.simulation.compendium import simulate
+
+        print(f"making the demo compendium in {config.data.simulate}")
+        simulate(Path(config.data.simulate))
+    return make_store(config.data, config.store, None, config.trainer.progress)
+
+
+def make_store(config: DictConfig, out: str, workers: int | None, progress: bool) -> SignalStore:
+    """The store that `config` (table or folder, assembly, regions, filters) describes, made where it is missing."""
+    from avocado.data.compendium import five_by_five, read_table, scan_folder
+    from avocado.data.genome import load_assembly, parse_regions
+    from avocado.data.ingest import ingest
+
+    if config.folder is not None:
+        table = scan_folder(config.folder, config.pattern)
+    elif config.table is not None:
+        table = read_table(config.table)
+    else:
+        raise InputError("no tracks given: set table= to a TSV or CSV file, or folder= and pattern=")
+    table = five_by_five(table, config.min_assays, config.min_cells)
+    assembly = load_assembly(config.assembly)
+    regions = parse_regions(assembly, as_list(config.regions))
+    workers = workers or os.cpu_count() or 1
+    return ingest(
+        table, out, assembly, regions, dtype=config.dtype, arrays=config.arrays, workers=workers, progress=progress
+    )
+
+
+def demo_settings(config: DictConfig) -> DemoSettings:
+    """The plain settings. Raises InputError for values of the wrong kind, and where a table says otherwise."""
+    from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
+    from avocado.simulation.compendium import DemoSettings
+    from avocado.simulation.measured import read_pairs
+
+    given: dict[str, Any] = {}
+    if config.chromosomes is not None:
+        given["sizes"] = _sizes(config.chromosomes)
+    if config.cells is not None:
+        given["n_cells"] = config.cells
+    if config.assays is not None:
+        assays = as_list(config.assays)
+        given["assays"] = ROADMAP_ASSAYS if assays == ["roadmap"] else tuple(assays)
+    if config.measured_pairs is not None:
+        pairs = read_pairs(config.measured_pairs)
+        n_cells, assays = len({pair.cell for pair in pairs}), {pair.assay for pair in pairs}
+        if given.get("n_cells", n_cells) != n_cells or set(given.get("assays", assays)) != assays:
+            raise InputError(
+                f"{config.measured_pairs} has {n_cells} cell types and {len(assays)} assays, but cells= or assays= say "
+                "otherwise: leave these out, as the table decides"
+            )
+        given["measured_pairs"] = pairs
+    depths = list(config.read_depth) if hasattr(config.read_depth, "__iter__") else []
+    if len(depths) != 2 or not all(isinstance(depth, int | float) for depth in depths):
+        raise InputError(f"read_depth={config.read_depth}: give the lowest and the highest, as read_depth=[0.8,2.2]")
+    return DemoSettings(
+        **given,
+        measured=config.measured,
+        pilot=config.pilot,
+        lineages=config.lineages,
+        tree_depth=config.tree_depth,
+        read_depth=(float(depths[0]), float(depths[1])),
+        enrichment_spread=config.enrichment_spread,
+    )
+
+
+def _sizes(chromosomes: Any) -> tuple[tuple[str, int], ...]:
+    if not hasattr(chromosomes, "items") or not all(type(size) is int for size in chromosomes.values()):
+        raise InputError(
+            f"chromosomes={chromosomes}: give names and sizes in bp, as '{{chr20: 2500000, chr21: 2500000}}'"
+        )
+    return tuple((str(chrom), size) for chrom, size in chromosomes.items())

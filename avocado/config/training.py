@@ -1,0 +1,81 @@
+"""From a training config to what the stages take: runs, splits, hardware, tracking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from avocado.config.values import as_list, build
+from avocado.errors import InputError
+from avocado.training.stages import stage_named
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from avocado.data.store import SignalStore
+    from avocado.runs.run import Run, SplitConfig
+    from avocado.tracking.session import Tracking
+    from avocado.utils.hardware import Hardware
+
+
+def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
+    """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
+    from avocado.model.config import ModelConfig
+    from avocado.runs.run import Run
+    from avocado.training.config import FitConfig, OptimizerConfig
+
+    if not isinstance(config.seed, int):
+        raise InputError(f"seed={config.seed}: expected a whole number")
+    region, split = region_of(config, store, step), split_of(config)
+    n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
+    n_tracks = int((split.roles(store)["role"] == "train").sum())
+    return Run(
+        stage=step,
+        region=region,
+        split=split,
+        seed=config.seed,
+        model=build(ModelConfig, config.model, "model"),
+        optimizer=build(OptimizerConfig, config.optimizer, "optimizer"),
+        fit=build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, n_tracks),
+    )
+
+
+def split_of(config: DictConfig) -> SplitConfig:
+    """Who trains, validates and tests. Raises InputError for a fold that is neither a number nor all."""
+    from avocado.runs.run import SplitConfig
+
+    fold = config.fold
+    if fold in ("all", None):
+        fold = None
+    elif not isinstance(fold, int) or isinstance(fold, bool):
+        raise InputError(f"fold={fold}: expected a number from 0, or all")
+    return SplitConfig(
+        fold, config.split.folds, config.split.seed, tuple(as_list(config.split.hold_out)), config.split.validation
+    )
+
+
+def region_of(config: DictConfig, store: SignalStore, step: str) -> str:
+    """The region of a stage. Raises InputError where the store does not have it."""
+    region = stage_named(step).region_for(str(config.chrom))
+    if region not in store.regions:
+        raise InputError(
+            f"unknown chrom '{region}'; store {store.path} has: {', '.join(store.regions)}; "
+            "to add one, repeat avocado ingest with it in regions="
+        )
+    return region
+
+
+def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
+    """What trainer= asks for; only the stages that train the network run in several processes."""
+    from avocado.utils.hardware import Hardware
+
+    trainer = config.trainer
+    asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
+    return asked if stage_named(stage).trains_network else replace(asked, processes=1)
+
+
+def tracking_of(config: DictConfig) -> Tracking:
+    """What logger= asks for."""
+    from avocado.tracking.session import Tracking
+
+    return build(Tracking, config.logger, "logger")
