@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
+from avocado.config.overrides import check
 from avocado.config.values import config_directory
 from avocado.errors import InputError
 
@@ -93,7 +94,7 @@ def write_model(file: Path, common: list[str], winner: dict[str, Any]) -> list[s
     from avocado.utils.files import replacing
 
     chosen = as_overrides(winner)
-    checked = app.check("train", [*common, *chosen], False)
+    checked = check("train", [*common, *chosen], False)
     folder = config_directory()
     with initialize_config_dir(str(folder), version_base="1.3"):
         section = compose("train", checked).model

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.overrides import check, read_arguments
 from avocado.config.values import as_list, config_directory
 from avocado.errors import InputError
 
@@ -97,7 +98,7 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
     if node.name == "slurm" and work.missing(model):
         # the same command as a job, in which there is only this left to do
         kept = [f"{key}={value}" for key, value in config.items() if key in OWN and value not in (None, False)]
-        again = app.read_arguments(kept)[0] + _without("launcher", _without("overwrite", overrides))
+        again = read_arguments(kept)[0] + _without("launcher", _without("overwrite", overrides))
         launcher.launch([launcher.Command("imputation", "genome,imputation", ("genome", *again))], node)
     else:
         _impute(work, model)
@@ -110,14 +111,14 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
 
 def _overrides(typed: Sequence[str]) -> list[str]:
     """What train.py is told in every step, each key once. Raises InputError for what this command decides."""
-    overrides, multirun = app.read_arguments(["fold=all", *typed])
+    overrides, multirun = read_arguments(["fold=all", *typed])
     last = {override.partition("=")[0]: override for override in overrides}
     for key in last:
         if key in DECIDED:
             raise InputError(f"{key}= is not for avocado genome: {DECIDED[key]}")
     if multirun:
         raise InputError("avocado genome trains one model: give one value for each key, and chroms= for chromosomes")
-    return app.check("train", list(last.values()), False)
+    return check("train", list(last.values()), False)
 
 
 def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:

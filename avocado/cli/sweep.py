@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
+from avocado.config.overrides import check, read_arguments
 from avocado.config.values import as_list, build, config_directory
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
@@ -98,7 +99,7 @@ def as_overrides(params: Mapping[str, Any]) -> list[str]:
     """Parameters of a trial as train.py takes them."""
     words = {True: "true", False: "false", None: "null"}
     texts = [f"{k}={words[v] if v is None or isinstance(v, bool) else v}" for k, v in params.items()]
-    return app.read_arguments(texts)[0]
+    return read_arguments(texts)[0]
 
 
 def train_command(chosen: Sequence[str], common: Sequence[str]) -> str:
@@ -161,7 +162,7 @@ def _plain(value: Any) -> Any:
 
 def _common(node: DictConfig, typed: Sequence[str], space: Space) -> list[str]:
     """What train.py is told in every trial, each key once: stage=pilot, those of the option, those typed."""
-    overrides, multirun = app.read_arguments(["stage=pilot", *as_list(node.train), *typed])
+    overrides, multirun = read_arguments(["stage=pilot", *as_list(node.train), *typed])
     if multirun:
         raise InputError("avocado sweep takes one value for each key; what is to vary goes to sweep.space.<key>")
     last = {override.partition("=")[0]: override for override in overrides}
@@ -177,7 +178,7 @@ def _checked(overrides: Sequence[str], space: Space) -> list[str]:
     checked = list(overrides)
     for number in range(max(map(len, choices.values()))):
         chosen = as_overrides({key: its[min(number, len(its) - 1)] for key, its in choices.items()})
-        checked = app.check("train", [*checked, *chosen], False)[: -len(chosen)]
+        checked = check("train", [*checked, *chosen], False)[: -len(chosen)]
     return checked
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from avocado.cli import app
+from avocado.config.overrides import check, read_arguments
 from avocado.config.values import as_list, build, config_directory
 from avocado.errors import InputError
 
@@ -103,8 +103,8 @@ def train_config(config: DictConfig, settings: Sequence[str]) -> DictConfig:
     """
     from hydra import compose, initialize_config_dir
 
-    typed, _ = app.read_arguments([f"imputer={config.imputer}", *settings])
-    overrides = app.check("train", typed, False)
+    typed, _ = read_arguments([f"imputer={config.imputer}", *settings])
+    overrides = check("train", typed, False)
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         composed = compose("train", overrides)
     for key in ("store", "seed"):

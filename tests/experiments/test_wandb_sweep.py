@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from wandb import wandb_agent
 from wandb_records import logged
 
-from avocado.cli import app
 from avocado.cli.train import main
+from avocado.config.overrides import check, read_arguments
 from avocado.config.values import config_directory
 
 pytest_plugins = ["demo"]
@@ -91,9 +91,9 @@ def test_train_accepts_what_the_agent_starts(theirs, started):
     for number, parameters in enumerate(corners + draws):
         command, environment = started(theirs, parameters, f"run{number}")
         assert command[:3] == ["/usr/bin/env", "python", "train.py"]
-        overrides, multirun = app.read_arguments(command[3:])
+        overrides, multirun = read_arguments(command[3:])
         assert not multirun
-        checked = app.check("train", overrides, multirun)
+        checked = check("train", overrides, multirun)
         folder = str(config_directory())
         with pytest.MonkeyPatch.context() as patch, initialize_config_dir(folder, version_base="1.3"):
             patch.setenv("WANDB_RUN_ID", environment["WANDB_RUN_ID"])
