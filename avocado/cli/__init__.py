@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -30,7 +31,9 @@ def main() -> None:
         print(f"avocado {avocado.__version__}")
         return
     if not asked:
-        print(f"error: avocado has no command '{arguments[0]}'; it has: {', '.join(VERBS)}", file=sys.stderr)
+        close = difflib.get_close_matches(arguments[0], VERBS, 1, 0.5)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        print(f"error: avocado has no command '{arguments[0]}'{hint}; it has: {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)
     print("usage: avocado COMMAND [key=value ...]\n")
     for name, meaning in VERBS.items():

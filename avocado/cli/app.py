@@ -9,14 +9,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import avocado
 from avocado.cli import launcher
-from avocado.config.overrides import check, groups_of, hydra_config, read_arguments
+from avocado.config.overrides import check, groups_of, hydra_config, read_arguments, separate_options
 from avocado.config.values import config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+SHOWING = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--run", "-r")  # none of which goes with -m
 WIDTH = 30  # column of --help in which the meanings start
 
 
@@ -28,7 +30,11 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
     if any(argument in ("-h", "--help") for argument in arguments):
         print(help_text(verb))
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if "--version" in arguments:
+        print(f"avocado {avocado.__version__}")
+        return 0
+    if not any(argument.startswith(("--info", "-i")) for argument in arguments):  # which Hydra logs and prints
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         carry_out(verb, task, arguments)
@@ -43,18 +49,27 @@ def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str])
 
 def carry_out(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
     """`run`, with InputError and KeyboardInterrupt left to the caller."""
-    overrides, multirun = read_arguments(arguments)
-    overrides = check(verb, overrides, multirun)
-    if "launcher" in groups_of(verb):
+    options, typed = separate_options(arguments)
+    overrides, multirun = read_arguments(typed)
+    if multirun and any(option in SHOWING for option in options):
+        raise InputError("Hydra shows the config of one run: leave out -m, and give every key one value")
+    own_configs = any(option.startswith(("--config-dir", "-cd")) for option in options)
+    overrides = check(verb, overrides, multirun, own_configs)
+    if "launcher" in groups_of(verb) and not options:
         node = launcher.chosen(verb, overrides)
         if node.name != "basic":
             launcher.launch(launcher.commands(verb, overrides), node)
             return
-    _run_here(verb, task, overrides, multirun)
+    _run_here(verb, task, overrides, multirun, options)
 
 
-def _run_here(verb: str, task: Callable[[DictConfig], None], overrides: Sequence[str], multirun: bool) -> None:
-    """Run the task in this process; of several runs, one that fails leaves the others alone."""
+def _run_here(
+    verb: str, task: Callable[[DictConfig], None], overrides: Sequence[str], multirun: bool, options: Sequence[str]
+) -> None:
+    """Run the task in this process; of several runs, one that fails leaves the others alone.
+
+    options: of Hydra, some of which show the config in place of the task.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
@@ -79,7 +94,7 @@ def _run_here(verb: str, task: Callable[[DictConfig], None], overrides: Sequence
 
     folder, name = hydra_config(verb)
     before, scratch = sys.argv, tempfile.TemporaryDirectory()
-    options = ["-m"] if multirun else []
+    options = [*options, *(["-m"] if multirun else [])]
     if multirun and not any(override.startswith("hydra") for override in overrides):
         options.insert(0, f"hydra.sweep.dir={scratch.name}")  # for the multirun.yaml that Hydra leaves otherwise
     sys.argv = [sys.argv[0], *overrides, *options]

@@ -158,5 +158,7 @@ def _describe_bigwig(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("inspect", inspect, arguments)
+    """Entry point; returns the exit status. A path needs no path= before it."""
+    first, *others = arguments or [""]
+    typed = [f"path={first}", *others] if first and "=" not in first and not first.startswith("-") else arguments
+    return app.run("inspect", inspect, typed)

@@ -39,6 +39,33 @@ SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
 
 
+TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # of --info, which may have none
+# options of Hydra itself, and whether a value follows
+HYDRA_OPTIONS = {
+    **dict.fromkeys(("--resolve", "--run", "-r", "--hydra-help", "--info", "-i"), False),
+    **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--shell-completion", "-sc"), True),
+}
+
+
+def separate_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's own options, with their values, and what else is typed. Raises InputError where a value is missing."""
+    options, others, left = [], [], list(arguments)
+    while left:
+        argument = left.pop(0)
+        name, equals, _ = argument.partition("=")
+        if name not in HYDRA_OPTIONS:
+            others.append(argument)
+            continue
+        options.append(argument)
+        if equals:
+            continue
+        if HYDRA_OPTIONS[name] and not left:
+            raise InputError(f"{name} needs a value; python train.py --hydra-help lists Hydra's options")
+        if HYDRA_OPTIONS[name] or (name in ("--info", "-i") and left and left[0] in TOPICS):
+            options.append(left.pop(0))
+    return options, others
+
+
 def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """Overrides as Hydra wants them, and whether several runs are asked for (-m, or a range such as fold=0..4).
 
@@ -51,6 +78,9 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
         if argument in ("-m", "--multirun"):
             continue
         key, equals, value = argument.partition("=")
+        if not equals and key.startswith("-"):
+            close = difflib.get_close_matches(key, [*HYDRA_OPTIONS, "--multirun", "--help", "--version"], 1, 0.5)
+            raise InputError(f"unknown option '{argument}'{f' (did you mean {close[0]}?)' if close else ''}")
         if not equals and not key.startswith("~"):
             raise InputError(f"'{argument}' is not of the form key=value; --help lists the keys")
         span = re.fullmatch(r"(\d+)\.\.(\d+)", value)
@@ -84,9 +114,10 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
+def check(verb: str, overrides: Sequence[str], multirun: bool, own_configs: bool = False) -> list[str]:
     """The overrides, with names that look like numbers as texts, and a file, `model=mine.yaml`, as the keys in it.
 
+    own_configs: there are more options of groups than those in conf/ (--config-dir), which Hydra looks for itself.
     Raises a one-line InputError, which lists what exists, for an override that Hydra would refuse at length, and for
     a value of the wrong kind.
     """
@@ -105,20 +136,24 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
         parsed = OverridesParser.create().parse_overrides(checked)
         for override in parsed:
             key = override.key_or_group
+            if key in groups and override.is_delete():
+                chosen.append(f"~{key}")
+                continue
             if override.is_sweep_override() and not multirun:
                 raise InputError(f"{key} has several values: add -m to run them all, one after the other")
             values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
             if key in groups:
                 for value in values:
-                    if str(value) not in groups[key]:
+                    if str(value) not in groups[key] and not own_configs:
                         raise InputError(f"unknown {key} '{value}'; there is: {', '.join(groups[key])}")
-                chosen.append(f"{key}={values[0]}")
+                if str(values[0]) in groups[key]:
+                    chosen.append(f"{key}={values[0]}")
         folder, name = hydra_config(verb)
         with initialize_config_dir(folder, version_base="1.3") if folder else initialize(None, version_base="1.3"):
             known = _keys(OmegaConf.to_container(compose(name, chosen), resolve=False))
             for number, override in enumerate(parsed):
                 key = override.key_or_group
-                if key in groups or key.startswith("hydra"):
+                if key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add():
                     continue
                 if key not in known:
                     close = difflib.get_close_matches(key, known, 3, 0.5)
@@ -131,7 +166,7 @@ def check(verb: str, overrides: Sequence[str], multirun: bool) -> list[str]:
                     if _is_text(key, known[key]) and isinstance(value, bool | int | float):
                         left, _, right = checked[number].partition("=")
                         checked[number] = f"{left}={_quoted(right)}"
-            if not multirun:
+            if not multirun and not own_configs:
                 compose(name, checked)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(str(error).splitlines()[0]) from None
