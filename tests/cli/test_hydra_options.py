@@ -11,7 +11,7 @@ from demo import CONSOLE, REPOSITORY
 
 from avocado import __version__
 from avocado.cli.train import main
-from avocado.config.overrides import separate_options
+from avocado.config.overrides import check, separate_options
 from avocado.errors import InputError
 
 
@@ -74,7 +74,6 @@ def test_version(capsys):
         (["--cfg"], "--cfg needs a value"),
         (["-m", "--cfg", "job", "fold=0,1"], "leave out -m"),
         (["fold=0..3", "--info", "defaults"], "leave out -m"),
-        (["~nonsense", "--cfg", "job"], "unknown key 'nonsense'"),
     ],
 )
 def test_one_line_says_what_is_wrong(capsys, arguments, message):
@@ -83,6 +82,11 @@ def test_one_line_says_what_is_wrong(capsys, arguments, message):
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
     assert re.search(message, said)
+
+
+def test_a_group_that_does_not_exist_cannot_be_left_out():
+    with pytest.raises(InputError, match="unknown key 'nonsense'"):
+        check("train", ["~nonsense"], False)
 
 
 def test_options_and_what_else_is_typed():
