@@ -1,10 +1,36 @@
-"""Multi-scale deep tensor factorization of the epigenome: imputation, latent factors, honest evaluation."""
+"""Multi-scale deep tensor factorization of the epigenome: imputation, latent factors, honest evaluation.
+
+store = avocado.ingest("tracks.tsv", "my_store", assembly="hg38", regions=["pilot", "chr20"])
+model = avocado.load_model("runs/model/fold0/seed0")
+signal = avocado.impute(model, ("E003", "H3K27me3"), "chr20:1,000,000-1,200,000")
+scores = avocado.score(model)
+"""
 
 import ctypes
+import importlib
 import os
 import platform
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avocado.api import ingest, score
+    from avocado.data.store import open_store
+    from avocado.errors import InputError
+    from avocado.inference.impute import impute
+    from avocado.model.directory import load_model
+    from avocado.simulation.compendium import simulate
 
 __version__ = "0.2.0"
+__all__ = ["InputError", "__version__", "impute", "ingest", "load_model", "open_store", "score", "simulate"]
+_HOMES = {
+    "InputError": "avocado.errors",
+    "impute": "avocado.inference.impute",
+    "ingest": "avocado.api",
+    "load_model": "avocado.model.directory",
+    "open_store": "avocado.data.store",
+    "score": "avocado.api",
+    "simulate": "avocado.simulation.compendium",
+}
 
 # Must be set before torch is imported. How long OpenMP's waiting threads spin before they sleep: for ever (the default)
 # makes small steps many times slower on a machine that others use too; not at all (OMP_WAIT_POLICY=PASSIVE) makes them
@@ -20,3 +46,14 @@ if platform.libc_ver()[0] == "glibc" and not os.environ.keys() & {"MALLOC_MMAP_T
     _libc = ctypes.CDLL(None)
     _libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
     _libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are asked for: `import avocado` is light, PyTorch is not."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'avocado' has no attribute '{name}'; it has: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -155,15 +155,14 @@ def write(
     from rich.console import Console
     from rich.progress import Progress
 
-    from avocado.inference.impute import regions_in_order, require_files, shared_out, write_tracks
+    from avocado.inference.impute import places, regions_in_order, require_files, shared_out, write_tracks
 
     # what is wrong is said before any work
     require_files(list(files.values()), scale)
-    for region in regions:
-        model.genome(region)
+    layouts = [window.layout for window in places(model, regions)]
     bigwig = any(path.suffix != ".npz" for path in files.values())
-    regions_in_order(model.assembly, [model.regions[region] for region in regions], bigwig)
-    blocks = sum(model.regions[region].n_blocks for region in regions)
+    regions_in_order(model.assembly, layouts, bigwig)
+    blocks = sum(layout.n_blocks for layout in layouts)
     written: list[Path] = []
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(f"imputing {len(files)} tracks", total=blocks * len(files))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from avocado.config.values import config_directory
+from avocado.config.values import config_directory, split_list
 from avocado.errors import InputError
 
 # keys that take several names: a,b is a list for them, where for other keys it asks for several runs
@@ -88,7 +88,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
             value = ",".join(str(number) for number in range(int(span[1]), int(span[2]) + 1))
         if equals and not _parses(key, value, multirun):
             several = key in LISTS and ("," in value or value.startswith("["))
-            parts = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
+            parts = [part.strip() for part in split_list(value.removeprefix("[").removesuffix("]"))]
             value = f"[{','.join(map(_quoted, parts))}]" if several else _quoted(value)
         overrides.append(f"{key}{equals}{value}")
     return overrides, multirun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -47,10 +48,15 @@ def wants_baseline(config: DictConfig) -> bool:
     return config.baseline == "model"
 
 
+def split_list(text: str) -> list[str]:
+    """'a,b' as two; the commas of a place, chr20:1,000,000-1,200,000, are part of its numbers."""
+    return re.findall(r"[^,:]+:\d+(?:,\d{3})*-\d+(?:,\d{3})*|[^,]+", text)
+
+
 def as_list(value: Any) -> list[str]:
     """A list of strings from one value, a list, or nothing; 'a,b' is two."""
     if value is None:
         return []
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return [part.strip() for part in split_list(value) if part.strip()]
     return [str(part) for part in value] if hasattr(value, "__iter__") else [str(value)]

@@ -11,6 +11,7 @@ import torch
 
 from avocado.data.bigwig import covered_bases
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
+from avocado.data.windows import Window, chosen_bins, windows
 from avocado.errors import InputError
 from avocado.inference.track_files import track_files
 from avocado.model.directory import SHARED, Model
@@ -27,29 +28,35 @@ OUTPUT = 32 << 20  # bytes of imputed signal at a time
 Pair = tuple[str, str]  # cell, assay
 
 
-def impute(model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware | None = None) -> np.ndarray:
-    """Imputed arcsinh signal of the pairs over a region, float32 (n_bins, n_pairs).
+def impute(
+    model: Model, pairs: Pair | Sequence[Pair], region: str | Path, hardware: Hardware | None = None
+) -> np.ndarray:
+    """Imputed arcsinh signal over a region, float32 (n_bins, n_pairs), or (n_bins,) for one pair without a list.
 
-    Genome factors have seen the training tracks: what comes out for one of them is no imputation to be scored.
+    pairs: (cell type, assay) each. region: one that the model has factors of, `chrom:start-end` in bp, or a BED file
+    (`windows.windows`). Genome factors have seen the training tracks: what comes out for one of them is no imputation
+    to be scored. Raises InputError for names that the model does not know and places that it has no factors of.
     """
-    model.genome(region)  # raises, and says which regions there are
-    signal = np.empty((model.regions[region].n_bins, len(pairs)), dtype=np.float32)
-    done = 0
-    for _, values in impute_chunks(model, pairs, region, hardware):
-        signal[done : done + len(values)] = values
-        done += len(values)
-    return signal
+    one = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(name, str) for name in pairs)
+    chosen: list[Pair] = [pairs] if one else list(pairs)  # type: ignore[list-item]
+    found = [
+        values for window in places(model, [region]) for _, values in impute_chunks(model, chosen, window, hardware)
+    ]
+    signal = np.concatenate(found) if len(found) > 1 else found[0]
+    return signal[:, 0] if one else signal
 
 
 def impute_chunks(
-    model: Model, pairs: Sequence[Pair], region: str, hardware: Hardware | None = None
+    model: Model, pairs: Sequence[Pair], region: str | Window, hardware: Hardware | None = None
 ) -> Iterator[tuple[list[Segment], np.ndarray]]:
     """Imputed arcsinh signal piece by piece, in bounded memory.
 
     Yields (segments, values): the consecutive bins that a piece covers, and their signal, float32 (n_bins, n_pairs).
+    Of a window only the blocks that it touches are computed.
     """
-    factors, prior = model.genome(region), model.baseline
-    layout = model.regions[region]
+    source, part = (region, None) if isinstance(region, str) else region
+    factors, prior = model.genome(source), model.baseline
+    layout = model.regions[source]
     hardware = hardware or Hardware()
     device = hardware.use()
     network = model.network.to(device)
@@ -57,16 +64,22 @@ def impute_chunks(
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))
     step = max(1, OUTPUT // (BLOCK_BINS * 4 * len(pairs)))
     if prior is not None:
-        if prior.store.region(region) != layout:
+        if prior.store.region(source) != layout:
             raise InputError(
-                f"store {prior.store.path} has another {region} than model {model.path}: "
+                f"store {prior.store.path} has another {source} than model {model.path}: "
                 "train the region again on this store (overwrite=true)"
             )
         step = min(step, piece_blocks(len(prior.train.columns), device))
-    steps = layout.pieces(step)
+    steps, wanted = layout.pieces(step), layout.mask
+    if part is not None and part != layout:
+        wanted = np.zeros_like(layout.mask)
+        for first, number, _ in chosen_bins(layout, part):
+            wanted.reshape(-1)[first : first + number] = True
+        touched = np.flatnonzero(wanted.any(axis=1))
+        steps = list(_runs(touched, step))
     pieces = None
     if prior is not None:
-        pieces = prior.blocks(region, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
+        pieces = prior.blocks(source, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
     with torch.inference_mode():
         weights = network.weights() if isinstance(network, Network) else None
         for first, last in steps:
@@ -75,10 +88,10 @@ def impute_chunks(
                 imputed = network.predict(rows, cells, assays, weights).cpu().numpy()
             else:
                 imputed = network.predict(rows, cells, assays, next(pieces) if pieces else None).cpu().numpy()
-            real = layout.mask[first:last]
+            real = wanted[first:last]
             # choosing bins copies them all
             values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]
-            yield _segments(layout, first, last), values
+            yield _segments(layout, first, last, part), values
 
 
 def write_tracks(
@@ -92,28 +105,41 @@ def write_tracks(
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
 
-    scale: 'pval' is −log10 p, sinh of the model's output floored at 0; 'arcsinh' is the output as it is. A bigWig has
-    the full chromosome sizes of the model's assembly; an .npz has one float32 array (n_bins,) per region. A file
-    appears under its name when it is complete. `progress` is called with (blocks × tracks) done so far in each piece.
-    workers: processes that write while this one computes; see `track_files`.
+    regions: places as `windows.windows` takes them. scale: 'pval' is −log10 p, sinh of the model's output floored at 0;
+    'arcsinh' is the output as it is. A bigWig has the full chromosome sizes of the model's assembly; an .npz has one
+    float32 array (n_bins,) per region. A file appears under its name when it is complete. `progress` is called with
+    (blocks × tracks) done so far in each piece. workers: processes that write while this one computes; see
+    `track_files`.
     """
     require_files(list(files.values()), scale)
     for pair in files:
         model.pair(*pair)
-    for region in regions:
-        model.genome(region)  # raises, and says which regions there are
-    layouts = [model.regions[region] for region in regions]
+    found = places(model, regions)
+    source = {window.layout.name: window for window in found}
     chosen = list(files)
-    ordered = regions_in_order(model.assembly, layouts, any(path.suffix != ".npz" for path in files.values()))
+    bigwig = any(path.suffix != ".npz" for path in files.values())
+    ordered = regions_in_order(model.assembly, [window.layout for window in found], bigwig)
     for first in range(0, len(chosen), GROUP):
         group = chosen[first : first + GROUP]
         with track_files([files[pair] for pair in group], model.assembly, workers) as add:
             for region in ordered:
-                for segments, values in impute_chunks(model, group, region.name, hardware):
+                for segments, values in impute_chunks(model, group, source[region.name], hardware):
                     if scale == "pval":
                         values = np.sinh(np.maximum(values, 0, out=values), out=values)
                     add(region.name, segments, values)
                     progress(sum(segment.n_blocks for segment in segments) * len(group))
+
+
+def places(model: Model, regions: Sequence[str | Path]) -> list[Window]:
+    """What is asked for, in regions of a model. Raises InputError for a place that it has no factors of."""
+    found = []
+    for region in regions:
+        if isinstance(region, str) and ":" not in region and not region.endswith(".bed"):
+            model.genome(region)  # raises, and says which regions there are
+        found += windows(model.regions, model.assembly, region)
+    for source in dict.fromkeys(window.source for window in found):
+        model.genome(source)  # raises where the file is damaged
+    return found
 
 
 def shared_out(
@@ -193,12 +219,30 @@ def regions_to_impute(model: Model) -> list[str]:
     return found
 
 
-def _segments(region: Region, first: int, last: int) -> list[Segment]:
-    """The bins of blocks [first, last) as segments."""
+def _segments(region: Region, first: int, last: int, part: Region | None) -> list[Segment]:
+    """The bins of blocks [first, last) as segments, or those among them that a part of the region has."""
     found = []
     for segment, _, block in region.walk():
         start = segment.start + max(0, first - block) * BLOCK_BINS
         end = min(segment.end, segment.start + (last - block) * BLOCK_BINS)
-        if start < end:
-            found.append(Segment(segment.chrom, start, end))
+        if start >= end:
+            continue
+        inside = (
+            [Segment(segment.chrom, start, end)]
+            if part is None
+            else [
+                Segment(its.chrom, max(start, its.start), min(end, its.end))
+                for its in part.segments
+                if its.chrom == segment.chrom and max(start, its.start) < min(end, its.end)
+            ]
+        )
+        found += inside
     return found
+
+
+def _runs(blocks: np.ndarray, step: int) -> Iterator[tuple[int, int]]:
+    """[first, last) of runs of consecutive numbers, of `step` at most."""
+    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
+        for start in range(0, len(run), step):
+            part = run[start : start + step]
+            yield int(part[0]), int(part[-1]) + 1

@@ -26,8 +26,10 @@ from torch import Tensor
 
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import SignalStore, open_store
+from avocado.data.windows import windows
 from avocado.errors import InputError
 from avocado.model.config import ModelConfig
+from avocado.model.factors import GenomeFactors, factors_at, joined
 from avocado.model.network import Network
 from avocado.model.regression import OTHERS, WINDOWS, Fitted, Prior
 from avocado.model.scales import experiments_of
@@ -39,7 +41,7 @@ SHARED = "shared.safetensors"
 PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with a baseline
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A loaded model. Genome factors are read when asked for."""
 
@@ -66,6 +68,40 @@ class Model:
                 f"{shape}: it belongs to another model; train this region again"
             )
         return factors
+
+    def __repr__(self) -> str:
+        c, roles = self.network.config, self.tracks["role"].value_counts()
+        counts = ", ".join(f"{number} {role}" for role, number in roles.items())
+        baseline = "" if c.baseline == "none" or self.alone else f", combined with {c.baseline}"
+        return (
+            f"Avocado model {self.path}: {len(self.cells)} cell types × {len(self.assays)} assays ({counts})\n"
+            f"  {c.cell_factors} cell-type, {c.assay_factors} assay, {c.genome_factors} genome factors{baseline}\n"
+            f"  factors of {', '.join(self.regions) or 'no region'} ({self.assembly.name})"
+        )
+
+    @property
+    def cell_factors(self) -> pd.DataFrame:
+        """Cell-type factors, a row for each cell type (n_cells, factors)."""
+        return self._table(self.network.cell_factors, self.cells, "cell")
+
+    @property
+    def assay_factors(self) -> pd.DataFrame:
+        """Assay factors, a row for each assay (n_assays, factors)."""
+        return self._table(self.network.assay_factors, self.assays, "assay")
+
+    def genome_factors(self, region: str | Path) -> GenomeFactors:
+        """Genome factors of a region at 25 bp, 250 bp and 5 kbp, with coordinates.
+
+        region: one that the model has factors of, `chrom:start-end` in bp, or a BED file (`windows.windows`). Raises
+        InputError for a place that the model has no factors of.
+        """
+        found = windows(self.regions, self.assembly, region)
+        config = self.network.config
+        return joined([factors_at(self.genome(its.source), config, self.regions[its.source], its) for its in found])
+
+    @staticmethod
+    def _table(factors: Tensor, names: list[str], kind: str) -> pd.DataFrame:
+        return pd.DataFrame(factors.detach().cpu().numpy(), index=pd.Index(names, name=kind))
 
     @cached_property
     def baseline(self) -> Prior | None:

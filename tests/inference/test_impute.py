@@ -85,7 +85,8 @@ def test_baseline_is_used(tmp_path, tiny_store):
     found = impute(model, TWO, "pilot", EXACT)
     for column, pair in enumerate(TWO):
         np.testing.assert_allclose(found[:, column], by_reference(model, pair, PILOT), rtol=1e-4, atol=1e-5)
-    assert found.std() > 0.1
+    alone = impute(load_model(tmp_path, baseline=False), TWO, "pilot", EXACT)
+    assert np.abs(found - alone).mean() > 0.1
 
 
 def test_baseline_is_made_in_bounded_pieces(tmp_path, tiny_store, monkeypatch):
@@ -276,3 +277,25 @@ def test_files_of_another_process_come_last_and_are_left_out_if_they_are_there(t
     group, mine = next(handed)
     assert (set(group), mine) == ({PAIRS[0]}, {})
     assert list(handed) == []
+
+
+def test_a_place_is_the_same_bins_of_the_whole(tmp_path, tiny_store):
+    save(tmp_path, STATES, store=tiny_store)
+    model = load_model(tmp_path, tiny_store)
+    whole = impute(model, TWO, "chr20", EXACT)
+    np.testing.assert_allclose(impute(model, TWO, "chr20:26-10,000", EXACT), whole[1:400], atol=1e-6)
+    np.testing.assert_allclose(impute(model, TWO[0], "chr20:26-10,000", EXACT), whole[1:400, 0], atol=1e-6)
+    bed = tmp_path / "mine.bed"
+    bed.write_text("chr20\t100\t130\nchr20\t20000\t20025\n")
+    np.testing.assert_allclose(impute(model, TWO, bed, EXACT), whole[[4, 5, 800]], atol=1e-6)
+
+
+def test_a_place_as_a_bigwig(tmp_path):
+    save(tmp_path)
+    model, path = load_model(tmp_path), tmp_path / "track.bigWig"
+    write_tracks(model, {TWO[0]: path}, ["chr20:1,001-6,000"], scale="arcsinh", hardware=EXACT)
+    with pyBigWig.open(str(path)) as written:
+        assert written.stats("chr20", 0, 1000) == [None]
+        found = written.values("chr20", 1000, 6000, numpy=True)[::25]
+        assert written.stats("chr20", 6000, 6100) == [None]
+    np.testing.assert_allclose(found, impute(model, TWO[0], "chr20:1,001-6,000", EXACT), atol=1e-6)

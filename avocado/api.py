@@ -1,0 +1,103 @@
+"""The calls of a notebook or a script that take names and paths as users type them; the rest lies in the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from avocado.data.compendium import five_by_five, read_table
+from avocado.data.genome import Assembly, load_assembly, parse_regions
+from avocado.data.ingest import ingest as ingest_tracks
+from avocado.data.store import SignalStore, open_store
+from avocado.errors import InputError
+from avocado.evaluation.held_out import held_out, score_model
+from avocado.evaluation.scores import combine_regions
+from avocado.model.directory import Model, load_model
+
+
+def ingest(
+    table: str | Path | pd.DataFrame,
+    out: str | Path,
+    assembly: str | Path | Assembly = "hg38",
+    regions: Sequence[str] = ("pilot",),
+    *,
+    min_assays: int = 5,
+    min_cells: int = 5,
+    workers: int = 1,
+    progress: bool = False,
+) -> SignalStore:
+    """Read tracks into a signal store, or open the store where it is there (Avocado paper, Data).
+
+    Parameters
+    ----------
+    table
+        TSV or CSV file, or data frame, with the columns cell, assay and file (bigWig of −log10 p, .npy or .npz).
+    out
+        Folder of the store.
+    assembly
+        hg19, hg38, a chrom.sizes file, or an `Assembly`.
+    regions
+        pilot, chromosomes, autosomes, or BED files.
+    min_assays, min_cells
+        Cell types with fewer assays, and assays in fewer cell types, are left out.
+    workers, progress
+        Processes that read; whether to show a progress bar.
+
+    Returns
+    -------
+    SignalStore
+        arcsinh(−log10 p) in 25-bp bins.
+
+    Raises
+    ------
+    InputError
+        For files that are missing, damaged or of another assembly, all of them at once.
+    """
+    tracks = table if isinstance(table, pd.DataFrame) else read_table(table)
+    tracks = five_by_five(tracks, min_assays, min_cells)
+    known = assembly if isinstance(assembly, Assembly) else load_assembly(assembly)
+    return ingest_tracks(tracks, out, known, parse_regions(known, regions), workers=workers, progress=progress)
+
+
+def score(
+    model: str | Path | Model,
+    store: str | Path | SignalStore | None = None,
+    *,
+    regions: Sequence[str] | None = None,
+    role: str = "test",
+) -> pd.DataFrame:
+    """Score a model's held-out tracks, compared with average activity (Avocado paper, Evaluation).
+
+    Parameters
+    ----------
+    model
+        A model, or its directory.
+    store
+        With the observed tracks; None: the store that the model was trained on.
+    regions
+        Regions of the model; None: all that it has factors of.
+    role
+        test, or val for validation tracks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each track and method, and their means: MSE, MSE1obs, MSE1imp, Pearson, Spearman, and more, in
+        arcsinh space.
+
+    Raises
+    ------
+    InputError
+        Where no track is held out, and for a store that does not fit the model.
+    """
+    opened = open_store(store) if isinstance(store, str | Path) else store
+    known = load_model(model, opened) if isinstance(model, str | Path) else model
+    if opened is None:
+        opened = known.store or open_store(known.training["store"])
+    tracks = held_out(known, role)
+    if not tracks:
+        raise InputError(f"model {known.path} has no {role} tracks: there is nothing to score")
+    names = list(regions) if regions is not None else list(known.regions)
+    return combine_regions([score_model(known, opened, region, tracks) for region in names])

@@ -1,0 +1,83 @@
+"""Places as a biologist types them: `chr20`, `chr20:1,000,000-1,200,000`, `pilot`, a BED file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, bed_region, spelling_hint
+from avocado.errors import InputError
+
+PLACE = re.compile(r"([^:\s]+):([\d,]+)-([\d,]+)")
+
+
+class Window(NamedTuple):
+    """Bins of one stored region: all of them, or those of some place in it."""
+
+    source: str  # name of the stored region
+    layout: Region  # what is asked for, by the name that was typed
+
+
+def windows(regions: Mapping[str, Region], assembly: Assembly, place: str | Path) -> list[Window]:
+    """Where a place lies in stored regions, in the order of the assembly.
+
+    place: the name of a stored region; `chrom:start-end` in bp, both ends included and counted from 1 as genome
+    browsers do, commas allowed; or a BED file. What is asked for is every bin that the place touches. A place inside a
+    chromosome that is stored only in parts has to lie in one of them. Raises InputError for a place that no region
+    holds, and for one that cannot be read.
+    """
+    name = str(place)
+    if name in regions:
+        return [Window(name, regions[name])]
+    typed = PLACE.fullmatch(name)
+    if typed:
+        chrom, first, last = typed[1], *(int(its.replace(",", "")) for its in typed.groups()[1:])
+        _require_chromosome(assembly, chrom)
+        if not 1 <= first <= last or first > assembly.sizes[chrom]:
+            raise InputError(f"{name}: expected first and last bp from 1 to {assembly.sizes[chrom]:,}")
+        end = min(-(-last // BIN_SIZE), assembly.n_bins(chrom))
+        segments: tuple[Segment, ...] = (Segment(chrom, min((first - 1) // BIN_SIZE, end - 1), end),)
+    elif name.endswith(".bed"):
+        segments = bed_region(assembly, name).segments
+    elif ":" in name:
+        raise InputError(f"cannot read the place '{name}': give chrom:start-end, such as chr20:1,000,000-1,200,000")
+    else:
+        known = ", ".join(regions) or "no region"
+        raise InputError(f"no factors or signal of '{name}'{spelling_hint(name, regions)}; there is: {known}")
+    found: dict[str, list[Segment]] = {}
+    for segment in segments:
+        found.setdefault(_holding(regions, segment, name), []).append(segment)
+    label = name if typed else Path(name).name.removesuffix(".bed")
+    names = {source: label if len(found) == 1 else f"{label}.{source}" for source in found}
+    return [Window(source, Region(names[source], tuple(parts))) for source, parts in found.items()]
+
+
+def _require_chromosome(assembly: Assembly, chrom: str) -> None:
+    if chrom not in assembly.sizes:
+        raise InputError(f"assembly {assembly.name} has no chromosome '{chrom}'{spelling_hint(chrom, assembly.sizes)}")
+
+
+def _holding(regions: Mapping[str, Region], segment: Segment, place: str) -> str:
+    """The stored region that holds all of a segment: its chromosome where there is one."""
+    for name in sorted(regions, key=lambda name: name != segment.chrom):
+        for its in regions[name].segments:
+            if its.chrom == segment.chrom and its.start <= segment.start and segment.end <= its.end:
+                return name
+    where = f"{segment.chrom}:{segment.start * BIN_SIZE + 1:,}-{segment.end * BIN_SIZE:,}"
+    raise InputError(f"{place}: no stored region holds all of {where}; there is: {', '.join(regions) or 'no region'}")
+
+
+def chosen_bins(layout: Region, part: Region) -> list[tuple[int, int, int]]:
+    """Where the segments of a part lie in the region that holds it: (first padded bin, number of bins, rank)."""
+    found = []
+    for segment in part.segments:
+        for its, rank, block in layout.walk():
+            if its.chrom == segment.chrom and its.start <= segment.start and segment.end <= its.end:
+                offset = segment.start - its.start
+                found.append((block * BLOCK_BINS + offset, segment.n_bins, rank + offset))
+                break
+        else:
+            raise InputError(f"{part.name} is not in region {layout.name}")
+    return found

@@ -1,0 +1,105 @@
+"""What `import avocado` offers to a notebook."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy import ASSAYS, CELLS, PILOT, STATES
+from toy_model import save
+
+import avocado
+
+TWO = [("NA", "RNA"), ("B cell", "DNase")]
+
+
+@pytest.fixture
+def model(tmp_path, tiny_store):
+    save(tmp_path / "model", STATES, store=tiny_store)
+    return avocado.load_model(tmp_path / "model", tiny_store)
+
+
+def test_importing_is_light():
+    code = "import avocado, sys; print([name for name in ('torch', 'pandas', 'hydra') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_public_names():
+    assert set(avocado.__all__) <= set(dir(avocado))
+    for name in avocado.__all__:
+        assert getattr(avocado, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'imputation'; it has: InputError"):
+        avocado.imputation  # noqa: B018
+
+
+def test_a_model_describes_itself_in_three_lines(model):
+    lines = repr(model).splitlines()
+    assert len(lines) == 3
+    assert f"{len(CELLS)} cell types × {len(ASSAYS)} assays" in lines[0]
+    assert "combined with regression" in lines[1]
+    assert "pilot, chr20" in lines[2]
+    assert "combined" not in repr(avocado.load_model(model.path, baseline=False))
+
+
+def test_factors_have_names(model):
+    assert list(model.cell_factors.index) == CELLS
+    assert list(model.assay_factors.index) == ASSAYS
+    np.testing.assert_array_equal(model.cell_factors, model.network.cell_factors.detach())
+
+
+@pytest.mark.parametrize("region", ["pilot", "chr20"])
+def test_genome_factors_are_those_of_the_blocks(model, region):
+    layout, found = model.regions[region], model.genome_factors(region)
+    rows = model.genome(region).numpy()
+    n25, n250, n5k = model.network.config.scales
+    assert found.bp25.shape == (layout.n_bins, n25)
+    assert found.bp5k.shape == (layout.n_blocks, n5k)
+    np.testing.assert_array_equal(found.bp25, rows[:, : 200 * n25].reshape(-1, n25)[layout.mask.reshape(-1)])
+    np.testing.assert_array_equal(found.bp5k, rows[:, 200 * n25 + 20 * n250 :])
+    at = 0
+    for segment, rank, block in layout.walk():
+        positions = found.positions_25bp.iloc[rank : rank + segment.n_bins]
+        assert (positions["chrom"] == segment.chrom).all()
+        np.testing.assert_array_equal(positions["start"], np.arange(segment.start, segment.end) * 25)
+        assert found.positions_5kbp["start"][block] == segment.start * 25
+        stretches = -(-segment.n_bins // 10)
+        np.testing.assert_array_equal(
+            found.bp250[at : at + stretches],
+            rows[:, 200 * n25 : 200 * n25 + 20 * n250].reshape(-1, n250)[block * 20 :][:stretches],
+        )
+        at += stretches
+
+
+def test_genome_factors_of_a_place(model):
+    whole, part = model.genome_factors("chr20"), model.genome_factors("chr20:4,001-6,000")
+    np.testing.assert_array_equal(part.bp25, whole.bp25[160:240])
+    np.testing.assert_array_equal(part.bp250, whole.bp250[16:24])
+    np.testing.assert_array_equal(part.bp5k, whole.bp5k[:2])
+    assert part.positions_250bp.iloc[0].tolist() == ["chr20", 4000, 4250]
+
+
+def test_impute_one_pair_and_many(model):
+    both = avocado.impute(model, TWO, "pilot")
+    assert both.shape == (PILOT.n_bins, 2)
+    np.testing.assert_allclose(avocado.impute(model, TWO[1], "pilot"), both[:, 1], atol=1e-6)
+
+
+def test_scores_are_compared_with_average_activity(model, tiny_store):
+    table = avocado.score(model, regions=["chr20"])
+    assert set(table["method"]) == {"Avocado", "average activity"}
+    pd.testing.assert_frame_equal(table, avocado.score(model.path, tiny_store.path, regions=["chr20"]))
+    with pytest.raises(avocado.InputError, match="has no other tracks"):
+        avocado.score(model, role="other")
+
+
+def test_ingest_takes_names_and_paths(tmp_path):
+    folder = avocado.simulate(tmp_path / "demo")
+    table = folder / "compendium.tsv"
+    sizes = folder / "demo.chrom.sizes"
+    store = avocado.ingest(table, tmp_path / "store", sizes, ["chr22"], min_assays=1, min_cells=1)
+    assert list(store.regions) == ["chr22"]
+    again = avocado.ingest(
+        pd.read_csv(table, sep="\t"), tmp_path / "store", sizes, ["chr22"], min_assays=1, min_cells=1
+    )
+    assert again.tracks_checksum == store.tracks_checksum == avocado.open_store(tmp_path / "store").tracks_checksum
