@@ -8,7 +8,7 @@ its best moment is chosen by looking at the held-out tracks, which flatters it. 
 whose learning rate falls to zero over a number of epochs that is fixed beforehand: what it reaches on the way counts,
 and the held-out tracks, its validation tracks here, change nothing in it. It is scored once per epoch and, as epoch 0,
 before the first one: then it imputes what the regression says that it departs from. On the Roadmap pilot tracks,
-remember that our defaults were chosen on folds of these very tracks (`experiments/generalisation.py`).
+remember that our defaults were chosen on folds of these very tracks (`experiments/ablation.py`).
 """
 
 from __future__ import annotations

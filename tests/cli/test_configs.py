@@ -176,7 +176,7 @@ def test_help_explains_every_key(verb):
     keys = leaves(yaml.safe_load((CONF / f"{verb}.yaml").read_text()))
     keys = [key for key in keys if not key.startswith(("defaults", "hydra"))]
     defaults = yaml.safe_load((CONF / f"{verb}.yaml").read_text())["defaults"]
-    if verb == "generalisation" or any(group in dict(OPTIONS) for entry in defaults if isinstance(entry, dict)
+    if verb == "ablation" or any(group in dict(OPTIONS) for entry in defaults if isinstance(entry, dict)
                                        for group in entry):  # fmt: skip
         config = OmegaConf.to_container(composed(verb))
         assert isinstance(config, dict)

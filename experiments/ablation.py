@@ -1,8 +1,8 @@
 """Which training generalises to (cell type, assay) pairs that were never seen? The study behind the defaults.
 
-    python -m experiments.generalisation data=roadmap_pilot data.folder=roadmap-pilot
+    python -m experiments.ablation data=roadmap_pilot data.folder=roadmap-pilot
 
-Every variant of `conf/generalisation.yaml` is trained on every fold and seed and scored on the held-out tracks only,
+Every variant of `conf/ablation.yaml` is trained on every fold and seed and scored on the held-out tracks only,
 beside average activity. Runs that are done are not repeated, so the study can be interrupted, and extended by adding
 variants. The folds are also the ones the defaults were chosen on: `split_seed=1` gives fresh ones.
 """
@@ -111,4 +111,4 @@ def _better(scores: pd.DataFrame, name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(app.run("generalisation", study, sys.argv[1:]))
+    sys.exit(app.run("ablation", study, sys.argv[1:]))
