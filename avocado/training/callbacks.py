@@ -1,7 +1,8 @@
-"""What happens between epochs: checkpoints, stopping early, and what an epoch has cost."""
+"""What happens beside training: checkpoints, stopping early, what an epoch has cost, how far it is."""
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
@@ -12,10 +13,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from avocado.training.parallel import sum_over_processes
 from avocado.utils.files import replacing
+
+log = logging.getLogger(__name__)
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -138,3 +143,53 @@ def _validation_curve(module: pl.LightningModule) -> list[float]:
 def _is_enough(module: pl.LightningModule, patience: int) -> bool:
     curve = _validation_curve(module)
     return bool(curve) and len(curve) - 1 - curve.index(min(curve)) >= patience
+
+
+class Steps(pl.Callback):
+    """How far training is: one bar over all steps; a line every `every` seconds where nobody looks at a terminal."""
+
+    def __init__(self, every: float = 30.0) -> None:
+        self.every = every
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start at the epoch that a resumed run has come to."""
+        self._steps = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        self._done = int(trainer.num_training_batches) * trainer.current_epoch
+        self._told = time.monotonic()
+        if trainer.is_global_zero and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("training", total=self._steps, completed=self._done)
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step more."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, description=_state(trainer))
+        elif trainer.is_global_zero and time.monotonic() - self._told >= self.every:
+            self._told = time.monotonic()
+            log.info("%s: step %s of %s", _state(trainer), f"{self._done:,}", f"{self._steps:,}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar as it is in the end."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """The terminal is given back before anything is said of the error."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+
+
+def _state(trainer: pl.Trainer) -> str:
+    shown = "".join(
+        f", {name} {float(value):.4f}" for name, value in trainer.progress_bar_metrics.items() if "/" in name
+    )
+    return f"training, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{shown}"

@@ -11,19 +11,17 @@ from typing import TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from avocado.data.datamodule import SignalDataModule
 from avocado.errors import InputError
-from avocado.training.callbacks import CheckpointFile, Cost, EarlyStop, EpochCheckpoint
+from avocado.training.callbacks import CheckpointFile, Cost, EarlyStop, EpochCheckpoint, Steps
 from avocado.training.config import FitConfig
 from avocado.training.module import Watched
 from avocado.training.parallel import devices, quiet
 from avocado.utils.hardware import Hardware
 
-REFRESH = 20  # steps between updates of the progress bar
 Module = TypeVar("Module", bound=Watched)
 
 
@@ -43,7 +41,7 @@ def fit(
     Raises KeyboardInterrupt on Ctrl-C, InputError when training diverges or the checkpoint is damaged.
     """
     hardware = hardware or Hardware()
-    callbacks = [*callbacks, *([TQDMProgressBar(refresh_rate=REFRESH)] if progress else [])]
+    callbacks = [*callbacks, *([Steps()] if progress else [])]
     early_stop = EarlyStop(config.patience)
     if config.patience:
         if hardware.processes > 1:
@@ -70,7 +68,7 @@ def fit(
                 plugins=[CheckpointFile()],
                 enable_checkpointing=checkpoint is not None,
                 enable_model_summary=False,
-                enable_progress_bar=progress,
+                enable_progress_bar=False,
                 use_distributed_sampler=False,  # ours divides the blocks itself
             )
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -1,6 +1,7 @@
 import copy
 import logging
 import math
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from toy import (
 from avocado.data.datamodule import Draw
 from avocado.errors import InputError
 from avocado.model.network import reference
+from avocado.training.callbacks import Steps
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
 from avocado.training.module import FactorizationModule
@@ -334,3 +336,23 @@ def test_steps_follow_the_number_of_training_tracks(n_tracks, steps):
     assert fit.for_region(4_000, n_tracks).describe(4_000) == (
         f"training: {steps // 10:,} epochs, {steps:,} steps of up to 400 bins"
     )
+
+
+def test_progress_is_a_line_now_and_then_where_nobody_looks(tiny_store, caplog):
+    module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
+    with caplog.at_level("INFO", logger="avocado"):
+        fit(module, data, FitConfig(epochs=3, batch_size=400), progress=False, callbacks=[Steps(every=0)])
+    lines = [record.message for record in caplog.records if record.message.startswith("training, epoch")]
+    steps = len(data.train_dataloader())
+    assert len(lines) == 3 * steps
+    assert lines[0] == f"training, epoch 1 of 3: step 1 of {3 * steps}"
+    assert lines[-1].startswith("training, epoch 3 of 3, train/mse 0.")
+    assert lines[-1].endswith(f": step {3 * steps} of {3 * steps}")
+
+
+def test_progress_is_a_bar_on_a_terminal(tiny_store, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
+    fit(module, data, FitConfig(epochs=2, batch_size=400), progress=False, callbacks=[Steps()])
+    steps = 2 * len(data.train_dataloader())
+    assert f"{steps}/{steps}" in capsys.readouterr().err
