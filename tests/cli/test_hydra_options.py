@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import yaml
-from demo import CONSOLE, REPOSITORY
 
 from avocado import __version__
 from avocado.cli.train import main
@@ -16,9 +15,13 @@ from avocado.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def no_handlers(monkeypatch):
-    """A handler that a test leaves would write to a stream that is closed."""
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+def logging_as_before():
+    """Hydra's --info leaves a handler, which would write to this test's stream when that is closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def shown(capsys, *arguments):
@@ -98,8 +101,9 @@ def test_options_and_what_else_is_typed():
 
 
 def avocado(*arguments):
+    console = "from avocado.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", CONSOLE, *map(str, arguments)],
+        [sys.executable, "-c", console, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,

@@ -33,5 +33,5 @@ def test_what_the_stages_are():
     ]
     assert [stage_named(name).trains_network for name in ("pilot", "genome", "joint")] == [True, False, True]
     assert (stage_named("genome").needs, stage_named("joint").shares_model) == ("pilot", False)
-    with pytest.raises(InputError, match="unknown stage 'transfer'; there is: genome, joint, pilot"):
+    with pytest.raises(InputError, match="unknown stage 'transfer'; there is: pilot, genome, joint"):
         stage_named("transfer")
