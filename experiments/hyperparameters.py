@@ -9,6 +9,7 @@ paper), importance.png and best.yaml, the winner's model, which `python train.py
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -104,7 +105,8 @@ def write_model(file: Path, common: list[str], winner: dict[str, Any]) -> list[s
         key = re.match(r"(\w+):.*?(\s+# .*)$", line)
         if key:
             value = section[key[1]]
-            lines.append(f"{key[1]}: {str(value).lower() if isinstance(value, bool) else value}{key[2]}")
+            text = json.dumps(value) if value is None or isinstance(value, bool) else value
+            lines.append(f"{key[1]}: {text}{key[2]}")
     with replacing(file) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
     return [override for override in chosen if not override.startswith(("model=", MODEL))]

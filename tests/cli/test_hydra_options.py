@@ -106,7 +106,6 @@ def avocado(*arguments):
         [sys.executable, "-c", console, *map(str, arguments)],
         capture_output=True,
         text=True,
-        cwd=REPOSITORY,
         timeout=120,
     )
 
