@@ -151,7 +151,8 @@ def _ridge(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features)
-    features, elsewhere = (np.asarray(scaler.transform(rows)) for rows in (features, elsewhere))
+    # in double precision: of several hundred factors, which resemble each other, single precision leaves few digits
+    features, elsewhere = (np.asarray(scaler.transform(rows), dtype=np.float64) for rows in (features, elsewhere))
     apart = group_folds(groups, 4, seed + 1) == 0
     of_training = None if weights is None else weights[~apart]
     errors = []
