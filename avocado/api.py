@@ -14,7 +14,7 @@ from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 from avocado.evaluation.held_out import held_out, score_model
 from avocado.evaluation.scores import combine_regions
-from avocado.model.directory import Model, load_model
+from avocado.model.directory import Model, load_model, store_of
 
 
 def ingest(
@@ -25,6 +25,8 @@ def ingest(
     *,
     min_assays: int = 5,
     min_cells: int = 5,
+    dtype: str = "float16",
+    arrays: str = "arcsinh",
     workers: int = 1,
     progress: bool = False,
 ) -> SignalStore:
@@ -42,6 +44,10 @@ def ingest(
         pilot, chromosomes, autosomes, or BED files.
     min_assays, min_cells
         Cell types with fewer assays, and assays in fewer cell types, are left out.
+    dtype
+        Of the store: float16, or float32.
+    arrays
+        What .npy and .npz files hold: arcsinh, or raw −log10 p.
     workers, progress
         Processes that read; whether to show a progress bar.
 
@@ -58,7 +64,8 @@ def ingest(
     tracks = table if isinstance(table, pd.DataFrame) else read_table(table)
     tracks = five_by_five(tracks, min_assays, min_cells)
     known = assembly if isinstance(assembly, Assembly) else load_assembly(assembly)
-    return ingest_tracks(tracks, out, known, parse_regions(known, regions), workers=workers, progress=progress)
+    asked = parse_regions(known, regions)
+    return ingest_tracks(tracks, out, known, asked, dtype=dtype, arrays=arrays, workers=workers, progress=progress)
 
 
 def score(
@@ -94,10 +101,9 @@ def score(
     """
     opened = open_store(store) if isinstance(store, str | Path) else store
     known = load_model(model, opened) if isinstance(model, str | Path) else model
-    if opened is None:
-        opened = known.store or open_store(known.training["store"])
+    observed = opened or store_of(known)
     tracks = held_out(known, role)
     if not tracks:
         raise InputError(f"model {known.path} has no {role} tracks: there is nothing to score")
     names = list(regions) if regions is not None else list(known.regions)
-    return combine_regions([score_model(known, opened, region, tracks) for region in names])
+    return combine_regions([score_model(known, observed, region, tracks) for region in names])

@@ -93,6 +93,13 @@ def test_scores_are_compared_with_average_activity(model, tiny_store):
         avocado.score(model, role="other")
 
 
+def test_a_store_that_holds_other_tracks_now_is_not_scored(model, tmp_path, monkeypatch):
+    alone = avocado.load_model(model.path, baseline=False)
+    monkeypatch.setitem(alone.training, "store_checksum", "other")
+    with pytest.raises(avocado.InputError, match="holds other tracks now"):
+        avocado.score(alone)
+
+
 def test_ingest_takes_names_and_paths(tmp_path):
     folder = avocado.simulate(tmp_path / "demo")
     table = folder / "compendium.tsv"

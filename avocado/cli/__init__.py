@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
 import avocado
+from avocado.errors import did_you_mean
 
 VERBS = {
     "simulate": "make the demo compendium, or a large one: real bigWig files of a made-up genome",
@@ -31,8 +31,7 @@ def main() -> None:
         print(f"avocado {avocado.__version__}")
         return
     if not asked:
-        close = difflib.get_close_matches(arguments[0], VERBS, 1, 0.5)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(arguments[0], VERBS)
         print(f"error: avocado has no command '{arguments[0]}'{hint}; it has: {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)
     print("usage: avocado COMMAND [key=value ...]\n")

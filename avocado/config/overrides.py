@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from avocado.config.values import config_directory, split_list
-from avocado.errors import InputError
+from avocado.errors import InputError, did_you_mean
 
 # keys that take several names: a,b is a list for them, where for other keys it asks for several runs
 LISTS = (
@@ -37,8 +36,6 @@ WHOLE_OR_NULL = (
 )
 SHARE_OR_NUMBER = ("split.validation",)
 NUMBER_OR_WORD = ("fold",)
-
-
 TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # of --info, which may have none
 # options of Hydra itself, and whether a value follows
 HYDRA_OPTIONS = {
@@ -79,8 +76,8 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
             continue
         key, equals, value = argument.partition("=")
         if not equals and key.startswith("-"):
-            close = difflib.get_close_matches(key, [*HYDRA_OPTIONS, "--multirun", "--help", "--version"], 1, 0.5)
-            raise InputError(f"unknown option '{argument}'{f' (did you mean {close[0]}?)' if close else ''}")
+            hint = did_you_mean(key, [*HYDRA_OPTIONS, "--multirun", "--help", "--version"])
+            raise InputError(f"unknown option '{argument}'{hint}")
         if not equals and not key.startswith("~"):
             raise InputError(f"'{argument}' is not of the form key=value; --help lists the keys")
         span = re.fullmatch(r"(\d+)\.\.(\d+)", value)
@@ -156,8 +153,7 @@ def check(verb: str, overrides: Sequence[str], multirun: bool, own_configs: bool
                 if key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add():
                     continue
                 if key not in known:
-                    close = difflib.get_close_matches(key, known, 3, 0.5)
-                    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+                    hint = did_you_mean(key, known, 3)
                     top = [name for name in dict.fromkeys([*groups, *known]) if "." not in name]
                     raise InputError(f"unknown key '{key}'{hint}; there is: {', '.join(top)}")
                 if not override.is_sweep_override() and not override.is_delete():

@@ -34,22 +34,22 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def make_store(config: DictConfig, out: str, workers: int | None, progress: bool) -> SignalStore:
     """The store that `config` (table or folder, assembly, regions, filters) describes, made where it is missing."""
-    from avocado.data.compendium import five_by_five, read_table, scan_folder
-    from avocado.data.genome import load_assembly, parse_regions
-    from avocado.data.ingest import ingest
+    from avocado.api import ingest
+    from avocado.data.compendium import scan_folder
 
-    if config.folder is not None:
-        table = scan_folder(config.folder, config.pattern)
-    elif config.table is not None:
-        table = read_table(config.table)
-    else:
+    if config.folder is None and config.table is None:
         raise InputError("no tracks given: set table= to a TSV or CSV file, or folder= and pattern=")
-    table = five_by_five(table, config.min_assays, config.min_cells)
-    assembly = load_assembly(config.assembly)
-    regions = parse_regions(assembly, as_list(config.regions))
-    workers = workers or os.cpu_count() or 1
     return ingest(
-        table, out, assembly, regions, dtype=config.dtype, arrays=config.arrays, workers=workers, progress=progress
+        config.table if config.folder is None else scan_folder(config.folder, config.pattern),
+        out,
+        config.assembly,
+        as_list(config.regions),
+        min_assays=config.min_assays,
+        min_cells=config.min_cells,
+        dtype=config.dtype,
+        arrays=config.arrays,
+        workers=workers or os.cpu_count() or 1,
+        progress=progress,
     )
 
 

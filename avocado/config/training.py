@@ -28,7 +28,6 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         raise InputError(f"seed={config.seed}: expected a whole number")
     region, split = region_of(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
-    n_tracks = int((split.roles(store)["role"] == "train").sum())
     return Run(
         stage=step,
         region=region,
@@ -36,7 +35,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
         seed=config.seed,
         model=build(ModelConfig, config.model, "model"),
         optimizer=build(OptimizerConfig, config.optimizer, "optimizer"),
-        fit=build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, n_tracks),
+        fit=build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, split.n_training(store)),
     )
 
 

@@ -62,22 +62,27 @@ def _require_chromosome(assembly: Assembly, chrom: str) -> None:
 def _holding(regions: Mapping[str, Region], segment: Segment, place: str) -> str:
     """The stored region that holds all of a segment: its chromosome where there is one."""
     for name in sorted(regions, key=lambda name: name != segment.chrom):
-        for its in regions[name].segments:
-            if its.chrom == segment.chrom and its.start <= segment.start and segment.end <= its.end:
-                return name
+        if _address(regions[name], segment) is not None:
+            return name
     where = f"{segment.chrom}:{segment.start * BIN_SIZE + 1:,}-{segment.end * BIN_SIZE:,}"
     raise InputError(f"{place}: no stored region holds all of {where}; there is: {', '.join(regions) or 'no region'}")
+
+
+def _address(layout: Region, segment: Segment) -> tuple[int, int] | None:
+    """Padded address and rank of a segment's first bin, where one segment of the region holds all of it."""
+    for its, rank, block in layout.walk():
+        if its.chrom == segment.chrom and its.start <= segment.start and segment.end <= its.end:
+            offset = segment.start - its.start
+            return block * BLOCK_BINS + offset, rank + offset
+    return None
 
 
 def chosen_bins(layout: Region, part: Region) -> list[tuple[int, int, int]]:
     """Where the segments of a part lie in the region that holds it: (first padded bin, number of bins, rank)."""
     found = []
     for segment in part.segments:
-        for its, rank, block in layout.walk():
-            if its.chrom == segment.chrom and its.start <= segment.start and segment.end <= its.end:
-                offset = segment.start - its.start
-                found.append((block * BLOCK_BINS + offset, segment.n_bins, rank + offset))
-                break
-        else:
+        address = _address(layout, segment)
+        if address is None:
             raise InputError(f"{part.name} is not in region {layout.name}")
+        found.append((address[0], segment.n_bins, address[1]))
     return found

@@ -11,7 +11,7 @@ import torch
 
 from avocado.data.bigwig import covered_bases
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
-from avocado.data.windows import Window, chosen_bins, windows
+from avocado.data.windows import Window, chosen_bins
 from avocado.errors import InputError
 from avocado.inference.track_files import track_files
 from avocado.model.directory import SHARED, Model
@@ -39,9 +39,7 @@ def impute(
     """
     one = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(name, str) for name in pairs)
     chosen: list[Pair] = [pairs] if one else list(pairs)  # type: ignore[list-item]
-    found = [
-        values for window in places(model, [region]) for _, values in impute_chunks(model, chosen, window, hardware)
-    ]
+    found = [values for window in model.windows(region) for _, values in impute_chunks(model, chosen, window, hardware)]
     signal = np.concatenate(found) if len(found) > 1 else found[0]
     return signal[:, 0] if one else signal
 
@@ -131,15 +129,18 @@ def write_tracks(
 
 
 def places(model: Model, regions: Sequence[str | Path]) -> list[Window]:
-    """What is asked for, in regions of a model. Raises InputError for a place that it has no factors of."""
-    found = []
-    for region in regions:
-        if isinstance(region, str) and ":" not in region and not region.endswith(".bed"):
-            model.genome(region)  # raises, and says which regions there are
-        found += windows(model.regions, model.assembly, region)
-    for source in dict.fromkeys(window.source for window in found):
+    """What is asked for, in regions of a model.
+
+    Raises InputError for a place that the model has no whole factors of, and for two places of one name.
+    """
+    found: dict[str, Window] = {}
+    for window in (window for region in regions for window in model.windows(region)):
+        name = window.layout.name
+        if found.setdefault(name, window) != window:
+            raise InputError(f"two of the places are called {name}: give one of the BED files another name")
+    for source in dict.fromkeys(window.source for window in found.values()):
         model.genome(source)  # raises where the file is damaged
-    return found
+    return list(found.values())
 
 
 def shared_out(

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import SignalStore, open_store
-from avocado.data.windows import windows
+from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.factors import GenomeFactors, factors_at, joined
@@ -95,9 +95,20 @@ class Model:
         region: one that the model has factors of, `chrom:start-end` in bp, or a BED file (`windows.windows`). Raises
         InputError for a place that the model has no factors of.
         """
-        found = windows(self.regions, self.assembly, region)
         config = self.network.config
-        return joined([factors_at(self.genome(its.source), config, self.regions[its.source], its) for its in found])
+        return joined(
+            [factors_at(self.genome(its.source), config, self.regions[its.source], its) for its in self.windows(region)]
+        )
+
+    def windows(self, region: str | Path) -> list[Window]:
+        """Where a place lies in the regions of this model, see `windows.windows`.
+
+        Raises InputError for a place that the model has no factors of; no file is read.
+        """
+        name = str(region)
+        if ":" not in name and not name.endswith(".bed"):
+            self._require(name)
+        return windows(self.regions, self.assembly, region)
 
     @staticmethod
     def _table(factors: Tensor, names: list[str], kind: str) -> pd.DataFrame:
@@ -111,19 +122,22 @@ class Model:
         """
         if self.alone or self.regression is None:
             return None
-        store = self.store or _store_of(self)
+        store = store_of(self)
         tracks = self.tracks[self.tracks["role"] == "train"]
         columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
         return Prior(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
 
     def _tensor(self, region: str, name: str) -> Tensor | None:
         """One tensor of a region's file, the others left on disk."""
+        self._require(region)
+        return _read(self.path / f"{region}.safetensors", [name]).get(name)
+
+    def _require(self, region: str) -> None:
         if region not in self.regions:
             raise InputError(
                 f"model {self.path} has no factors of '{region}'; it has: {', '.join(self.regions) or 'no region'}; "
                 f"train them: python train.py stage=genome chrom={region}"
             )
-        return _read(self.path / f"{region}.safetensors", [name]).get(name)
 
     def pair(self, cell: str, assay: str) -> tuple[int, int]:
         """Indices of a cell type and an assay. Raises InputError that lists close or all names."""
@@ -267,21 +281,23 @@ def new_network(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int)
     return Network(config, n_cells, n_assays)
 
 
-def _store_of(model: Model) -> SignalStore:
-    """The store with the training tracks of a model that needs them."""
+def store_of(model: Model) -> SignalStore:
+    """The store that a model learned from. Raises InputError where it is gone, or holds other tracks now."""
+    if model.store is not None:
+        return model.store
     path, checksum = model.training.get("store"), model.training.get("store_checksum")
-    wanted = f"model {model.path} has a baseline that is made of its training tracks, which were in the store {path}"
+    wanted, remedy = f"model {model.path} learned from tracks in the store {path}", "say where it is with store="
+    if model.regression is not None:
+        wanted = (
+            f"model {model.path} has a baseline that is made of its training tracks, which were in the store {path}"
+        )
+        remedy += ", or do without, baseline=none"
     try:
         store = open_store(str(path))
     except InputError:
-        raise InputError(
-            f"{wanted}: there is no store now; say where it is with store=, or do without, baseline=none"
-        ) from None
+        raise InputError(f"{wanted}: there is no store now; {remedy}") from None
     if store.tracks_checksum != checksum:
-        raise InputError(
-            f"{wanted}, checksum {checksum}: it holds other tracks now; say where it is with store=, "
-            "or do without, baseline=none"
-        )
+        raise InputError(f"{wanted}, checksum {checksum}: it holds other tracks now; {remedy}")
     return store
 
 

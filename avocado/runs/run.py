@@ -64,6 +64,10 @@ class SplitConfig:
         """The fold in the names of folders."""
         return "foldall" if self.fold is None else f"fold{self.fold}"
 
+    def n_training(self, store: SignalStore) -> int:
+        """Number of training tracks."""
+        return int((self.roles(store)["role"] == "train").sum())
+
     def roles(self, store: SignalStore) -> pd.DataFrame:
         """The tracks of a store, cell and assay, and their `role`: train, val or test."""
         roles = split(store.tracks, self.fold, self.n_folds, self.seed, self.hold_out, self.validation)

@@ -88,7 +88,7 @@ class RunTracker(Tracker):
                 )
             )
         if stage_named(run.stage).trains_network:
-            n_tracks = int((run.split.roles(store)["role"] == "train").sum())
+            n_tracks = run.split.n_training(store)
             self.log_costs(costs(run.model, len(store.cells), len(store.assays), n_tracks, region.n_blocks))
         if self.url:
             log.info("W&B: %s", self.url)

@@ -290,6 +290,19 @@ def test_a_place_is_the_same_bins_of_the_whole(tmp_path, tiny_store):
     np.testing.assert_allclose(impute(model, TWO, bed, EXACT), whole[[4, 5, 800]], atol=1e-6)
 
 
+def test_two_places_of_one_name_are_refused(tmp_path):
+    save(tmp_path / "model")
+    files = [tmp_path / name / "mine.bed" for name in ("a", "b")]
+    for number, bed in enumerate(files):
+        bed.parent.mkdir()
+        bed.write_text(f"chr20\t{1000 * number}\t{1000 * number + 500}\n")
+    model, path = load_model(tmp_path / "model"), tmp_path / "track.npz"
+    with pytest.raises(InputError, match="two of the places are called mine"):
+        write_tracks(model, {TWO[0]: path}, [str(bed) for bed in files], hardware=EXACT)
+    assert not path.exists()
+    write_tracks(model, {TWO[0]: path}, [str(files[0])] * 2, hardware=EXACT)  # the same twice is one
+
+
 def test_a_place_as_a_bigwig(tmp_path):
     save(tmp_path)
     model, path = load_model(tmp_path), tmp_path / "track.bigWig"

@@ -1,4 +1,3 @@
-import io
 import subprocess
 import sys
 
@@ -6,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from toy_figures import drawn
 
 from avocado.evaluation.relationships import BODY, PROMOTER, Mark, Relationship, compare_relationships, summarise
 from avocado.evaluation.scores import AVERAGE
@@ -14,15 +13,6 @@ from avocado.evaluation.significance import compare_methods
 from avocado.evaluation.variable_loci import THRESHOLDED, variable_loci
 from avocado.plotting.figures import plot_comparisons, plot_relationships, plot_variable_loci
 from avocado.plotting.plots import COLORS, MUTED
-
-
-def drawn(figure):
-    """The figure rendered, so that warnings and errors of drawing show."""
-    assert isinstance(figure, Figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=50)
-    assert picture.tell() > 1000
-    return figure
 
 
 def captions(figure):

@@ -1,10 +1,9 @@
-import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from toy_figures import drawn
 
 from avocado.evaluation.scores import AVERAGE, score_table
 from avocado.plotting.plots import (
@@ -16,15 +15,6 @@ from avocado.plotting.plots import (
     plot_scores,
     plot_tracks,
 )
-
-
-def drawn(figure):
-    """The figure rendered, so that warnings and errors of drawing show."""
-    assert isinstance(figure, Figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=50)
-    assert picture.tell() > 1000
-    return figure
 
 
 def scores(n_tracks, methods=("Avocado", AVERAGE)):
