@@ -126,8 +126,9 @@ def _write(connection: Connection, paths: Sequence[Path], assembly: Assembly) ->
     except (EOFError, ConnectionError):
         return  # the main process was killed; the files are gone
     except Exception as error:
-        connection.send(error)
+        # nobody hears of it where the main process was killed: `replacing` takes that for a file that cannot be written
         with contextlib.suppress(EOFError, ConnectionError):
+            connection.send(error)
             while True:  # the main process hears of it when it has handed over what it is at
                 connection.recv()
 
