@@ -3,8 +3,8 @@
     python -m experiments.ablation data=roadmap_pilot data.folder=roadmap-pilot
 
 Every variant of `conf/ablation.yaml` is trained on every fold and seed and scored on the held-out tracks only,
-beside average activity. Runs that are done are not repeated, so the study can be interrupted, and extended by adding
-variants. The folds are also the ones the defaults were chosen on: `split_seed=1` gives fresh ones.
+compared with average activity. Runs that are done are not repeated, so the study can be interrupted, and extended by
+adding variants. The folds are also the ones the defaults were chosen on: `split_seed=1` gives fresh ones.
 """
 
 from __future__ import annotations

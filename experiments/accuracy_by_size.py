@@ -273,7 +273,7 @@ def _carry_out(job: Job, threads: str | int | None) -> dict[str, Any]:
         if status == 130:
             raise KeyboardInterrupt
         if status != 0 or not answer.is_file():
-            killed = ", killed, for want of memory perhaps" if status < 0 else "; what it said stands above"
+            killed = ", killed, for want of memory perhaps" if status < 0 else "; its output stands above"
             raise InputError(f"the process ended with status {status}{killed}")
         row = json.loads(answer.read_text())
     named = {"compendium": job.compendium, "n_tracks": job.n_tracks, "method": job.method, "seed": job.seed}

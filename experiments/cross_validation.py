@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
-    from avocado.evaluation.metrics import Loci
+    from avocado.evaluation.metrics import AnnotationWindows
     from avocado.evaluation.scores import Track
     from avocado.imputers import Imputer
     from avocado.imputers.cached import Cached
@@ -61,7 +61,7 @@ class CrossValidation:
     @property
     def ensembles(self) -> list[str]:
         """Titles of the methods that are made of others."""
-        return list(dict.fromkeys(title for (title, _, _), imputer in self.imputers.items() if imputer.noted))
+        return list(dict.fromkeys(title for (title, _, _), imputer in self.imputers.items() if imputer.recorded))
 
     def tracks_of(self, fold: int) -> list[Track]:
         """The tracks that a fold holds out."""
@@ -120,7 +120,7 @@ class CrossValidation:
 
         rows = []
         for (title, seed, fold), imputer in self.imputers.items():
-            for name in imputer.noted:
+            for name in imputer.recorded:
                 found = imputer.note(name)
                 assert isinstance(found, dict)
                 rows += [(title, seed, fold, member, weight) for member, weight in found.items()]
@@ -216,7 +216,7 @@ def title_of(name: str) -> str:
     return " ".join([TITLES.get(first, first), *rest])
 
 
-def score(cv: CrossValidation, loci: Mapping[Track, Loci] | None = None) -> pd.DataFrame:
+def score(cv: CrossValidation, loci: Mapping[Track, AnnotationWindows] | None = None) -> pd.DataFrame:
     """`scores.score_table` of all methods on all held-out tracks, every score a mean over the seeds."""
     from avocado.evaluation.scores import combine_regions, score_table
 
@@ -282,10 +282,10 @@ def _maker(config: DictConfig, name: str, seed: int) -> Callable[[], Cached]:
     else:
         identity["settings"] = imputer_settings(train, build_imputer(train, str(config.region)))
         if train.imputer.name == "avocado":
-            identity |= {"precision": train.trainer.precision, "formulation": train.trainer.formulation}
+            identity |= {"precision": train.trainer.precision, "implementation": train.trainer.implementation}
 
         def make_imputer() -> Imputer:
             return build_imputer(train, str(config.region))
 
-    noted = ("member_weights",) if train.imputer.name == "ensemble" else ()
-    return lambda: Cached(make_imputer(), config.cache, json.dumps(identity, sort_keys=True), noted)
+    recorded = ("member_weights",) if train.imputer.name == "ensemble" else ()
+    return lambda: Cached(make_imputer(), config.cache, json.dumps(identity, sort_keys=True), recorded)

@@ -217,7 +217,7 @@ def _trained(config: DictConfig, regions: Sequence[str]) -> tuple[Path, str, Pat
         if status == 130:
             raise KeyboardInterrupt
         if status != 0:
-            raise InputError(f"training on {region} ended with status {status}; what it said stands above")
+            raise InputError(f"training on {region} ended with status {status}; its output stands above")
     return runs / "model" / f"fold{config.fold}" / f"seed{config.seed}", made.data["store"], made.folder
 
 

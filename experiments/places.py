@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
-    from avocado.evaluation.metrics import Loci
+    from avocado.evaluation.metrics import AnnotationWindows
     from avocado.evaluation.scores import Track
     from experiments.cross_validation import CrossValidation
 
@@ -37,7 +37,7 @@ def annotation_files(config: DictConfig, store: SignalStore) -> dict[str, str | 
     return found
 
 
-def places(cv: CrossValidation, files: Mapping[str, str | None], windows: str = "avocado") -> Lazy[Loci]:
+def places(cv: CrossValidation, files: Mapping[str, str | None], windows: str = "avocado") -> Lazy[AnnotationWindows]:
     """Of every held-out track, the places for the measures that need some; the files are read here, peaks when asked.
 
     Raises InputError for files that are missing or of another assembly.
@@ -55,7 +55,7 @@ def places(cv: CrossValidation, files: Mapping[str, str | None], windows: str = 
     loci = loci_of(cv.store.region(cv.region), genes, enhancers, blacklist, windows)
     peaks, spread = peaks_of(cv, files, cv.tracks), cv.variability
 
-    def make(cell: str, assay: str) -> Loci:
+    def make(cell: str, assay: str) -> AnnotationWindows:
         return replace(loci, variance=spread[cell, assay] ** 2, peaks=None if peaks is None else peaks[cell, assay])
 
     return Lazy(cv.tracks, make)

@@ -15,7 +15,7 @@ from avocado.data.store import SignalStore, open_store, write_metadata, write_re
 from avocado.model.config import ModelConfig
 from avocado.model.network import Network, genome_factors
 from avocado.model.states import StatesNetwork
-from avocado.runs.run import Run, SplitConfig, train
+from avocado.runs.run import RunSpec, SplitConfig, train
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.loop import initial_network
 from avocado.training.module import FactorizationModule
@@ -72,8 +72,8 @@ def make_data(
     val: bool = True,
     order: str = "shuffled",
     tracks_per_bin: int = 1,
-    hidden: float = 0.0,
-    reveal_at: int = 0,
+    masked: float = 0.0,
+    unmask_at: int = 0,
     batch_size: int = 400,
     **options,
 ) -> SignalDataModule:
@@ -83,7 +83,7 @@ def make_data(
         tracks(store, TRAIN),
         tracks(store, VAL) if val else None,
         batch_size=batch_size,
-        sampling=Sampling(order, tracks_per_bin, hidden, reveal_at),
+        sampling=Sampling(order, tracks_per_bin, masked, unmask_at),
         **options,
     )
 
@@ -116,7 +116,7 @@ def make_module(
 
 FAST = OptimizerConfig(learning_rate=0.01, genome_learning_rate=0.05)
 
-RUN = Run(
+RUN = RunSpec(
     stage="pilot",
     region="pilot",
     split=SplitConfig(fold=0, n_folds=4),
@@ -127,14 +127,14 @@ RUN = Run(
 )
 
 
-def with_fit(run: Run, **changes) -> Run:
+def with_fit(run: RunSpec, **changes) -> RunSpec:
     return replace(run, fit=replace(run.fit, **changes))
 
 
-def genome_run(run: Run = RUN) -> Run:
+def genome_run(run: RunSpec = RUN) -> RunSpec:
     return replace(run, stage="genome", region="chr20")
 
 
-def train_elsewhere(run: Run, store: Path, runs: Path) -> None:
+def train_elsewhere(run: RunSpec, store: Path, runs: Path) -> None:
     """What another process carries out; started by multiprocessing, so it must be importable."""
     train(run, open_store(store), runs, hardware=Hardware("cpu"), progress=False)

@@ -9,13 +9,13 @@ import avocado
 from avocado.errors import did_you_mean
 
 VERBS = {
-    "simulate": "make the demo compendium, or a large one: real bigWig files of a made-up genome",
+    "simulate": "make the demo compendium, or a large one: real bigWig files of a simulated genome",
     "ingest": "bigWig, .npy or .npz files -> a signal store",
     "train": "signal store -> model (the same as python train.py)",
     "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",
     "sweep": "search of hyperparameters on the training tracks of a fold",
     "impute": "model -> imputed tracks as bigWig or .npz",
-    "score": "judge imputed tracks, beside average activity",
+    "score": "judge imputed tracks, compared with average activity",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
-    from avocado.runs.run import Run
+    from avocado.runs.run import RunSpec
 
 OWN = ("chroms", "impute", "pairs", "out", "dry")
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
@@ -33,8 +33,8 @@ class Work:
 
     train: DictConfig
     store: SignalStore
-    pilot: Run
-    chroms: dict[str, Run]
+    pilot: RunSpec
+    chroms: dict[str, RunSpec]
     files: dict[Pair, Path]  # bigWig files, by cell and assay
 
     @property
@@ -110,7 +110,7 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
 
 
 def _overrides(typed: Sequence[str]) -> list[str]:
-    """What train.py is told in every step, each key once. Raises InputError for what this command decides."""
+    """The arguments of train.py in every step, each key once. Raises InputError for what this command decides."""
     overrides, multirun = read_arguments(["fold=all", *typed])
     last = {override.partition("=")[0]: override for override in overrides}
     for key in last:

@@ -157,7 +157,7 @@ def write(
 
     from avocado.inference.impute import places, regions_in_order, require_files, shared_out, write_tracks
 
-    # what is wrong is said before any work
+    # what is wrong is reported before any work
     require_files(list(files.values()), scale)
     layouts = [window.layout for window in places(model, regions)]
     bigwig = any(path.suffix != ".npz" for path in files.values())

@@ -1,7 +1,7 @@
 """Several runs at once, on one machine or a cluster: each a process of its own, started by one of Hydra's launchers.
 
 A launcher starts small jobs, and a job starts the command that a user would type. So a run that fails, or that is
-killed for its memory, leaves the others alone, and all that it said is in a log file of its own.
+killed for its memory, leaves the others alone, and all its output is in a log file of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CONSOLE = "from avocado.cli import main; main()"
 PLACE = ("stage=", "chrom=", "fold=", "seed=")  # keys that are always in the name of a log
 TRAINING = ("train", "genome")  # commands with the keys of train.py
-GRACE = 120  # seconds before the end of a Slurm job at which it is told
+GRACE = 120  # seconds before the end of a Slurm job at which it gets a signal
 
 
 @dataclass(frozen=True)
@@ -276,14 +276,16 @@ def run_command(
         return Ended(reason(status, file.read()), time.monotonic() - started)
 
 
-def reason(status: int, said: str) -> str:
-    """Why a command failed, in one line, from its exit status and all that it said; nothing if it did not."""
+def reason(status: int, output: str) -> str:
+    """Why a command failed, in one line, from its exit status and all its output; nothing if it did not."""
     if status == 0:
         return ""
     if status < 0:
         memory = ", perhaps for want of memory" if status == -signal.SIGKILL else ""
         return f"ended by signal {signal.Signals(-status).name}{memory}"
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Set the environment variable")]
+    lines = [
+        line for line in output.splitlines() if line.strip() and not line.startswith("Set the environment variable")
+    ]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return [f"exit status {status}", *lines, *errors][-1]
 
@@ -338,9 +340,9 @@ def _report(commands: Sequence[Command], logs: Path, ended: Sequence[Ended | Non
     failures = {}
     for command, its in zip(commands, ended, strict=True):
         if its is None:
-            failures[command.name] = f"no word of its end; what it said: {logs / command.log}.log"
+            failures[command.name] = f"no word of its end; its log: {logs / command.log}.log"
         elif its.reason:
-            failures[command.name] = f"{its.reason}; what it said: {logs / command.log}.log"
+            failures[command.name] = f"{its.reason}; its log: {logs / command.log}.log"
     if trouble and all(its is None for its in ended):
         raise InputError(f"the jobs could not be started or watched: {trouble}")
     if trouble:

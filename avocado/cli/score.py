@@ -1,4 +1,4 @@
-"""`avocado score`: held-out tracks of a model or an imputer, or any two files, beside average activity."""
+"""`avocado score`: held-out tracks of a model or an imputer, or any two files, compared with average activity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from avocado.data.genome import Assembly, Region
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Peaks
-    from avocado.evaluation.metrics import Loci
+    from avocado.evaluation.metrics import AnnotationWindows
     from avocado.model.directory import Model
 
     Track = tuple[str, str]  # cell, assay
@@ -34,7 +34,7 @@ COMBINED = "chromosomes"  # what the table of several chromosomes together is ca
 class _Judged:
     """How what is judged is scored, drawn and stratified on a region."""
 
-    table: Callable[[str, Loci, Peaks | None], pd.DataFrame]
+    table: Callable[[str, AnnotationWindows, Peaks | None], pd.DataFrame]
     picture: Callable[[str], Figure]
     strata: Callable[[str], pd.DataFrame]
 
@@ -123,7 +123,7 @@ def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.
     methods = {AVERAGE: average, name: imputer}
     rows = {method: methods[method] for method in dict.fromkeys([name, AVERAGE])}
 
-    def table(region: str, loci: Loci, peaks: Peaks | None) -> pd.DataFrame:
+    def table(region: str, loci: AnnotationWindows, peaks: Peaks | None) -> pd.DataFrame:
         return compare(store, region, tracks, methods, loci_of_tracks(store, region, tracks, training, loci, peaks))
 
     judged = _Judged(
@@ -223,7 +223,7 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     return score_table({track: read(config.observed)}, methods, loci)
 
 
-def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, Loci]:
+def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, AnnotationWindows]:
     """Genes, enhancers and blacklist of every region; each file is read once."""
     from avocado.evaluation.annotations import loci_of, read_genes, read_intervals
 

@@ -161,7 +161,7 @@ def _plain(value: Any) -> Any:
 
 
 def _common(node: DictConfig, typed: Sequence[str], space: Space) -> list[str]:
-    """What train.py is told in every trial, each key once: stage=pilot, those of the option, those typed."""
+    """The arguments of train.py in every trial, each key once: stage=pilot, those of the option, those typed."""
     overrides, multirun = read_arguments(["stage=pilot", *as_list(node.train), *typed])
     if multirun:
         raise InputError("avocado sweep takes one value for each key; what is to vary goes to sweep.space.<key>")

@@ -1,4 +1,4 @@
-"""`avocado train` and `python train.py`: signal store -> model, scores, pictures, and on the demo the whole road."""
+"""`avocado train` and `python train.py`: signal store -> model, scores, pictures, and on the demo an end-to-end run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.data.store import SignalStore
-    from avocado.runs.run import Outcome, Run
+    from avocado.runs.run import RunResult, RunSpec
 
 
 def train(config: DictConfig, advice: bool = True) -> None:
@@ -59,7 +59,7 @@ def train(config: DictConfig, advice: bool = True) -> None:
         _say_what_is_next(config, outcome, store, imputed)
 
 
-def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
+def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResult:
     from omegaconf import OmegaConf
 
     from avocado.runs import run as runs
@@ -85,7 +85,7 @@ def _carry_out(config: DictConfig, run: Run, store: SignalStore) -> Outcome:
     return outcome
 
 
-def _impute_held_out(config: DictConfig, outcome: Outcome, store: SignalStore) -> Path:
+def _impute_held_out(config: DictConfig, outcome: RunResult, store: SignalStore) -> Path:
     from avocado.cli.impute import write
     from avocado.evaluation.held_out import held_out
     from avocado.inference.impute import regions_to_impute
@@ -127,7 +127,7 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
     print(f"next:\n  avocado impute imputer={name} store={store.path}    # every pair that was never measured")
 
 
-def _say_what_is_next(config: DictConfig, outcome: Outcome, store: SignalStore, imputed: Path | None) -> None:
+def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
     print(f"\nmodel    {outcome.model}")
     if outcome.scores is not None:
         print(f"picture  {outcome.directory / 'tracks.png'}")

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.data.store import SignalStore
-    from avocado.runs.run import Run, SplitConfig
+    from avocado.runs.run import RunSpec, SplitConfig
     from avocado.tracking.session import Tracking
     from avocado.utils.hardware import Hardware
 
 
-def plan(config: DictConfig, store: SignalStore, step: str) -> Run:
+def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
     from avocado.model.config import ModelConfig
-    from avocado.runs.run import Run
+    from avocado.runs.run import RunSpec
     from avocado.training.config import FitConfig, OptimizerConfig
 
     if not isinstance(config.seed, int):
         raise InputError(f"seed={config.seed}: expected a whole number")
     region, split = region_of(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
-    return Run(
+    return RunSpec(
         stage=step,
         region=region,
         split=split,
@@ -69,7 +69,7 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
     from avocado.utils.hardware import Hardware
 
     trainer = config.trainer
-    asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.formulation)
+    asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.implementation)
     return asked if stage_named(stage).trains_network else replace(asked, processes=1)
 
 

@@ -27,7 +27,7 @@ READ_AHEAD = 4  # batches that each worker process prepares where signal streams
 VAL_BINS = 200_000  # that validation looks at
 VAL_VALUES = 1 << 24  # of a batch of validation on an accelerator
 CPU_SIGNAL = 8 << 30  # bytes
-HIDINGS = 256  # different choices of hidden tracks; each block has one of them
+MASKINGS = 256  # different choices of masked tracks; each block has one of them
 
 
 class BlockBatch(NamedTuple):
@@ -42,7 +42,7 @@ class BlockBatch(NamedTuple):
     assay: Tensor  # int64 index (blocks, bins, tracks)
     signal: Tensor  # float32 (blocks, 200, tracks), arcsinh
     real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for the padding after a segment's last bin
-    n_hidden: int  # the first tracks of each bin are hidden from the genome factors of the block
+    n_masked: int  # the first tracks of each bin are masked from the genome factors of the block
 
     def parts(self, n_blocks: int) -> Iterator[BlockBatch]:
         """The batch in pieces of at most `n_blocks` blocks."""
@@ -52,7 +52,7 @@ class BlockBatch(NamedTuple):
         for first in range(0, len(self.blocks), n_blocks):
             piece = slice(first, first + n_blocks)
             yield BlockBatch(self.blocks[piece], self.cell[piece], self.assay[piece], self.signal[piece],
-                             self.real[piece], self.n_hidden)  # fmt: skip
+                             self.real[piece], self.n_masked)  # fmt: skip
 
 
 class TrackBatch(NamedTuple):
@@ -79,23 +79,23 @@ class Sampling:
 
     order: whole blocks 'shuffled' anew every epoch, or 'sequential' along the genome, as the paper scans.
     tracks_per_bin: training tracks drawn uniformly for each bin (1 in the paper); all of them where there are fewer.
-    hidden: share of the training tracks that are hidden from a block: its genome factors do not learn from them, so
-    that the network, which does, learns to impute. Every block hides other tracks, always the same ones. The last
-    epochs, from `reveal_at` on, hide nothing.
+    masked: share of the training tracks that are masked in a block: its genome factors do not learn from them, so
+    that the network, which does, learns to impute. Every block masks other tracks, always the same ones. The last
+    epochs, from `unmask_at` on, hide nothing.
     """
 
     order: str = "shuffled"
     tracks_per_bin: int = 1
-    hidden: float = 0.0
-    reveal_at: int = 0
+    masked: float = 0.0
+    unmask_at: int = 0
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise InputError(f"unknown sampling '{self.order}'; there is: {', '.join(ORDERS)}")
         if self.tracks_per_bin < 1:
             raise InputError(f"tracks_per_bin={self.tracks_per_bin}: expected at least 1")
-        if not 0 <= self.hidden < 1:
-            raise InputError(f"hidden={self.hidden}: expected a share from 0 to below 1")
+        if not 0 <= self.masked < 1:
+            raise InputError(f"masked={self.masked}: expected a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def tracks_of(store: SignalStore, columns: Sequence[int], cells: Sequence[str], 
     """The experiments in `columns`, indexed by the order of `cells` and `assays`."""
     table = store.tracks.iloc[list(columns)]
     index = (table["cell"].map(cells.index), table["assay"].map(assays.index))
-    # copies, as pandas hands out read-only arrays, of which torch warns
+    # copies, as pandas returns read-only arrays, of which torch warns
     return Tracks(np.array(columns, dtype=np.int64), *(np.array(i, dtype=np.int64) for i in index))
 
 
@@ -175,37 +175,37 @@ class TrainingBlocks(Dataset[BlockBatch]):
         )
         self.mask = torch.tensor(mask, dtype=torch.float32, device=device)
         n_tracks = len(self.cell)
-        self.n_hidden = min(round(sampling.hidden * n_tracks), n_tracks - 1)
+        self.n_masked = min(round(sampling.masked * n_tracks), n_tracks - 1)
         rng = np.random.default_rng((seed, 1))
-        # each row is all tracks in some order, the hidden ones first
-        orders = rng.permuted(np.tile(np.arange(n_tracks), (HIDINGS if self.n_hidden else 1, 1)), axis=1)
+        # each row is all tracks in some order, the masked ones first
+        orders = rng.permuted(np.tile(np.arange(n_tracks), (MASKINGS if self.n_masked else 1, 1)), axis=1)
         self.orders = torch.tensor(orders, device=device)
         self.order_of_block = torch.tensor(rng.integers(len(orders), size=len(mask)), device=device)
 
     def __getitem__(self, draw: Draw) -> BlockBatch:
         blocks = _sent(torch.from_numpy(draw.blocks), self.mask.device)
-        n_hidden = self.n_hidden if draw.epoch < self.sampling.reveal_at else 0
-        track, n_hidden = self._tracks(blocks, draw[1:], n_hidden)
+        n_masked = self.n_masked if draw.epoch < self.sampling.unmask_at else 0
+        track, n_masked = self._tracks(blocks, draw[1:], n_masked)
         everywhere = track.expand(-1, BLOCK_BINS, -1)
         signal = self._at(blocks, everywhere)
-        return BlockBatch(blocks, self.cell[track], self.assay[track], signal, self.mask[blocks], n_hidden)
+        return BlockBatch(blocks, self.cell[track], self.assay[track], signal, self.mask[blocks], n_masked)
 
-    def _tracks(self, blocks: Tensor, seed: tuple[int, ...], n_hidden: int) -> tuple[Tensor, int]:
-        """Tracks (blocks, bins, tracks) of a batch, hidden ones first, and how many of them are hidden."""
+    def _tracks(self, blocks: Tensor, seed: tuple[int, ...], n_masked: int) -> tuple[Tensor, int]:
+        """Tracks (blocks, bins, tracks) of a batch, masked ones first, and how many of them are masked."""
         n_tracks, m = self.orders.shape[1], self.sampling.tracks_per_bin
         orders = self.orders[self.order_of_block[blocks]]
         if m >= n_tracks:
-            return orders[:, None], n_hidden
+            return orders[:, None], n_masked
         # drawn by the CPU, so that all devices see the same
         random = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-        m_hidden = min(max(1, round(m * n_hidden / n_tracks)), m - 1) if n_hidden and m > 1 else 0
+        m_masked = min(max(1, round(m * n_masked / n_tracks)), m - 1) if n_masked and m > 1 else 0
         draws = []
-        for number, low, high in ((m_hidden, 0, n_hidden), (m - m_hidden, n_hidden, n_tracks)):
+        for number, low, high in ((m_masked, 0, n_masked), (m - m_masked, n_masked, n_tracks)):
             if number:
                 shape = (len(blocks), BLOCK_BINS, number)
                 draws.append(torch.randint(low, high, shape, generator=random))
         drawn = _sent(torch.cat(draws, dim=2), blocks.device)
-        return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_hidden
+        return orders[:, None].expand(-1, BLOCK_BINS, -1).gather(2, drawn), m_masked
 
     def _at(self, blocks: Tensor, track: Tensor) -> Tensor:
         """signal[block, bin, track], float32 (blocks, 200, tracks), without copying whole blocks."""

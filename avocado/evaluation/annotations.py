@@ -22,7 +22,7 @@ import numpy as np
 
 from avocado.data.genome import BIN_SIZE, Assembly, Region, spelling_hint
 from avocado.errors import InputError
-from avocado.evaluation.metrics import Loci
+from avocado.evaluation.metrics import AnnotationWindows
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def loci_of(
     enhancers: Intervals | None = None,
     blacklist: Intervals | None = None,
     windows: str = "avocado",
-) -> Loci:
+) -> AnnotationWindows:
     """The places of a region for `metrics.score_track`; `windows` as in `promoter_bins`.
 
     Bins that the blacklist touches are left out of every score. Logs a warning where there are genes or enhancers, but
@@ -170,7 +170,7 @@ def loci_of(
         kept = ~region_mask(region, blacklist)
         if not kept.any():
             raise InputError(f"the blacklist covers all of region {region.name}: there is nothing left to score")
-    return Loci(promoters, bodies, enhanced, kept=kept)
+    return AnnotationWindows(promoters, bodies, enhanced, kept=kept)
 
 
 def read_peaks(path: str | Path, assembly: Assembly, region: Region) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from avocado.data.genome import BLOCK_BINS
 from avocado.data.store import SignalStore, chunk_blocks
-from avocado.evaluation.metrics import Loci
+from avocado.evaluation.metrics import AnnotationWindows
 from avocado.evaluation.scores import Track, score_table, stratified
 from avocado.imputers import Imputer
 
@@ -45,7 +45,7 @@ def compare(
     region: str,
     tracks: Sequence[Track],
     imputers: Mapping[str, Imputer],
-    loci: Loci | Mapping[Track, Loci] | None = None,
+    loci: AnnotationWindows | Mapping[Track, AnnotationWindows] | None = None,
 ) -> pd.DataFrame:
     """`scores.score_table` of fitted imputers, by the name of the method, on tracks of a store over one region.
 
@@ -73,14 +73,14 @@ def loci_of_tracks(
     region: str,
     tracks: Sequence[Track],
     training: Sequence[Track],
-    loci: Loci | None = None,
+    loci: AnnotationWindows | None = None,
     peaks: Peaks | None = None,
-) -> Mapping[Track, Loci]:
+) -> Mapping[Track, AnnotationWindows]:
     """The places of every track: `loci`, its own observed peaks, and for MSEvar its assay's variance in training."""
 
-    def places(cell: str, assay: str) -> Loci:
+    def places(cell: str, assay: str) -> AnnotationWindows:
         variance = variability(store, training, assay, region) ** 2
-        return replace(loci or Loci(), variance=variance, peaks=peaks(cell, assay) if peaks else None)
+        return replace(loci or AnnotationWindows(), variance=variance, peaks=peaks(cell, assay) if peaks else None)
 
     return Lazy(tracks, places)
 

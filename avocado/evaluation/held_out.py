@@ -1,4 +1,4 @@
-"""Scores of a model on tracks that it was not trained on, beside average activity."""
+"""Scores of a model on tracks that it was not trained on, compared with average activity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
-from avocado.evaluation.metrics import Loci
+from avocado.evaluation.metrics import AnnotationWindows
 from avocado.evaluation.scores import AVERAGE, Track
 from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
@@ -49,7 +49,7 @@ def score_model(
     region: str,
     tracks: Sequence[Track],
     hardware: Hardware | None = None,
-    loci: Loci | None = None,
+    loci: AnnotationWindows | None = None,
     peaks: Peaks | None = None,
 ) -> pd.DataFrame:
     """`scores.score_table` of the model and of average activity over its training tracks, on one region.

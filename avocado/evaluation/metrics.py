@@ -1,10 +1,10 @@
 """Measures of one imputed track against the observed one, over the bins of one chromosome or region.
 
 Every function takes two vectors (n_bins,) of arcsinh signal in any float type, computes in float64 and returns one
-float. Some look at places besides: windows, peaks, weights (see `Loci`). Sources: MSEglobal, MSE1obs, MSE1imp, MSEProm,
-MSEGene and MSEEnh are those of the Avocado paper (Table 1); match1, catch1obs, catch1imp and the areas under the
-curve those of Ernst and Kellis 2015; MSE1of follows PREDICTD (Durham et al. 2018); MSEvar is the ENCODE Imputation
-Challenge's (2023). For several chromosomes see `scores.combine_regions`.
+float. Some look at places besides: windows, peaks, weights (see `AnnotationWindows`). Sources: MSEglobal, MSE1obs,
+MSE1imp, MSEProm, MSEGene and MSEEnh are those of the Avocado paper (Table 1); match1, catch1obs, catch1imp and the
+areas under the curve those of Ernst and Kellis 2015; MSE1of follows PREDICTD (Durham et al. 2018); MSEvar is the ENCODE
+Imputation Challenge's (2023). For several chromosomes see `scores.combine_regions`.
 
 Two rules for ties, as in the papers. The top 1 % of MSE1obs, MSE1imp and MSE1of includes every bin that ties with its
 lowest one, so it can be larger. The top 1 % and 5 % of Ernst and Kellis have exactly their size, and of the bins that
@@ -36,7 +36,7 @@ LOWER = ("mse", "error")
 
 
 @dataclass(frozen=True)
-class Loci:
+class AnnotationWindows:
     """Places of one region, and of one track, that some measures need; those of absent (None) places are left out.
 
     Windows are int (n_windows, 2): the rank of the first bin of each, and of the first one behind it. They may overlap.
@@ -50,7 +50,7 @@ class Loci:
     variance: np.ndarray | None = None  # float (n_bins,): of the assay over the training cell types
     kept: np.ndarray | None = None  # bool (n_bins,): bins that count at all; None: all of them
 
-    def restricted(self) -> Loci:
+    def restricted(self) -> AnnotationWindows:
         """The same places in ranks of the `kept` bins only."""
         if self.kept is None:
             return self
@@ -58,7 +58,7 @@ class Loci:
         ranks = np.concatenate([[0], np.cumsum(kept)])
         windows = (None if each is None else ranks[each] for each in (self.promoters, self.genes, self.enhancers))
         vectors = (None if each is None else each[kept] for each in (self.peaks, self.variance))
-        return Loci(*windows, *vectors)
+        return AnnotationWindows(*windows, *vectors)
 
 
 def mse(observed: np.ndarray, imputed: np.ndarray) -> float:
@@ -196,10 +196,10 @@ def coverage(windows: np.ndarray, n_bins: int) -> np.ndarray:
     return np.cumsum(starts - ends)[:n_bins]
 
 
-def score_track(observed: np.ndarray, imputed: np.ndarray, loci: Loci | None = None) -> dict[str, float]:
+def score_track(observed: np.ndarray, imputed: np.ndarray, loci: AnnotationWindows | None = None) -> dict[str, float]:
     """All measures of METRICS, then those of LOCI_METRICS whose places `loci` has; over its `kept` bins."""
     if loci is None:
-        loci = Loci()
+        loci = AnnotationWindows()
     elif loci.kept is not None:
         if loci.kept.shape != np.shape(observed) or loci.kept.shape != np.shape(imputed):
             raise ValueError(f"kept bins of shape {loci.kept.shape} for signal of shape {np.shape(observed)}")
@@ -225,7 +225,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "auc_imp1": auc_imp1,
 }
 
-# with the field of Loci that holds the third argument
+# with the field of AnnotationWindows that holds the third argument
 LOCI_METRICS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]]] = {
     "mse_prom": ("promoters", mse_windows),
     "mse_gene": ("genes", mse_windows),

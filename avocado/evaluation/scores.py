@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.errors import InputError
-from avocado.evaluation.metrics import LOCI_METRICS, Loci, mse, mse_1of, pearson, score_track
+from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse_1of, pearson, score_track
 from avocado.utils.files import replacing
 
 AVERAGE = "average activity"
@@ -51,7 +51,7 @@ Track = tuple[str, str]  # cell, assay
 def score_table(
     observed: Mapping[Track, np.ndarray],
     methods: Mapping[str, Mapping[Track, np.ndarray]],
-    loci: Loci | Mapping[Track, Loci] | None = None,
+    loci: AnnotationWindows | Mapping[Track, AnnotationWindows] | None = None,
 ) -> pd.DataFrame:
     """Scores of every method on every observed track, and their means.
 
@@ -62,7 +62,7 @@ def score_table(
     """
     rows: list[dict[str, object]] = []
     for track, signal, imputations in _each(observed, methods):
-        places = loci[track] if isinstance(loci, Mapping) else loci or Loci()
+        places = loci[track] if isinstance(loci, Mapping) else loci or AnnotationWindows()
         kept = slice(None) if places.kept is None else places.kept
         for method, imputed in imputations.items():
             try:

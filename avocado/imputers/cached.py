@@ -48,12 +48,12 @@ class Cached:
     """An imputer whose predictions are kept in `folder`; it is fitted only when one of them is missing.
 
     `key` is a text that says everything that the predictions depend on besides store, training tracks and region of
-    the fit: the method's settings and seed. Of the attributes named in `noted`, which hold plain values once the
+    the fit: the method's settings and seed. Of the attributes named in `recorded`, which hold plain values once the
     imputer is fitted, a copy is kept, too: see `note`.
     """
 
-    def __init__(self, imputer: Imputer, folder: str | Path, key: str, noted: Sequence[str] = ()) -> None:
-        self.imputer, self.root, self.key, self.noted = imputer, Path(folder), key, tuple(noted)
+    def __init__(self, imputer: Imputer, folder: str | Path, key: str, recorded: Sequence[str] = ()) -> None:
+        self.imputer, self.root, self.key, self.recorded = imputer, Path(folder), key, tuple(recorded)
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Remember what to fit to. The work is done when a prediction is asked for that isn't there."""
@@ -91,7 +91,7 @@ class Cached:
         return Cost(**_read_json(self.file(cell, assay, region).with_suffix(".json")))
 
     def note(self, name: str) -> object:
-        """The value of one of the `noted` attributes after the fit. Raises InputError where nothing was fitted yet."""
+        """The value of one of the `recorded` attributes after the fit. Raises InputError where nothing was fitted."""
         return _read_json(self.folder / f"{name}.json")
 
     @property
@@ -116,7 +116,7 @@ class Cached:
         self.imputer.fit(self._store, self._experiments, self._region)
         self._fit_seconds = time.perf_counter() - start
         _write_json(self.folder / "what.json", self.what)
-        for name in self.noted:
+        for name in self.recorded:
             _write_json(self.folder / f"{name}.json", getattr(self.imputer, name))
 
 

@@ -25,7 +25,7 @@ from avocado.model.directory import Model, load_model, save_region, save_shared
 from avocado.model.network import Network
 from avocado.model.states import StatesNetwork
 from avocado.training.config import FitConfig, OptimizerConfig
-from avocado.training.loop import Plan, Trained, carry_out, initial_network
+from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.utils.hardware import Hardware
 
 
@@ -58,7 +58,7 @@ class Avocado:
         config: AvocadoConfig | None = None,
     ) -> None:
         self.config = config or AvocadoConfig()
-        self.plan = Plan("joint", "", seed, model, optimizer, fit)
+        self.plan = TrainingSpec("joint", "", seed, model, optimizer, fit)
         self.hardware, self.progress = hardware or Hardware(), progress
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
@@ -102,7 +102,7 @@ class Avocado:
         save_region(folder, self._store.region(region), trained.genome)
         return load_model(folder, self._store)
 
-    def _train(self, plan: Plan, network: Network | StatesNetwork, generator: torch.Generator) -> Trained:
+    def _train(self, plan: TrainingSpec, network: Network | StatesNetwork, generator: torch.Generator) -> Trained:
         """Genome factors of a region; unless the stage is genome, the network learns with them."""
         layout = self._store.region(plan.region)
         plan = replace(plan, fit=plan.fit.for_region(layout.n_bins, len(self._experiments)))

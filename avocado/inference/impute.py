@@ -53,7 +53,7 @@ def impute_chunks(
     Of a window only the blocks that it touches are computed.
     """
     source, part = (region, None) if isinstance(region, str) else region
-    factors, prior = model.genome(source), model.baseline
+    factors, baseline = model.genome(source), model.baseline
     layout = model.regions[source]
     hardware = hardware or Hardware()
     device = hardware.use()
@@ -61,13 +61,13 @@ def impute_chunks(
     network.compute = hardware.compute_type()
     cells, assays = (torch.tensor(index, device=device) for index in zip(*(model.pair(*p) for p in pairs), strict=True))
     step = max(1, OUTPUT // (BLOCK_BINS * 4 * len(pairs)))
-    if prior is not None:
-        if prior.store.region(source) != layout:
+    if baseline is not None:
+        if baseline.store.region(source) != layout:
             raise InputError(
-                f"store {prior.store.path} has another {source} than model {model.path}: "
+                f"store {baseline.store.path} has another {source} than model {model.path}: "
                 "train the region again on this store (overwrite=true)"
             )
-        step = min(step, piece_blocks(len(prior.train.columns), device))
+        step = min(step, piece_blocks(len(baseline.train.columns), device))
     steps, wanted = layout.pieces(step), layout.mask
     if part is not None and part != layout:
         wanted = np.zeros_like(layout.mask)
@@ -76,8 +76,8 @@ def impute_chunks(
         touched = np.flatnonzero(wanted.any(axis=1))
         steps = list(_runs(touched, step))
     pieces = None
-    if prior is not None:
-        pieces = prior.blocks(source, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
+    if baseline is not None:
+        pieces = baseline.blocks(source, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
     with torch.inference_mode():
         weights = network.weights() if isinstance(network, Network) else None
         for first, last in steps:

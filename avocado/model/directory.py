@@ -31,7 +31,7 @@ from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.factors import GenomeFactors, factors_at, joined
 from avocado.model.network import Network
-from avocado.model.regression import OTHERS, WINDOWS, Fitted, Prior
+from avocado.model.regression import OTHERS, WINDOWS, Fitted, RegressionBaseline
 from avocado.model.scales import experiments_of
 from avocado.model.states import StatesNetwork
 from avocado.utils.files import replacing, sha256
@@ -53,7 +53,7 @@ class Model:
     tracks: pd.DataFrame  # cell, assay, role: train, val or test
     regions: dict[str, Region]  # with genome factors in this directory
     training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
-    regression: Fitted | None = None  # of a model with a baseline, see `regression.Prior`
+    regression: Fitted | None = None  # of a model with a baseline, see `regression.RegressionBaseline`
     store: SignalStore | None = None  # where the training tracks are now, if not where they were
     alone: bool = False  # leave the baseline out, and so need no store
 
@@ -115,7 +115,7 @@ class Model:
         return pd.DataFrame(factors.detach().cpu().numpy(), index=pd.Index(names, name=kind))
 
     @cached_property
-    def baseline(self) -> Prior | None:
+    def baseline(self) -> RegressionBaseline | None:
         """What cross-assay regression imputes, for a model that combines it: made of the training tracks.
 
         None where the model has no baseline, or is to do without. Raises InputError where the store is not at hand.
@@ -125,7 +125,7 @@ class Model:
         store = store_of(self)
         tracks = self.tracks[self.tracks["role"] == "train"]
         columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
-        return Prior(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
+        return RegressionBaseline(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
 
     def _tensor(self, region: str, name: str) -> Tensor | None:
         """One tensor of a region's file, the others left on disk."""

@@ -7,9 +7,9 @@ A prediction for (cell type c, assay a, 25-bp bin i) is
 The genome factors of the 200 bins of a 5-kbp block, 200 × f25 + 20 × f250 + f5k numbers, are one row of a table
 (n_blocks, width): no other block touches them, so they are gathered, updated, saved and sharded as one piece.
 
-`reference` is the plain formulation: look up five vectors, concatenate, multiply. `Network.forward` computes the same
-from whole blocks. Its first layer is split by axis, so that the cell-type and assay parts come from small tables and
-the 250-bp and 5-kbp parts are computed once per 10 and 200 bins instead of once per bin.
+`reference` is the plain implementation: look up five vectors, concatenate, multiply. `Network.forward` computes the
+same from whole blocks. Its first layer is split by axis, so that the cell-type and assay parts come from small tables
+and the 250-bp and 5-kbp parts are computed once per 10 and 200 bins instead of once per bin.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Network(nn.Module):
         return self.dense[0]
 
     def weights(self) -> Weights:
-        """The parameters as the block formulation takes them.
+        """The parameters as the block implementation takes them.
 
         Where they are frozen they are worth keeping; where they are trained every step needs new ones.
         """
@@ -111,7 +111,7 @@ class Network(nn.Module):
         return cast(Tensor, out) + self.output.bias
 
     def forward_reference(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
-        """`forward` by the paper's formulation: to rounding the same, dropout included, and slow."""
+        """`forward` by the paper's implementation: to rounding the same, dropout included, and slow."""
         shape = (*rows.shape[:1], BLOCK_BINS, cell.shape[2])
         position = torch.arange(len(rows) * BLOCK_BINS, device=rows.device).view(len(rows), BLOCK_BINS, 1)
         off = self._dropped(len(rows), rows)
@@ -362,11 +362,11 @@ def reference(
     assay: Tensor,
     keep: Tensor | None = None,
 ) -> Tensor:
-    """The paper's formulation, for any positions in any order: three tables, concatenate, dense layers.
+    """The paper's implementation, for any positions in any order: three tables, concatenate, dense layers.
 
     position: padded bin addresses (block × 200 + offset), shape (n,), like cell and assay. keep: what
     the nodes of every block are multiplied by in dropout, (hidden layers, blocks, nodes).
-    Returns (n,) arcsinh. Slow and simple: what the block formulation is tested against.
+    Returns (n,) arcsinh. Slow and simple: what the block implementation is tested against.
     """
     f25, f250, f5k = split_block(genome, network.config)
     x = torch.cat(

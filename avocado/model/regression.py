@@ -288,7 +288,7 @@ def impute_blocks(
 
 
 @dataclass(frozen=True)
-class Prior:
+class RegressionBaseline:
     """Regressions of every pair of some cell types and assays, made of a store's training tracks when asked for."""
 
     store: SignalStore
@@ -333,7 +333,7 @@ class Prior:
         return directory / f"{region}.npy"
 
 
-def fit_prior(
+def fit_regression(
     store: SignalStore,
     region: str,
     columns: np.ndarray,
@@ -341,7 +341,7 @@ def fit_prior(
     assays: list[str],
     config: RegressionConfig | None = None,
     progress: bool = False,
-) -> tuple[Prior, np.ndarray]:
+) -> tuple[RegressionBaseline, np.ndarray]:
     """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
 
     A training track's own signal has no part in what its pair gets.
@@ -353,4 +353,4 @@ def fit_prior(
     fitted = regress(means, scales, expected, train, assays, pairs, config, progress)
     fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))
     deviation = expected[:, 1].astype(np.float32).reshape(len(cells), len(assays))
-    return Prior(store, train, cells, assays, fitted), deviation
+    return RegressionBaseline(store, train, cells, assays, fitted), deviation

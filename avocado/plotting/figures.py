@@ -27,7 +27,7 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
     """MSE, precision and recall against the number of cell types with a peak, a row of panels per assay (Fig. 2).
 
     `table` comes from `variable_loci.variable_loci`. Lines are methods, average activity dashed; the thresholded
-    experiment, where there is one, is grey. What a peak is, is said below. Raises ValueError for an empty table.
+    experiment, where there is one, is grey. What a peak is, is defined below. Raises ValueError for an empty table.
     """
     if table.empty:
         raise ValueError("no variable loci to draw: the table is empty")

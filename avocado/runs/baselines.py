@@ -1,4 +1,4 @@
-"""Runs of any imputer: its place on disk, its scores beside average activity, its imputed tracks, and when it is done.
+"""Runs of any imputer: place on disk, scores compared with average activity, imputed tracks, and when it is done.
 
 <runs>/<name>/<region>/fold<k>/seed<s>/    settings.yaml, split.tsv, scores.csv, scores.json, *.png and done.json
 <runs>/imputed/<name>/fold<k>/seed<s>/     imputed held-out tracks, one bigWig each

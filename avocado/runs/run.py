@@ -33,7 +33,7 @@ from avocado.model.directory import Model, load_model, save_region, save_shared,
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import picture
 from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_scores
-from avocado.training.loop import Plan, Trained, carry_out, initial_network
+from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.training.module import History
 from avocado.training.stages import stage_named
@@ -75,7 +75,7 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
-class Run(Plan):
+class RunSpec(TrainingSpec):
     """Everything that decides what a run's result is."""
 
     split: SplitConfig = SplitConfig()
@@ -92,7 +92,7 @@ class Run(Plan):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run left."""
 
     directory: Path
@@ -102,7 +102,7 @@ class Outcome:
 
 
 def train(
-    run: Run,
+    run: RunSpec,
     store: SignalStore,
     runs: Path,
     *,
@@ -111,7 +111,7 @@ def train(
     hardware: Hardware | None = None,
     progress: bool = True,
     logger: Logger | bool = False,
-) -> Outcome:
+) -> RunResult:
     """Carry out one run, or go on with it, or find that it is done.
 
     Leaves the model directory complete before the run counts as done. Raises InputError for a run directory that was
@@ -129,7 +129,7 @@ def train(
         require_same_settings(directory, settings)
         if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
             table = read_scores(directory) if (directory / "scores.csv").is_file() else None
-            return Outcome(directory, model_dir, table, was_done=True)
+            return RunResult(directory, model_dir, table, was_done=True)
         if not resume:
             (directory / CHECKPOINT).unlink(missing_ok=True)
         with replacing(directory / "settings.yaml") as temporary:
@@ -162,11 +162,11 @@ def train(
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
-    return Outcome(directory, model_dir, table, was_done=False)
+    return RunResult(directory, model_dir, table, was_done=False)
 
 
 def _fit(
-    run: Run,
+    run: RunSpec,
     store: SignalStore,
     tracks: pd.DataFrame,
     pilot: Model | None,
@@ -199,7 +199,7 @@ def _fit(
 
 
 def _report(
-    run: Run,
+    run: RunSpec,
     history: History,
     model: Model,
     store: SignalStore,
@@ -255,7 +255,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     return pilot
 
 
-def _settings(run: Run, store: SignalStore, pilot: Model | None) -> dict[str, Any]:
+def _settings(run: RunSpec, store: SignalStore, pilot: Model | None) -> dict[str, Any]:
     """What must agree for a run to be continued or to count as done: plain values only."""
     settings = asdict(replace(run, model=pilot.network.config if pilot else run.model))
     settings["split"]["hold_out"] = list(run.split.hold_out)
@@ -268,7 +268,7 @@ def _settings(run: Run, store: SignalStore, pilot: Model | None) -> dict[str, An
     return settings
 
 
-def state(run: Run, store: SignalStore, runs: Path) -> str:
+def state(run: RunSpec, store: SignalStore, runs: Path) -> str:
     """What `train` would find: 'done', 'begun' (there is a checkpoint to go on from) or 'to do'.
 
     Raises InputError for a run that was begun with other settings, and a genome run whose pilot has other tracks.

@@ -20,7 +20,7 @@ from avocado.model.directory import new_network
 from avocado.model.states import sized
 from avocado.runs.run import SplitConfig
 from avocado.training.fit import fit
-from avocado.training.loop import Plan, initial_network, prepare
+from avocado.training.loop import TrainingSpec, initial_network, prepare
 from avocado.training.memory import GIB, predict_memory, require_memory
 from avocado.training.module import Watched
 from avocado.utils.hardware import Hardware, device_of
@@ -45,7 +45,7 @@ class Candidates:
 
     def mse(
         self,
-        plan: Plan,
+        plan: TrainingSpec,
         hardware: Hardware,
         report: Callable[[int, float], None] | None = None,
         logger: Logger | bool = False,
@@ -121,7 +121,7 @@ def parameters(config: ModelConfig, n_cells: int, n_assays: int, n_blocks: int) 
 def flops(config: ModelConfig) -> int:
     """Multiplications and additions of the network for one sample (cell type, assay, bin), as the paper computes it.
 
-    The block formulation shares some of them between the bins of a block.
+    The block implementation shares some of them between the bins of a block.
     """
     with torch.device("meta"):
         network = new_network(config, 1, 1, 0)

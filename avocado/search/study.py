@@ -1,6 +1,6 @@
 """Search of hyperparameters: a study in a database, the loop that asks it and tells it, and what a trial is worth.
 
-Any number of workers share a study. A trial's number, which the database hands out, decides everything: it seeds the
+Any number of workers share a study. A trial's number, which the database assigns, decides everything: it seeds the
 draw of the trial's combination, and of two workers that draw the same one at the same moment the one with the higher
 number gives way. A worker that was killed leaves a trial behind that others take over, with its combination.
 """
@@ -304,7 +304,7 @@ def _signs_of_life(trial: optuna.Trial, interval: float) -> Iterator[None]:
                 trial.set_user_attr("beat", count)
             except UpdateFinishedTrialError:
                 return
-            except StorageInternalError:  # unreachable for now; the study is told at the end
+            except StorageInternalError:  # unreachable for now; the study hears of it at the end
                 log.debug("no sign of life of trial %d could be left", trial.number)
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -1,4 +1,4 @@
-"""A made-up chromatin landscape: genes, enhancers, domains, their activity in cell types, and the expected coverage.
+"""Simulated chromatin: genes, enhancers, domains, their activity in cell types, and the expected coverage.
 
 Elements are laid out once per chromosome. Whether an element is active in a cell type is decided by a liability that
 drifts along a tree (root, lineage, cell type), so relatives share most of what they do and some elements are specific.
@@ -60,8 +60,8 @@ class Genes:
 
 
 @dataclass(frozen=True)
-class Landscape:
-    """One chromosome of the made-up genome in 25-bp bins, a last partial bin included."""
+class Chromatin:
+    """One chromosome of the simulated genome in 25-bp bins, a last partial bin included."""
 
     genes: Genes
     enhancers: np.ndarray  # (n_enhancers, 3): start, middle, end in bp
@@ -72,7 +72,7 @@ class Landscape:
     enrichment: Enrichment  # coverage above background, of every track
 
 
-def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tuple[str, ...]) -> Landscape:
+def simulate_chromatin(rng: np.random.Generator, size: int, tree: Tree, assays: tuple[str, ...]) -> Chromatin:
     """Draw one chromosome of `size` bp.
 
     Args:
@@ -118,7 +118,7 @@ def make_landscape(rng: np.random.Generator, size: int, tree: Tree, assays: tupl
         for assay, of_cells in zip(assays, heights.T, strict=True):
             painter.enrichment.add(assay, Peak(bins.start, np.ones(bins.stop - bins.start, np.float32), of_cells))
         background[bins] = np.maximum(background[bins], 1)
-    return Landscape(genes, enhancers, enhancer_activity, artefacts, painter.states, background, painter.enrichment)
+    return Chromatin(genes, enhancers, enhancer_activity, artefacts, painter.states, background, painter.enrichment)
 
 
 class _Painter:
@@ -154,7 +154,7 @@ class _Painter:
             self.enrichment.add(assay, Peak(first, profile, heights[assay] * activity * jitter))
 
     def _jitter(self, assay: str, shape: tuple[int, ...], drawn: dict[str, np.ndarray]) -> np.ndarray:
-        """How far an assay departs from what is typical of an element, by cell type: much like the one it follows."""
+        """How far an assay differs from what is typical of an element, by cell type: much like the one it follows."""
         lead, own = FOLLOWS.get(assay, assay), 0.3
         if lead not in drawn:
             drawn[lead] = _lognormal(self.rng, own) * _lognormal(self.rng, own, shape)

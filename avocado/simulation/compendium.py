@@ -21,7 +21,7 @@ from avocado.data.bigwig import write_intervals
 from avocado.data.genome import BIN_SIZE
 from avocado.errors import InputError
 from avocado.simulation.assay_shapes import ASSAYS, ROADMAP_ASSAYS
-from avocado.simulation.chromatin import Landscape, make_landscape
+from avocado.simulation.chromatin import Chromatin, simulate_chromatin
 from avocado.simulation.demo_files import README, write_enhancers, write_genes, write_gzip, write_text
 from avocado.simulation.lineages import LINEAGES, Tree, make_tree
 from avocado.simulation.measured import MeasuredPair, draw_experiments
@@ -62,7 +62,7 @@ class _Work:
 
     directory: Path
     sizes: Mapping[str, int]
-    lands: Mapping[str, Landscape]
+    lands: Mapping[str, Chromatin]
     experiments: Sequence[Experiment]  # of all pairs, cell by cell
     generators: Sequence[np.random.Generator]  # one for each of them
     n_assays: int
@@ -229,7 +229,7 @@ def _build(directory: Path, seed: int, settings: DemoSettings, processes: int, p
     _require_space(directory, sum(sizes.values()), experiments)
     streams = zip(sizes.items(), land_rng.spawn(len(sizes)), strict=True)
     lands = {
-        chrom: make_landscape(rng, size, tree, assays)
+        chrom: simulate_chromatin(rng, size, tree, assays)
         for (chrom, size), rng in shown(streams, "drawing chromosomes", len(sizes), progress)
     }
     work = _Work(directory, sizes, lands, experiments, read_rng.spawn(len(experiments)), len(assays))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avocado.simulation.chromatin import Landscape
+from avocado.simulation.chromatin import Chromatin
 
 README = """\
 This is the demo compendium of avocado. All of it is made up: genome, genes, cell types, and signal.
@@ -21,7 +21,7 @@ EXON = 200  # bp
 EXON_SPACING = 4_000  # bp
 
 
-def write_genes(path: Path, lands: Mapping[str, Landscape]) -> None:
+def write_genes(path: Path, lands: Mapping[str, Chromatin]) -> None:
     """A GTF with GENCODE's attributes: gene, transcript and exons of every gene; 1-based, both ends included."""
     rows: list[tuple[object, ...]] = []
     number = 0
@@ -54,7 +54,7 @@ def write_genes(path: Path, lands: Mapping[str, Landscape]) -> None:
     write_gzip(path, rows, header="##description: made-up genes of the avocado demo\n##format: gtf\n")
 
 
-def write_enhancers(path: Path, lands: Mapping[str, Landscape]) -> None:
+def write_enhancers(path: Path, lands: Mapping[str, Chromatin]) -> None:
     """BED12 as in FANTOM5: the enhancers active in some cell type, `thick` marking the middle."""
     rows = []
     for chrom, land in lands.items():

@@ -1,4 +1,4 @@
-"""Enrichment of a made-up chromosome: recorded element by element for all cell types, rendered track by track.
+"""Enrichment of a simulated chromosome: recorded element by element for all cell types, rendered track by track.
 
 All tracks of many cell types and assays at once would take gigabytes. Kept are the elements, with a height in each cell
 type, and where the generator stood when a relief was drawn; a track is painted from them when it is asked for.

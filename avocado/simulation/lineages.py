@@ -1,4 +1,4 @@
-"""The tree of made-up cell types: a root, lineages, branches of lineages, cell types."""
+"""The tree of simulated cell types: a root, lineages, branches of lineages, cell types."""
 
 from __future__ import annotations
 

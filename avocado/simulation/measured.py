@@ -1,4 +1,4 @@
-"""Which tracks of a made-up compendium are measured, and how well each was sequenced."""
+"""Which tracks of a simulated compendium are measured, and how well each was sequenced."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Sequencing of made-up tracks: reads, their pile-up, its score, and what to expect of it.
+"""Sequencing of simulated tracks: reads, their pile-up, its score, and what to expect of it.
 
-Reads are drawn from a landscape (see `landscape.py`), piled up, and turned into −log10 p as MACS2 does it: the chance
-that a Poisson background of the track's mean coverage piles up more reads. Noise, depth, runs of constant value and
-gaps of the bigWig files therefore look like those of a real compendium.
+Reads are drawn from simulated chromatin (see `chromatin.py`), piled up, and turned into −log10 p as MACS2 does it:
+the chance that a Poisson background of the track's mean coverage piles up more reads. Noise, depth, runs of constant
+value and gaps of the bigWig files therefore look like those of a real compendium.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.ndimage import convolve1d
 from scipy.special import gammainc, gammaln
 
 from avocado.data.genome import BIN_SIZE
-from avocado.simulation.chromatin import Landscape
+from avocado.simulation.chromatin import Chromatin
 
 FRAGMENT = {"DNase": 100}  # bp that a read is extended to; 200 in the ChIP-seq assays
 PEAK_CUTOFF = 2.0  # −log10 p of a peak, MACS2 at p = 0.01 as in the Roadmap peak files
@@ -86,7 +86,7 @@ def _mean_scores(depth: float) -> tuple[np.ndarray, np.ndarray]:
     return rates, np.exp(log_mass) @ np.arcsinh(scores)
 
 
-def read_rate(land: Landscape, cell: int, experiment: Experiment) -> np.ndarray:
+def read_rate(land: Chromatin, cell: int, experiment: Experiment) -> np.ndarray:
     """Expected number of reads in every bin of a track, float32 (n_bins,); cell: its index."""
     fold = 1 + experiment.enrichment * land.enrichment.track(cell, experiment.assay)
     # a good antibody leaves fewer reads for the background

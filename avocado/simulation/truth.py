@@ -1,4 +1,4 @@
-"""What nobody knows in real life: states, expected signal and expression behind a made-up compendium."""
+"""What nobody knows in real life: states, expected signal and expression behind a simulated compendium."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from avocado.errors import InputError
-from avocado.simulation.chromatin import STATES, Landscape
+from avocado.simulation.chromatin import STATES, Chromatin
 from avocado.simulation.lineages import Tree
 from avocado.simulation.reads import Experiment
 
@@ -31,7 +31,7 @@ def write_truth(
     tree: Tree,
     experiments: Sequence[Experiment],
     pilot: Sequence[tuple[str, int, int]],
-    lands: Mapping[str, Landscape],
+    lands: Mapping[str, Chromatin],
     signal: Mapping[str, tuple[Path, int]],
 ) -> None:
     """Write `truth.npz`; signal: for each chromosome the file that `write_signal` filled, and its bins."""

@@ -18,7 +18,7 @@ import pandas as pd
 from avocado.data.store import SignalStore
 from avocado.evaluation.scores import KEYS, mean_rows, track_rows
 from avocado.model.directory import SHARED
-from avocado.runs.run import Outcome, Run
+from avocado.runs.run import RunResult, RunSpec
 from avocado.search.candidates import costs
 from avocado.tracking.session import Subject, Tracker, Tracking, described, facts, place, sync_command
 from avocado.training.stages import stage_named
@@ -36,7 +36,7 @@ SCORES = "scores"  # the table of all tracks
 
 @contextlib.contextmanager
 def tracked(
-    tracking: Tracking, run: Run, store: SignalStore, runs: Path, config: Mapping[str, Any], *, fresh: bool = False
+    tracking: Tracking, run: RunSpec, store: SignalStore, runs: Path, config: Mapping[str, Any], *, fresh: bool = False
 ) -> Iterator[RunTracker | None]:
     """The logger for `runs.train(run, store, runs, logger=...)`, or None where nothing is to be tracked.
 
@@ -63,7 +63,7 @@ class RunTracker(Tracker):
     """Begins when `runs.train` hands over the settings: a run that is done or refused leaves no W&B run."""
 
     def __init__(
-        self, tracking: Tracking, run: Run, store: SignalStore, runs: Path, config: Mapping[str, Any], fresh: bool
+        self, tracking: Tracking, run: RunSpec, store: SignalStore, runs: Path, config: Mapping[str, Any], fresh: bool
     ) -> None:
         super().__init__(tracking, UPLOAD[tracking.upload_factors])
         self._run, self._runs, self._config, self._fresh = run, runs.resolve(), config, fresh
@@ -93,7 +93,7 @@ class RunTracker(Tracker):
         if self.url:
             log.info("W&B: %s", self.url)
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, outcome: RunResult) -> None:
         """Scores, pictures and the model of a run that has ended; nothing of one that was done before."""
         if self._wandb_run is None:
             return
@@ -115,7 +115,7 @@ class RunTracker(Tracker):
     def _group(self) -> str:
         return self.tracking.group or self._runs.name
 
-    def _pilot(self) -> Run | None:
+    def _pilot(self) -> RunSpec | None:
         """The run that made the model which this one completes."""
         needed = stage_named(self._run.stage).needs
         if needed is None:
@@ -135,11 +135,11 @@ class RunTracker(Tracker):
     def _pilot_checksum(self) -> str:
         return sha256(self._run.model_directory(self._runs) / SHARED)[:16]
 
-    def _artifact_name(self, run: Run) -> str:
+    def _artifact_name(self, run: RunSpec) -> str:
         kind = "model" if stage_named(run.stage).trains_network else "factors"
         return re.sub(r"[^\w.-]", "-", f"{kind}-{self._group}-{run_name(run)}")
 
-    def _model(self, outcome: Outcome) -> Artifact:
+    def _model(self, outcome: RunResult) -> Artifact:
         """What this run made: shared parameters, or the factors of a chromosome that go with its pilot's."""
         import wandb
 
@@ -168,7 +168,7 @@ class RunTracker(Tracker):
             run.use_artifact(f"{self._artifact_name(pilot)}:{self._pilot_checksum()}", type="model")
 
 
-def run_name(run: Run) -> str:
+def run_name(run: RunSpec) -> str:
     """How a training run is called."""
     return f"{run.stage}-{run.region}-{place(run)}"
 

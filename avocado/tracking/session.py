@@ -1,8 +1,8 @@
-"""A W&B run beside the files on disk: how it begins, what it is told while something trains, and how it ends.
+"""A W&B run beside the files on disk: how it begins, what is logged while something trains, and how it ends.
 
 `run_tracking` says what a training run tells W&B, `trial_tracking` what a trial of a sweep does; nothing else knows
-wandb, which is imported when a run begins. W&B is told and never asked: where it is not reached, its run is kept on
-disk for `wandb sync`; its errors are said once, and training goes on.
+wandb, which is imported when a run begins. W&B is written to and never read: where it is not reached, its run is kept
+on disk for `wandb sync`; its errors are reported once, and training goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytorch_lightning.loggers import Logger
 import avocado
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.runs.run import Run
+from avocado.runs.run import RunSpec
 from avocado.utils.settings import flat
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Tracker(Logger):
             self._begin(subject)
 
     def log_hyperparams(self, params: dict[str, Any], *args: Any, **options: Any) -> None:  # type: ignore[override]
-        """Nothing: `begin` is told all settings."""
+        """Nothing: `begin` logs all settings."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -197,7 +197,7 @@ class Tracker(Logger):
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """What goes wrong inside is said, the first time, and stops nothing."""
+        """What goes wrong inside is reported, the first time, and stops nothing."""
         try:
             yield
         except Exception as error:
@@ -209,8 +209,10 @@ class Tracker(Logger):
         self._complained = True
 
 
-def described(run: Run, store: SignalStore, settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat config of a W&B run: what the command was told, what the run is, and what it was made of.
+def described(
+    run: RunSpec, store: SignalStore, settings: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The flat config of a W&B run: what was typed, what the run is, and what it was made of.
 
     config: of the command, nested or not. settings: those that the result depends on, shown as run.<key>. Secrets are
     left out.
@@ -218,7 +220,7 @@ def described(run: Run, store: SignalStore, settings: Mapping[str, Any], config:
     return _public(flat(dict(config))) | facts(run, store) | {f"run.{k}": v for k, v in flat(dict(settings)).items()}
 
 
-def facts(run: Run, store: SignalStore) -> dict[str, Any]:
+def facts(run: RunSpec, store: SignalStore) -> dict[str, Any]:
     """What a run is, by which W&B sorts and groups, and what it was made of."""
     return {
         "region": run.region, "fold": run.split.fold, "seed": run.seed, "model_name": place(run),
@@ -227,7 +229,7 @@ def facts(run: Run, store: SignalStore) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def place(run: Run) -> str:
+def place(run: RunSpec) -> str:
     """What the runs of one model share."""
     return f"{run.split.name}-seed{run.seed}"
 

@@ -13,7 +13,7 @@ from optuna import Trial, TrialPruned
 from sqlalchemy.engine import make_url
 
 from avocado.data.store import SignalStore
-from avocado.runs.run import Run
+from avocado.runs.run import RunSpec
 from avocado.tracking.session import PATIENCE, TRIAL, Subject, Tracker, Tracking, described, place
 
 STATE = "trial/state"  # complete, pruned or failed, as in the study
@@ -30,7 +30,7 @@ class TrialTracker(Tracker):
         self._study, self._storage, self._store, self._folder = study, _location(storage), store, folder.resolve()
 
     @contextlib.contextmanager
-    def trial(self, trial: Trial, run: Run, config: Mapping[str, Any]) -> Iterator[None]:
+    def trial(self, trial: Trial, run: RunSpec, config: Mapping[str, Any]) -> Iterator[None]:
         """A W&B run for the time of a trial: failed after an error, but not where the trial was pruned.
 
         run: what the trial trains. config: of its training, nested or not.

@@ -179,7 +179,7 @@ class Steps(pl.Callback):
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """The terminal is given back before anything is said of the error."""
+        """The terminal is given back before the error is reported."""
         self._stop()
 
     def _stop(self) -> None:

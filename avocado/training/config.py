@@ -65,10 +65,10 @@ class FitConfig:
     batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
     sampling: str = "shuffled"  # order of the blocks; see data.Sampling
     tracks_per_bin: int = 1
-    hidden: float = 0.0  # share of the training tracks hidden from each block; not in stage=genome
-    hidden_weight: float = 3.0  # of the hidden tracks' error, against 1 for the others
+    masked: float = 0.0  # share of the training tracks masked in each block; not in stage=genome
+    masked_weight: float = 3.0  # of the masked tracks' error, against 1 for the others
     peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
-    refit: float = 0.15  # last share of the epochs: nothing hidden, everything frozen but the genome factors
+    fine_tuning: float = 0.15  # last share of the epochs: nothing masked, everything frozen but the genome factors
     min_steps: int | None = 0  # more epochs where a small region would get fewer steps; None: `steps_for` the tracks
     validate_every: int = 1  # epochs
     patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
@@ -86,16 +86,16 @@ class FitConfig:
             "patience",
             "workers",
             "checkpoint_every",
-            "hidden_weight",
+            "masked_weight",
             "peak_weight",
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"fit.{name}={getattr(self, name)!r}: expected a number from 0")
         if self.memory_limit is not None and not self.memory_limit >= 0:
             raise InputError(f"fit.memory_limit={self.memory_limit!r}: expected a number from 0, or null")
-        Sampling(self.sampling, self.tracks_per_bin, self.hidden)  # says what is wrong with them
-        if not 0 <= self.refit < 1:
-            raise InputError(f"fit.refit={self.refit}: expected a share from 0 to below 1")
+        Sampling(self.sampling, self.tracks_per_bin, self.masked)  # says what is wrong with them
+        if not 0 <= self.fine_tuning < 1:
+            raise InputError(f"fit.fine_tuning={self.fine_tuning}: expected a share from 0 to below 1")
 
     def for_region(self, n_bins: int, n_tracks: int) -> FitConfig:
         """The same with as many epochs as a region of that size, and that many training tracks, need."""
@@ -108,12 +108,12 @@ class FitConfig:
         steps = self.epochs * -(-n_bins // self.batch_size)
         return f"training: {self.epochs:,} epochs, {steps:,} steps of up to {self.batch_size:,} bins"
 
-    def reveal_at(self, stage: str) -> int:
-        """The epoch from which no track is hidden and, in stages that hide some, only genome factors learn."""
-        if not self.hidden or not stage_named(stage).trains_network:
+    def unmask_at(self, stage: str) -> int:
+        """The epoch from which no track is masked and, in stages that hide some, only genome factors learn."""
+        if not self.masked or not stage_named(stage).trains_network:
             return 0
-        return max(1, self.epochs - round(self.refit * self.epochs))
+        return max(1, self.epochs - round(self.fine_tuning * self.epochs))
 
     def draws(self, stage: str) -> Sampling:
         """How the epochs of `stage` go through a region."""
-        return Sampling(self.sampling, self.tracks_per_bin, self.hidden, self.reveal_at(stage))
+        return Sampling(self.sampling, self.tracks_per_bin, self.masked, self.unmask_at(stage))

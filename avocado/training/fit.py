@@ -57,15 +57,16 @@ def fit(
     try:
         with warnings.catch_warnings():
             quiet()
+            options = devices(hardware)
+            options["plugins"] = [*options["plugins"], CheckpointFile()]
             trainer = pl.Trainer(
-                **devices(hardware),
+                **options,
                 max_epochs=config.epochs,
                 check_val_every_n_epoch=config.validate_every,
                 num_sanity_val_steps=0,
                 limit_val_batches=None if data.val is not None and len(data.val.columns) else 0,
                 logger=logger,
                 callbacks=callbacks,
-                plugins=[CheckpointFile()],
                 enable_checkpointing=checkpoint is not None,
                 enable_model_summary=False,
                 enable_progress_bar=False,

@@ -15,7 +15,7 @@ from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.directory import new_network
 from avocado.model.network import Network, genome_factors
-from avocado.model.regression import Prior, RegressionConfig, fit_prior
+from avocado.model.regression import RegressionBaseline, RegressionConfig, fit_regression
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.model.states import StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSpec:
     """What is trained, where and how."""
 
     stage: str
@@ -72,7 +72,7 @@ def initial_network(
         known = "mean" in store.tracks
         return network.initialise(generator, float(store.tracks["mean"].iloc[train.columns].mean()) if known else 0.0)
     if n_tracks < 2:
-        raise InputError("model.kind=states learns from tracks that are hidden: it needs at least two training tracks")
+        raise InputError("model.kind=states learns from tracks that are masked: it needs at least two training tracks")
     pairs = [(cell, assay) for cell in store.cells for assay in store.assays]
     scales = track_scales(store, region, train.columns)
     expected = expected_scales(scales, experiments_of(store, train.columns), pairs)
@@ -84,7 +84,7 @@ def initial_network(
 
 
 def prepare(
-    plan: Plan,
+    plan: TrainingSpec,
     store: SignalStore,
     network: Network | StatesNetwork,
     generator: torch.Generator,
@@ -113,7 +113,7 @@ def prepare(
     if isinstance(network, StatesNetwork):
         apart, scales = set_apart(len(train.columns), plan.seed), network.scales.double().cpu().numpy()
         masked = MaskedDataModule(
-            store, plan.region, train, val, **options, scales=scales, apart=apart, reveal_at=first_part(plan.fit)
+            store, plan.region, train, val, **options, scales=scales, apart=apart, unmask_at=first_part(plan.fit)
         )
         module = MaskedModule(network, plan.optimizer, plan.fit, plan.seed, val, apart, hardware.compute_type())
         return module, masked
@@ -121,8 +121,8 @@ def prepare(
     genome = genome_factors(network.config, data.region.n_blocks, generator)
     module = kind(
         network, genome, plan.stage, plan.optimizer, plan.seed, val,
-        plan.fit.reveal_at(plan.stage), plan.fit.hidden_weight, plan.fit.peak_weight,
-        hardware.compute_type(), hardware.formulation,
+        plan.fit.unmask_at(plan.stage), plan.fit.masked_weight, plan.fit.peak_weight,
+        hardware.compute_type(), hardware.implementation,
     )  # fmt: skip
     return module, data
 
@@ -134,11 +134,11 @@ class Trained:
     network: Network | StatesNetwork
     genome: torch.Tensor  # factors of the region (n_blocks, block_width)
     history: History
-    baseline: Prior | None = None
+    baseline: RegressionBaseline | None = None
 
 
 def carry_out(
-    plan: Plan,
+    plan: TrainingSpec,
     store: SignalStore,
     network: Network | StatesNetwork,
     names: tuple[list[str], list[str]],
@@ -172,7 +172,7 @@ def carry_out(
 
 def fit_baseline(
     network: StatesNetwork, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
-) -> Prior | None:
+) -> RegressionBaseline | None:
     """The regression that a network combines with its factorization, where its config asks for one.
 
     seed: of the regression's random features and of the bins that it learns from.
@@ -182,4 +182,4 @@ def fit_baseline(
     features = network.config.baseline_features
     assert features is not None  # decided with the network
     config = RegressionConfig(features=features, seed=seed)
-    return fit_prior(store, region, train.columns, store.cells, store.assays, config, progress)[0]
+    return fit_regression(store, region, train.columns, store.cells, store.assays, config, progress)[0]

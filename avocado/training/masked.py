@@ -1,6 +1,6 @@
-"""Masked training of `states.StatesNetwork`: batches with hidden tracks, the LightningModule, encoding a region.
+"""Masked training of `states.StatesNetwork`: batches with masked tracks, the LightningModule, encoding a region.
 
-Every block of a batch hides some of its tracks, other ones in every epoch, and the network is asked for hidden ones. In
+Every block of a batch masks some of its tracks, other ones in every epoch, and the network is asked for masked ones. In
 the first part of the epochs a share of the tracks is set apart: they are shown, but never asked for. At the end of that
 part they stand for tracks that were never measured: `fit_gate` finds out on them how far an imputation is to be
 trusted, and how much a baseline. The second part asks for all tracks.
@@ -21,7 +21,7 @@ from avocado.data.datamodule import Draw, SignalDataModule, Tracks, load_columns
 from avocado.data.genome import BLOCK_BINS, Region
 from avocado.data.store import SignalStore
 from avocado.model.encoding import AROUND, piece_blocks, pieces, surroundings
-from avocado.model.regression import Prior
+from avocado.model.regression import RegressionBaseline
 from avocado.model.states import StatesNetwork
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.module import History, Watched
@@ -38,14 +38,14 @@ CLIP = 1.0  # largest norm of a gradient
 
 
 class MaskedBatch(NamedTuple):
-    """Whole blocks with all training tracks, and what is hidden and asked for."""
+    """Whole blocks with all training tracks, and what is masked and asked for."""
 
     blocks: Tensor  # (blocks,) int64
     signal: Tensor  # (blocks, 200, tracks), arcsinh
     around: Tensor  # float16 (blocks, 20, tracks, windows), see `encoding.surroundings`
     real: Tensor  # float32 (blocks, 200): 1 for a bin of the region, 0 for padding
-    visible: Tensor  # float32 (blocks, tracks): 0 for hidden tracks
-    asked: Tensor  # int64 (blocks, pairs): hidden tracks that are to be imputed
+    visible: Tensor  # float32 (blocks, tracks): 0 for masked tracks
+    asked: Tensor  # int64 (blocks, pairs): masked tracks that are to be imputed
 
 
 class ValidationBatch(NamedTuple):
@@ -83,33 +83,33 @@ class Source:
 class MaskedBlocks(Dataset[MaskedBatch]):
     """Training batches, indexed by the blocks of one (`data.Draw`).
 
-    apart: bool (n_tracks,), which tracks are not asked for before epoch `reveal_at`. hidden: share of the tracks that
-    are hidden from a block; asked: how many of them are asked for, at most.
+    apart: bool (n_tracks,), which tracks are not asked for before epoch `unmask_at`. masked: share of the tracks that
+    are masked in a block; asked: how many of them are asked for, at most.
     """
 
     def __init__(
-        self, source: Source, mask: np.ndarray, hidden: float, asked: int, apart: np.ndarray, reveal_at: int
+        self, source: Source, mask: np.ndarray, masked: float, asked: int, apart: np.ndarray, unmask_at: int
     ) -> None:
-        self.source, self.reveal_at = source, reveal_at
+        self.source, self.unmask_at = source, unmask_at
         self.mask, self.apart = torch.tensor(mask, dtype=torch.float32), torch.from_numpy(apart)
         n_tracks = len(apart)
-        # tracks set apart are never hidden, and at least one is visible
-        self.n_hidden = min(max(1, round(hidden * n_tracks)), n_tracks - max(1, int(apart.sum())))
-        self.n_asked = min(asked, self.n_hidden)
+        # tracks set apart are never masked, and at least one is visible
+        self.n_masked = min(max(1, round(masked * n_tracks)), n_tracks - max(1, int(apart.sum())))
+        self.n_asked = min(asked, self.n_masked)
 
     def __getitem__(self, draw: Draw) -> MaskedBatch:
         blocks = torch.from_numpy(draw.blocks)
         seed = int(np.random.SeedSequence(draw[1:]).generate_state(1, np.uint64)[0] >> 1)
         random = torch.rand(len(blocks), len(self.apart), generator=torch.Generator().manual_seed(seed))
-        if draw.epoch < self.reveal_at:
-            random = random + self.apart  # come last, and so are neither hidden nor asked for
-        hidden = random.argsort(dim=1)[:, : self.n_hidden]
-        visible = torch.ones(len(blocks), len(self.apart)).scatter_(1, hidden, 0)
+        if draw.epoch < self.unmask_at:
+            random = random + self.apart  # come last, and so are neither masked nor asked for
+        masked = random.argsort(dim=1)[:, : self.n_masked]
+        visible = torch.ones(len(blocks), len(self.apart)).scatter_(1, masked, 0)
         signal, around = self.source.at(blocks)
         device = signal.device
         return MaskedBatch(
             blocks, signal, around, self.mask[blocks].to(device), visible.to(device),
-            hidden[:, : self.n_asked].to(device),
+            masked[:, : self.n_asked].to(device),
         )  # fmt: skip
 
 
@@ -133,15 +133,15 @@ class MaskedValidation(Dataset[ValidationBatch]):
 
 
 class MaskedDataModule(SignalDataModule):
-    """`SignalDataModule` whose batches are whole blocks with all training tracks, some of them hidden.
+    """`SignalDataModule` whose batches are whole blocks with all training tracks, some of them masked.
 
-    scales: mean and deviation of the training tracks (2, n_tracks); apart: which are set apart until `reveal_at`.
+    scales: mean and deviation of the training tracks (2, n_tracks); apart: which are set apart until `unmask_at`.
     """
 
     beside = AROUND
 
-    def __init__(self, *args: Any, scales: np.ndarray, apart: np.ndarray, reveal_at: int, **options: Any) -> None:
-        self.scales, self.apart, self.reveal_at = scales, apart, reveal_at
+    def __init__(self, *args: Any, scales: np.ndarray, apart: np.ndarray, unmask_at: int, **options: Any) -> None:
+        self.scales, self.apart, self.unmask_at = scales, apart, unmask_at
         super().__init__(*args, **options)
 
     def load(self, device: torch.device, rank: int) -> None:
@@ -156,7 +156,7 @@ class MaskedDataModule(SignalDataModule):
             kept = load_columns(signal[share], columns, device), torch.cat(found)[share].to(device)
         source = Source(file, self.region, columns, self.scales, (rank, self.processes), *kept)
         self.training = MaskedBlocks(  # type: ignore[assignment]
-            source, mask, self.sampling.hidden, self.sampling.tracks_per_bin, self.apart, self.reveal_at
+            source, mask, self.sampling.masked, self.sampling.tracks_per_bin, self.apart, self.unmask_at
         )
         self.validation = None
         if self.val is not None:
@@ -196,7 +196,7 @@ class MaskedModule(Watched):
         self.network = network.train()
         network.compute = compute
         self.config, self.fit_config, self.seed, self.val = optimizer, fit, seed, val
-        self.apart, self.reveal_at = apart, first_part(fit)
+        self.apart, self.unmask_at = apart, first_part(fit)
         self.history = History()
         self.probe: dict[str, Tensor] = {}
 
@@ -211,7 +211,7 @@ class MaskedModule(Watched):
         """Fix the random numbers of the epoch; look at the tracks set apart when their time is over."""
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
         self._squares, self._count = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        if self.reveal_at and self.current_epoch == self.reveal_at and self.apart.any() and self.global_rank == 0:
+        if self.unmask_at and self.current_epoch == self.unmask_at and self.apart.any() and self.global_rank == 0:
             self.probe = self._probed()
 
     def training_step(self, batch: MaskedBatch, batch_idx: int) -> None:
@@ -250,15 +250,15 @@ class MaskedModule(Watched):
     def _rate(self, batch_idx: int) -> float:
         """Learning rate as a share of its peak: one schedule for each part of the epochs."""
         steps, epochs = int(self.trainer.num_training_batches), self.trainer.max_epochs or 1
-        if self.current_epoch < self.reveal_at:
-            return self.config.factor(self.current_epoch * steps + batch_idx, self.reveal_at * steps)
-        step = (self.current_epoch - self.reveal_at) * steps + batch_idx
-        peak = SECOND_PEAK if self.reveal_at else 1.0
-        return peak * self.config.factor(step, (epochs - self.reveal_at) * steps)
+        if self.current_epoch < self.unmask_at:
+            return self.config.factor(self.current_epoch * steps + batch_idx, self.unmask_at * steps)
+        step = (self.current_epoch - self.unmask_at) * steps + batch_idx
+        peak = SECOND_PEAK if self.unmask_at else 1.0
+        return peak * self.config.factor(step, (epochs - self.unmask_at) * steps)
 
     @torch.no_grad()
     def _probed(self) -> dict[str, Tensor]:
-        """The tracks set apart, one by one hidden from some blocks and imputed: standardised, (blocks, 200)."""
+        """The tracks set apart, one by one masked in some blocks and imputed: standardised, (blocks, 200)."""
         data: MaskedBlocks = self.trainer.datamodule.training  # type: ignore[attr-defined]
         network, apart = self.network.eval(), torch.from_numpy(np.flatnonzero(self.apart))
         n_blocks = len(data.mask)
@@ -336,7 +336,7 @@ def encode_region(
 
 def fit_gate(
     network: StatesNetwork, store: SignalStore, region: str, columns: np.ndarray, probe: dict[str, Tensor],
-    prior: Prior | None,
+    baseline: RegressionBaseline | None,
 ) -> None:  # fmt: skip
     """Set the weights of factorization and baseline by what both impute of the tracks set apart, least squares.
 
@@ -354,12 +354,12 @@ def fit_gate(
         observed = torch.from_numpy(signal[block][:, columns[track]].astype(np.float64))
         cell, assay = cells[track], assays[track]
         mean, deviation = network.expected[cell, assay].double().cpu()
-        baseline = torch.zeros_like(observed)
-        if prior is not None:
+        regressed = torch.zeros_like(observed)
+        if baseline is not None:
             index = np.array([int(cell)]), np.array([int(assay)])
-            imputed = next(iter(prior.blocks(region, *index, [(block, block + 1)])))[0, :, 0]
-            baseline = (imputed.double().cpu() - mean) / deviation
-        inputs = torch.stack([found.double(), baseline], dim=1)[real]
+            imputed = next(iter(baseline.blocks(region, *index, [(block, block + 1)])))[0, :, 0]
+            regressed = (imputed.double().cpu() - mean) / deviation
+        inputs = torch.stack([found.double(), regressed], dim=1)[real]
         products += inputs.mT @ inputs / len(inputs)
         wanted += inputs.mT @ ((observed - mean) / deviation)[real] / len(inputs)
     scale, start = n_tracks / len(probe["blocks"]), network.gate.double().cpu()
@@ -367,6 +367,6 @@ def fit_gate(
     weight = 1 + PRIOR_TRACKS / n_tracks
     alone = (wanted[0] + products[0, 0] / n_tracks * PRIOR_TRACKS * start[2]) / (products[0, 0] * weight)
     gate = torch.tensor([alone, 0.0, alone], dtype=torch.float64)
-    if prior is not None:
+    if baseline is not None:
         gate[:2] = torch.linalg.solve(products * weight, wanted + products / n_tracks * PRIOR_TRACKS @ start[:2])
     network.gate.copy_(gate.clamp(min=0))

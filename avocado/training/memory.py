@@ -1,4 +1,4 @@
-"""How much memory a training run will need, said before it starts.
+"""How much memory a training run will need, reported before it starts.
 
 What is kept from the first step to the last is counted tensor by tensor: genome factors, moments, signal. Beside it
 comes what a step takes, and afterwards what scoring takes; the larger of the two counts. Signal that streams from disk
@@ -139,7 +139,7 @@ def predict_memory(
     else:
         part = min(network.blocks_at_once(tracks, device), blocks)
         batch = _batch(blocks * BLOCK_BINS * tracks, tracks == n_tracks, fit.workers if streamed else 0, on_cpu)
-        activations = _activations(network, part, tracks, trained, compute, hardware.formulation)
+        activations = _activations(network, part, tracks, trained, compute, hardware.implementation)
     return Memory(
         factors=factors * (1 if here == 1 else 2),
         moments=moments,
@@ -179,13 +179,13 @@ def _batch(samples: int, all_tracks: bool, workers: int, on_cpu: bool) -> int:
 
 
 def _activations(
-    network: Network, blocks: int, tracks: int, trained: bool, compute: torch.dtype, formulation: str
+    network: Network, blocks: int, tracks: int, trained: bool, compute: torch.dtype, implementation: str
 ) -> int:
     """Bytes of a training step on some blocks, forward and backward."""
     config, n_cells, n_assays = network.config, len(network.cell_factors), len(network.assay_factors)
     bins = blocks * BLOCK_BINS
     samples, rows = bins * tracks, ROW_COPIES * blocks * config.block_width * FLOAT
-    if formulation == "reference":  # every layer's product and its ReLU, the concatenated factors and their parts
+    if implementation == "reference":  # every layer's product and its ReLU, the concatenated factors and their parts
         return rows + FLOAT * samples * (2 * config.nodes * (config.layers + 1) + 4 * config.inputs)
     # of each hidden layer forward, and gradients of one: those of the layer before take the place of what was its own
     arrays = config.layers + min(config.layers, 1)

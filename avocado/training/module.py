@@ -69,8 +69,8 @@ class FactorizationModule(Watched):
     """Trains genome factors of one region and, unless `stage` is genome, everything else with them.
 
     network: the shared part; genome: (n_blocks, block_width). val: which tracks the validation batches hold.
-    compute: type of activations and matrix products (`Hardware.compute_type`). formulation: 'blocks', or 'reference',
-    which is the paper's, in float32, and slow.
+    compute: type of activations and matrix products (`Hardware.compute_type`). implementation: 'blocks', or
+    'reference', which is the paper's, in float32, and slow.
     Where several processes share the run (see `parallel`), each has the rows of its own blocks until training ends.
     Optimization is manual because the genome factors are updated by rows that were gathered before the step. A step
     goes through its batch some blocks at a time, so that memory does not grow with the batch: gradients of the network
@@ -87,20 +87,20 @@ class FactorizationModule(Watched):
         optimizer: OptimizerConfig,
         seed: int,
         val: Tracks | None,
-        reveal_at: int = 0,
-        hidden_weight: float = 1.0,
+        unmask_at: int = 0,
+        masked_weight: float = 1.0,
         peak_weight: float = 0.0,
         compute: torch.dtype | None = None,
-        formulation: str = "blocks",
+        implementation: str = "blocks",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network.train()
         self.network.compute = compute
-        self.formulation = formulation
+        self.implementation = implementation
         self.genome = torch.nn.Parameter(genome, requires_grad=False)
         self.stage, self.config, self.seed, self.val = stage_named(stage), optimizer, seed, val
-        self.reveal_at, self.hidden_weight, self.peak_weight = reveal_at, hidden_weight, peak_weight
+        self.unmask_at, self.masked_weight, self.peak_weight = unmask_at, masked_weight, peak_weight
         self.history = History()
         self.n_blocks = len(genome)
         self._frozen: Weights | None = None
@@ -126,7 +126,7 @@ class FactorizationModule(Watched):
     def on_train_epoch_start(self) -> None:
         """Fix the random numbers of the epoch, so that a resumed run repeats the uninterrupted one."""
         torch.manual_seed((self.seed << 32) + (self.current_epoch << 8) + self.global_rank)
-        frozen = not self.stage.trains_network or (self.reveal_at and self.current_epoch >= self.reveal_at)
+        frozen = not self.stage.trains_network or (self.unmask_at and self.current_epoch >= self.unmask_at)
         self.network.requires_grad_(not frozen)
         self._frozen = self.network.weights() if frozen else None
         self._squares = torch.zeros((), device=self.device)
@@ -141,7 +141,7 @@ class FactorizationModule(Watched):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
         genome, *shared = optimizers
-        n_tracks, split = batch.signal.shape[2], batch.n_hidden
+        n_tracks, split = batch.signal.shape[2], batch.n_masked
         count = batch.real.sum()
         sum_over_processes([count])
         weights = self._frozen or self.network.weights()
@@ -151,9 +151,9 @@ class FactorizationModule(Watched):
             visible, loss = self._errors(rows, part, slice(split, None), leaves)
             loss = loss / (count * (n_tracks - split))
             if split:
-                # genome factors do not learn from hidden tracks; what does learns to impute
-                _, hidden = self._errors(rows.detach(), part, slice(split), leaves)
-                loss = loss + self.hidden_weight * hidden / (count * split)
+                # genome factors do not learn from masked tracks; what does learns to impute
+                _, masked = self._errors(rows.detach(), part, slice(split), leaves)
+                loss = loss + self.masked_weight * masked / (count * split)
             loss.backward()
             assert rows.grad is not None
             if isinstance(genome, BlockAdam):
@@ -166,7 +166,7 @@ class FactorizationModule(Watched):
             genome.step()
             self._gradient.index_fill_(0, batch.blocks, 0)
         if self._frozen is None:
-            if self.formulation == "blocks":
+            if self.implementation == "blocks":
                 weights.pass_on(leaves)
             sum_over_processes(p.grad for p in self.network.parameters() if p.grad is not None)
             for optimizer in shared:
@@ -177,7 +177,7 @@ class FactorizationModule(Watched):
     def _errors(self, rows: Tensor, batch: BlockBatch, tracks: slice, weights: Weights) -> tuple[Tensor, Tensor]:
         """Sums of squared errors, arcsinh, and of what is minimised: errors where signal is high may weigh more."""
         cell, assay = batch.cell[..., tracks], batch.assay[..., tracks]
-        if self.formulation == "blocks":
+        if self.implementation == "blocks":
             imputed = self.network(rows, cell, assay, weights)
         else:
             imputed = self.network.forward_reference(rows, cell, assay)

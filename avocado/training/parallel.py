@@ -26,6 +26,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # ours gather whole batches and need no workers; the others are Lightning's own deprecations
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # on the login node of a cluster
 
 
 class BlockParallel(DDPStrategy):
@@ -46,14 +47,16 @@ class BlockParallel(DDPStrategy):
 
 
 def devices(hardware: Hardware) -> dict[str, Any]:
-    """What a Trainer is told of the hardware, which is used from now on."""
+    """What a Trainer gets to know of the hardware, which is used from now on."""
     device = hardware.use()
+    # named, as Lightning would otherwise take a Slurm job's own layout for that of these processes, hint at srun, and
+    # answer the job's signals with checkpoints in the working directory
+    environment = LightningEnvironment()
     if hardware.processes == 1:
         one = [device.index or 0] if device.type == "cuda" else 1
-        return {"accelerator": device.type, "devices": one}
-    # named, as Lightning would otherwise take a Slurm job's own layout for that of these processes
-    strategy = BlockParallel(hardware, cluster_environment=LightningEnvironment())
-    return {"accelerator": device.type, "devices": hardware.processes, "strategy": strategy}
+        return {"accelerator": device.type, "devices": one, "plugins": [environment]}
+    strategy = BlockParallel(hardware, cluster_environment=environment)
+    return {"accelerator": device.type, "devices": hardware.processes, "strategy": strategy, "plugins": []}
 
 
 def world() -> tuple[int, int]:

@@ -8,7 +8,7 @@ import torch
 
 from avocado.errors import InputError
 
-FORMULATIONS = ("blocks", "reference")
+IMPLEMENTATIONS = ("blocks", "reference")
 PRECISIONS = ("auto", "bf16", "tf32", "float32")
 
 
@@ -20,19 +20,19 @@ class Hardware:
     parameters, moments and sums of errors are always float32. bf16 rounds the products' factors to 8 bits, tf32 (on
     CUDA) to 11, float32 not at all; auto is bf16 where the hardware multiplies it natively (CPUs with AVX512-BF16 or
     AMX, CUDA cards from 8.0), else float32, on CUDA with TF32 products. processes: that share a pilot or joint run.
-    formulation: of the model in training, 'blocks' or, for comparison, the paper's: 'reference', in float32.
+    implementation: of the model in training, 'blocks' or, for comparison, the paper's: 'reference', in float32.
     """
 
     device: str = "auto"
     precision: str = "auto"
     processes: int = 1
-    formulation: str = "blocks"
+    implementation: str = "blocks"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision '{self.precision}'; there is: {', '.join(PRECISIONS)}")
-        if self.formulation not in FORMULATIONS:
-            raise InputError(f"unknown formulation '{self.formulation}'; there is: {', '.join(FORMULATIONS)}")
+        if self.implementation not in IMPLEMENTATIONS:
+            raise InputError(f"unknown implementation '{self.implementation}'; there is: {', '.join(IMPLEMENTATIONS)}")
         kind = device_of(self.device).type
         if self.precision == "tf32" and kind != "cuda":
             raise InputError("precision=tf32 is for CUDA devices: use auto, bf16 or float32")

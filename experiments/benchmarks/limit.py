@@ -4,8 +4,8 @@
 
 Epochs run through `avocado.training.fit.fit` on a synthetic region in memory, as a user's do; between them the
 product is timed, in the same precision on the same device, so that both meet the same clock and the same neighbours.
-Counted is the network of the paper's formulation (`synthetic_run.operations`); the step itself needs fewer operations,
-as it computes the first layer's coarse parts once per 10 and 200 bins.
+Counted is the network of the paper's implementation (`synthetic_run.operations`); the step itself needs fewer
+operations, as it computes the first layer's coarse parts once per 10 and 200 bins.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from avocado.data.store import SignalStore, open_store
 from avocado.inference.impute import impute
 from avocado.model.config import ModelConfig
 from avocado.model.directory import load_model, save_region, save_shared
-from avocado.runs.run import Run
+from avocado.runs.run import RunSpec
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
 from avocado.training.loop import initial_network, prepare
@@ -52,7 +52,7 @@ class CountedModule(TimedModule):
 
 
 def prepare_columns(
-    run: Run,
+    run: RunSpec,
     store: SignalStore,
     hardware: Hardware,
     train: Sequence[int],
@@ -77,7 +77,7 @@ class Ours:
         self.store = open_store(store)
         # the original's way through the data: along the genome, one track per bin
         epoch = FitConfig(epochs=1, batch_size=batch_size, sampling="sequential", tracks_per_bin=1)
-        self.run = Run("joint", region, 0, ModelConfig(**model), OptimizerConfig(), epoch)
+        self.run = RunSpec("joint", region, 0, ModelConfig(**model), OptimizerConfig(), epoch)
         self.module, self.data = prepare_columns(self.run, self.store, self.hardware, range(len(self.store.tracks)))
 
     def train(self, steps: int, epochs: int) -> dict[str, float]:

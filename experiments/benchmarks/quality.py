@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.data.store import SignalStore
-    from avocado.runs.run import Run
+    from avocado.runs.run import RunSpec
     from avocado.utils.hardware import Hardware
 
 REGION = "pilot"
@@ -102,7 +102,7 @@ def described(curve: Sequence[Point]) -> str:
     return f"best MSE {best.mse:.4f} after {best.seconds:.1f} s, epoch {best.epoch} of {len(curve)}"
 
 
-def plan_ours(config: DictConfig) -> tuple[SignalStore, Run, Hardware]:
+def plan_ours(config: DictConfig) -> tuple[SignalStore, RunSpec, Hardware]:
     """The store of `data=`, and the run that `train.py` would carry out on its pilot regions, on the CPU."""
     from hydra import compose
     from omegaconf import OmegaConf
@@ -153,7 +153,7 @@ def mean_squared_error(store: SignalStore, held_out: Sequence[int], imputed: np.
 
 
 def our_curve(
-    run: Run, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int]
+    run: RunSpec, store: SignalStore, hardware: Hardware, columns: Sequence[int], held_out: Sequence[int]
 ) -> list[Point]:
     """One training of our side, a model of the original's kind; making its data is on the clock, too."""
     from avocado.training.fit import fit
@@ -209,7 +209,7 @@ def times_to_best(curves: Mapping[tuple[str, int], Sequence[Point]]) -> pd.DataF
 
 
 def plot_curves(curves: Mapping[tuple[str, int], Sequence[Point]], average: float) -> Figure:
-    """Error on the held-out tracks against seconds of training, one line per side and seed, beside average activity."""
+    """Error on the held-out tracks against seconds of training, one line per side and seed, with average activity's."""
     from matplotlib.figure import Figure
 
     from avocado.plotting.plots import COLORS, DASHED, OTHER_COLORS, SIGNAL

@@ -184,7 +184,7 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
     Of the pairs that are fitted, measured or not, all are imputed, at once.
     """
-    from avocado.model.regression import fit_prior, piece_blocks
+    from avocado.model.regression import fit_regression, piece_blocks
     from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store, wait_for
 
@@ -194,11 +194,11 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
         with scratch(folder) as inside:
             store = synthetic_store(inside, config.regression.bins, n_tracks)
             start = time.perf_counter()
-            prior, _ = fit_prior(store, REGION, np.arange(n_tracks), cells, ASSAYS)
+            baseline, _ = fit_regression(store, REGION, np.arange(n_tracks), cells, ASSAYS)
             fitting, start = time.perf_counter() - start, time.perf_counter()
             device = Hardware(config.device, config.precision).use()
             pieces = store.region(REGION).pieces(piece_blocks(n_tracks, device))
-            deque(prior.blocks(REGION, cell, assay, pieces, device), 0)
+            deque(baseline.blocks(REGION, cell, assay, pieces, device), 0)
             wait_for(device)
             imputing = time.perf_counter() - start
         row = {"tracks": n_tracks, "pairs": len(cell), "fitting s": fitting, "imputing s": imputing}

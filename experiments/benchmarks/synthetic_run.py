@@ -190,7 +190,7 @@ def model_of(name: str) -> ModelConfig:
 def multiply_adds(model: ModelConfig) -> int:
     """Multiply-adds of the dense network for one sample: inputs × nodes, nodes² between hidden layers, the output.
 
-    This is the paper's formulation, in which the first layer meets all concatenated factors of every sample.
+    This is the paper's implementation, in which the first layer meets all concatenated factors of every sample.
     """
     widths = [model.inputs] + [model.nodes] * model.layers + [1]
     return sum(before * after for before, after in pairwise(widths))

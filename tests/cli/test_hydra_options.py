@@ -40,7 +40,7 @@ def test_cfg_shows_the_config_and_trains_nothing(capsys, tmp_path, monkeypatch):
 def test_resolve_and_package(capsys):
     assert "${data.store}" in shown(capsys, "--cfg", "job")
     assert "store: mine\n" in shown(capsys, "data.store=mine", "--cfg", "job", "--resolve")
-    assert yaml.safe_load(shown(capsys, "-c", "job", "-p", "fit", "fit.hidden=0.4"))["hidden"] == 0.4
+    assert yaml.safe_load(shown(capsys, "-c", "job", "-p", "fit", "fit.masked=0.4"))["masked"] == 0.4
     assert "launcher" in yaml.safe_load(shown(capsys, "--cfg=hydra", "--package=hydra"))
 
 

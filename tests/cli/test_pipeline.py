@@ -1,4 +1,4 @@
-"""The whole road: from bigWig files to imputed bigWig files, scores and pictures."""
+"""End-to-end run: from bigWig files to imputed bigWig files, scores and pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURES = ("curve.png", "scores.png", "tracks.png")
 
 
 def check_run(run: Path, epochs: int) -> pd.DataFrame:
-    """A finished run has its record, its pictures, and scores beside average activity."""
+    """A finished run has its record, its pictures, and scores compared with average activity."""
     files = {path.name for path in run.iterdir()}
     assert {"done.json", "settings.yaml", "split.tsv", "history.csv", "scores.csv", "scores.json", *PICTURES} <= files
     assert "checkpoint.ckpt" not in files
@@ -151,7 +151,7 @@ def test_fast_and_reference_paths_agree_on_held_out_tracks(avocado, store):
         "fast": ["trainer.precision=bf16"],
         "another seed": ["trainer.precision=bf16", "seed=1"],
         "float32": ["trainer.precision=float32"],
-        "reference": ["trainer.precision=float32", "trainer.formulation=reference"],
+        "reference": ["trainer.precision=float32", "trainer.implementation=reference"],
         "dense Adam": ["trainer.precision=float32", "optimizer.genome_optimizer=dense",
                        "optimizer.genome_learning_rate=0.01"],
     }.items():  # fmt: skip

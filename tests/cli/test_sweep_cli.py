@@ -49,7 +49,7 @@ def test_a_search_and_going_on_with_it(avocado, keys, tmp_path):
 
 
 def test_any_key_of_the_training_can_be_searched(avocado, keys, tmp_path):
-    more = ["sweep.space.optimizer.learning_rate={low:1e-4,high:1e-2,log:true}", "sweep.space.fit.hidden=[0,0.3]",
+    more = ["sweep.space.optimizer.learning_rate={low:1e-4,high:1e-2,log:true}", "sweep.space.fit.masked=[0,0.3]",
             "sweep.space.model.factor_init=[0.05,0.1]", "sweep.space.optimizer.schedule=[cosine,constant]",
             "sweep.space.epochs.pilot=[1,2]"]  # fmt: skip
     keys = [key for key in keys if not key.startswith("epochs.pilot")]

@@ -14,7 +14,7 @@ from toy import (
 
 from avocado.data.datamodule import BlockSampler, SignalDataModule
 from avocado.errors import InputError
-from avocado.model.regression import fit_prior
+from avocado.model.regression import fit_regression
 
 
 def epoch_of(data, epoch=0, rank=0, world=1):
@@ -74,7 +74,7 @@ def test_an_epoch_has_every_bin_once(tiny_store, sampling, batch_size):
 
 @pytest.mark.parametrize("region", ["pilot", "chr20"])
 @pytest.mark.parametrize("memory_limit", [1 << 30, 0])
-@pytest.mark.parametrize("draws", [{}, {"tracks_per_bin": 3}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 1}])
+@pytest.mark.parametrize("draws", [{}, {"tracks_per_bin": 3}, {"tracks_per_bin": 4, "masked": 0.3, "unmask_at": 1}])
 def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit, draws):
     signal = tiny_store.signal(region).reshape(-1, len(PAIRS))
     data = make_data(tiny_store, region, memory_limit=memory_limit, **draws)
@@ -87,11 +87,11 @@ def test_signal_is_that_of_the_track_at_the_bin(tiny_store, region, memory_limit
 
 @pytest.mark.parametrize("region", ["pilot", "chr20"])
 def test_parts_of_a_batch(tiny_store, region):
-    data = make_data(tiny_store, region, batch_size=100_000, tracks_per_bin=4, hidden=0.3, reveal_at=1)
+    data = make_data(tiny_store, region, batch_size=100_000, tracks_per_bin=4, masked=0.3, unmask_at=1)
     (batch,) = epoch_of(data)
     parts = list(batch.parts(2))
     assert [len(part.blocks) for part in parts] == [len(blocks) for blocks in batch.blocks.split(2)]
-    assert {part.n_hidden for part in parts} == {batch.n_hidden} != {0}
+    assert {part.n_masked for part in parts} == {batch.n_masked} != {0}
     for name in ("blocks", "cell", "assay", "signal", "real"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
     assert list(batch.parts(100)) == [batch]
@@ -107,7 +107,7 @@ def test_memory_limit_counts_signal(tiny_store, region):
 def test_prior_of_an_assay_with_one_track(tiny_store):
     """Nothing to average: the track's expected mean, at every bin."""
     only = [PAIRS.index(("E003", "RNA")), *(PAIRS.index((cell, "DNase")) for cell in ("B cell", "E003"))]
-    prior, _ = fit_prior(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
+    prior, _ = fit_regression(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
     data = tracks(tiny_store, only)
     found = next(prior.blocks("pilot", data.cell, data.assay, [(0, 6)])).numpy()[tiny_store.region("pilot").mask[:6]]
     assert found[:, 0].std() == 0 < found[:, 0].mean()
@@ -139,22 +139,22 @@ def test_all_tracks_of_every_bin(tiny_store):
 @pytest.mark.parametrize("tracks_per_bin", [4, 9])
 def test_every_block_hides_its_own_tracks(tiny_store, tracks_per_bin):
     """A third of 9 tracks: the same ones in every epoch, never among the others, until they are revealed."""
-    data = make_data(tiny_store, "chr20", tracks_per_bin=tracks_per_bin, hidden=1 / 3, reveal_at=30)
-    hidden, shown = ([set() for _ in range(10)] for _ in range(2))
+    data = make_data(tiny_store, "chr20", tracks_per_bin=tracks_per_bin, masked=1 / 3, unmask_at=30)
+    masked, shown = ([set() for _ in range(10)] for _ in range(2))
     for epoch in range(30):
         for batch in epoch_of(data, epoch):
-            assert batch.n_hidden == (3 if tracks_per_bin == 9 else 1)  # of 4 drawn, a third
+            assert batch.n_masked == (3 if tracks_per_bin == 9 else 1)  # of 4 drawn, a third
             for block, columns in zip(batch.blocks, columns_of(batch), strict=True):
-                hidden[block] |= set(columns[:, : batch.n_hidden].ravel())
-                shown[block] |= set(columns[:, batch.n_hidden :].ravel())
-    assert all(len(h) == 3 and h | s == set(TRAIN) and not h & s for h, s in zip(hidden, shown, strict=True))
-    assert len({frozenset(h) for h in hidden}) > 3
-    assert set.union(*hidden) == set(TRAIN)
+                masked[block] |= set(columns[:, : batch.n_masked].ravel())
+                shown[block] |= set(columns[:, batch.n_masked :].ravel())
+    assert all(len(h) == 3 and h | s == set(TRAIN) and not h & s for h, s in zip(masked, shown, strict=True))
+    assert len({frozenset(h) for h in masked}) > 3
+    assert set.union(*masked) == set(TRAIN)
     for batch in epoch_of(data, 30):
-        assert batch.n_hidden == 0
+        assert batch.n_masked == 0
 
 
-DRAWS = [{}, {"tracks_per_bin": 4, "hidden": 0.3, "reveal_at": 9}, {"tracks_per_bin": 9, "hidden": 0.3, "reveal_at": 9}]
+DRAWS = [{}, {"tracks_per_bin": 4, "masked": 0.3, "unmask_at": 9}, {"tracks_per_bin": 9, "masked": 0.3, "unmask_at": 9}]
 
 
 def test_epochs_and_seeds_differ_and_repeat(tiny_store):
@@ -299,7 +299,7 @@ def test_other_mistakes_are_named(tiny_store):
         make_data(tiny_store, order="random")
     with pytest.raises(InputError, match=r"tracks_per_bin=0: expected at least 1"):
         make_data(tiny_store, tracks_per_bin=0)
-    with pytest.raises(InputError, match=r"hidden=1: expected a share from 0 to below 1"):
-        make_data(tiny_store, hidden=1)
+    with pytest.raises(InputError, match=r"masked=1: expected a share from 0 to below 1"):
+        make_data(tiny_store, masked=1)
     with pytest.raises(InputError, match=r"2 blocks cannot be split over 3 processes"):
         BlockSampler(2, 1, world=3)

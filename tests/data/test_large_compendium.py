@@ -18,7 +18,7 @@ from avocado.config.values import config_directory
 from avocado.data.genome import BIN_SIZE
 from avocado.errors import InputError
 from avocado.simulation.assay_shapes import ASSAYS, FOLLOWS, ROADMAP_ASSAYS
-from avocado.simulation.chromatin import STATES, make_landscape
+from avocado.simulation.chromatin import STATES, simulate_chromatin
 from avocado.simulation.compendium import DemoSettings, simulate
 from avocado.simulation.lineages import make_tree
 from avocado.simulation.measured import MeasuredPair, read_pairs
@@ -96,7 +96,7 @@ def test_a_killed_process_is_one_line(tmp_path):
 
 def test_memory_holds_elements_not_tracks():
     tree = make_tree(20)
-    land = make_landscape(np.random.default_rng(0), 500_000, tree, ROADMAP_ASSAYS)
+    land = simulate_chromatin(np.random.default_rng(0), 500_000, tree, ROADMAP_ASSAYS)
     whole = len(tree.cells) * len(ROADMAP_ASSAYS) * 500_000 // BIN_SIZE * 4
     assert len(pickle.dumps(land.enrichment)) < whole / 5
     # tracks do not depend on which was painted before

@@ -11,7 +11,7 @@ from avocado.data.genome import Region, Segment
 from avocado.errors import InputError
 from avocado.evaluation.comparison import variability
 from avocado.evaluation.held_out import held_out, score_model, stratify_model
-from avocado.evaluation.metrics import Loci, mse_var, mse_windows
+from avocado.evaluation.metrics import AnnotationWindows, mse_var, mse_windows
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model
 from avocado.plotting.held_out import picture
@@ -56,7 +56,7 @@ def test_scores_of_places(model, tiny_store):
         asked.append((cell, assay))
         return tiny_store.read_track(cell, assay, "pilot") > 1
 
-    table = score_model(model, tiny_store, "pilot", HELD, loci=Loci(enhancers=windows), peaks=peaks)
+    table = score_model(model, tiny_store, "pilot", HELD, loci=AnnotationWindows(enhancers=windows), peaks=peaks)
     assert asked == HELD
     assert {"mse_enh", "mse_var", "catch_peak_obs"} <= set(table.columns)
     assert not {"mse_prom", "mse_gene"} & set(table.columns)

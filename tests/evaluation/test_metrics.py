@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from avocado.evaluation.metrics import (
     LOCI_METRICS,
     METRICS,
-    Loci,
+    AnnotationWindows,
     auc_imp1,
     auc_obs1,
     catch1imp,
@@ -166,14 +166,14 @@ def test_peaks_as_labels(tracks):
 def test_places_are_scored_where_given(tracks):
     windows, variance = np.array([[0, 40], [30, 90]]), np.random.default_rng(2).random(5000)
     peaks = tracks[0] > 1
-    scores = score_track(*tracks, Loci(windows, windows + 5, windows + 9, peaks, variance))
+    scores = score_track(*tracks, AnnotationWindows(windows, windows + 5, windows + 9, peaks, variance))
     assert list(scores) == [*METRICS, *LOCI_METRICS]
     assert scores["mse_prom"] == mse_windows(*tracks, windows)
     assert scores["mse_gene"] == mse_windows(*tracks, windows + 5)
     assert scores["mse_enh"] == mse_windows(*tracks, windows + 9)
     assert scores["mse_var"] == mse_var(*tracks, variance)
     assert scores["catch_peak_obs"] == catch_peak_obs(*tracks, peaks)
-    assert list(score_track(*tracks, Loci(enhancers=windows))) == [*METRICS, "mse_enh"]
+    assert list(score_track(*tracks, AnnotationWindows(enhancers=windows))) == [*METRICS, "mse_enh"]
 
 
 def test_only_kept_bins_are_scored(tracks):
@@ -181,17 +181,19 @@ def test_only_kept_bins_are_scored(tracks):
     kept = np.random.default_rng(3).random(5000) < 0.7
     windows, variance = np.array([[0, 40], [30, 90], [4990, 5000]]), np.random.default_rng(2).random(5000)
     peaks = observed > 1
-    scores = score_track(observed, imputed, Loci(windows, peaks=peaks, variance=variance, kept=kept))
-    alone = score_track(observed[kept], imputed[kept], Loci(peaks=peaks[kept], variance=variance[kept]))
+    scores = score_track(observed, imputed, AnnotationWindows(windows, peaks=peaks, variance=variance, kept=kept))
+    alone = score_track(observed[kept], imputed[kept], AnnotationWindows(peaks=peaks[kept], variance=variance[kept]))
     assert scores == {**alone, "mse_prom": scores["mse_prom"]}
     errors = [float(observed[i] - imputed[i]) ** 2 for a, b in windows for i in range(a, b) if kept[i]]
     assert scores["mse_prom"] == pytest.approx(np.mean(errors), rel=1e-6)
     # what happens in the other bins changes nothing
     observed, imputed = observed.copy(), imputed.copy()
     observed[~kept], imputed[~kept] = 99, -99
-    assert score_track(observed, imputed, Loci(windows, peaks=peaks, variance=variance, kept=kept)) == scores
+    assert (
+        score_track(observed, imputed, AnnotationWindows(windows, peaks=peaks, variance=variance, kept=kept)) == scores
+    )
     with pytest.raises(ValueError, match="kept bins of shape"):
-        score_track(observed, imputed, Loci(kept=kept[1:]))
+        score_track(observed, imputed, AnnotationWindows(kept=kept[1:]))
 
 
 def test_at_least_one_bin_is_the_top():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from avocado.errors import InputError
-from avocado.evaluation.metrics import METRICS, Loci, mse_1of, score_track
+from avocado.evaluation.metrics import METRICS, AnnotationWindows, mse_1of, score_track
 from avocado.evaluation.scores import (
     AVERAGE,
     combine_regions,
@@ -101,7 +101,9 @@ def test_written_scores(table, tmp_path):
 def test_read_scores_gives_back_names_and_gaps(tmp_path):
     observed = {("NA", "01"): np.arange(300.0)}
     flat = {("NA", "01"): np.ones(300)}
-    table = score_table(observed, {AVERAGE: flat}, Loci(promoters=np.array([[0, 3]]), genes=np.zeros((0, 2), int)))
+    table = score_table(
+        observed, {AVERAGE: flat}, AnnotationWindows(promoters=np.array([[0, 3]]), genes=np.zeros((0, 2), int))
+    )
     write_scores(table, tmp_path)
     read = read_scores(tmp_path)
     pd.testing.assert_frame_equal(read, table, check_dtype=False)
@@ -120,7 +122,9 @@ def signals():
 
 def test_table_of_all_measures(signals):
     observed, methods = signals
-    loci = {track: Loci(genes=np.array([[0, 9]]), peaks=signal > 0.8) for track, signal in observed.items()}
+    loci = {
+        track: AnnotationWindows(genes=np.array([[0, 9]]), peaks=signal > 0.8) for track, signal in observed.items()
+    }
     table = score_table(observed, methods, loci).set_index(["cell", "assay", "method"])
     for (cell, assay), signal in observed.items():
         for method in methods:
@@ -136,7 +140,7 @@ def test_table_of_all_measures(signals):
 def test_bins_left_out_are_left_out_of_every_column(signals):
     observed, methods = signals
     kept = np.arange(400) % 3 > 0
-    table = score_table(observed, methods, Loci(kept=kept))
+    table = score_table(observed, methods, AnnotationWindows(kept=kept))
     cut = {name: {t: x[kept] for t, x in imputed.items()} for name, imputed in methods.items()}
     pd.testing.assert_frame_equal(table, score_table({t: x[kept] for t, x in observed.items()}, cut))
     assert set(table["bins"]) == {int(kept.sum())}
@@ -150,7 +154,10 @@ def test_regions_are_combined_by_their_bins(signals):
         return score_table({t: x[bins] for t, x in observed.items()}, cut, loci)
 
     windows, none = np.array([[0, 9]]), np.zeros((0, 2), dtype=int)
-    long, short = part(slice(0, 300), Loci(windows, windows)), part(slice(300, 400), Loci(none, windows))
+    long, short = (
+        part(slice(0, 300), AnnotationWindows(windows, windows)),
+        part(slice(300, 400), AnnotationWindows(none, windows)),
+    )
     combined, whole = combine_regions([long, short]), part(slice(0, 400))
     assert combined.columns.tolist() == long.columns.tolist()
     assert combined[["cell", "assay", "method"]].equals(long[["cell", "assay", "method"]])

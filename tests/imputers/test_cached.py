@@ -161,11 +161,11 @@ def test_total_cost_counts_the_fit_once():
 
 
 def test_noted_attributes_survive(tmp_path, tiny_store):
-    cached = fitted(tmp_path, tiny_store, noted=("weights",))
+    cached = fitted(tmp_path, tiny_store, recorded=("weights",))
     with pytest.raises(InputError, match="nothing has been imputed"):
         cached.note("weights")
     cached.predict(*TRACK, "pilot")
-    assert fitted(tmp_path, tiny_store, noted=("weights",)).note("weights") == {"a": 0.25}
+    assert fitted(tmp_path, tiny_store, recorded=("weights",)).note("weights") == {"a": 0.25}
 
 
 def test_a_refused_prediction_leaves_nothing(tmp_path, tiny_store):

@@ -216,7 +216,7 @@ def test_dropout_is_for_training_only(layers):
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("rate", [0.0, 0.4])
 def test_both_formulations_train_alike(config, rate):
-    """The same seed drops the same nodes; then predictions and gradients are those of the paper's formulation."""
+    """The same seed drops the same nodes; then predictions and gradients are those of the paper's implementation."""
     network, genome, cell, assay = build(replace(config, dropout=rate, nodes=20))
     network.train()
     weights = torch.randn(2, 200, N_TRACKS, dtype=torch.float64, generator=torch.Generator().manual_seed(4))

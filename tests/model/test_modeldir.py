@@ -28,7 +28,7 @@ from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model, save_region, save_shared
-from avocado.model.regression import Prior
+from avocado.model.regression import RegressionBaseline
 from avocado.model.scales import experiments_of
 from avocado.utils.hardware import Hardware, device_of
 
@@ -348,7 +348,7 @@ print([name for name in heavy if name in sys.modules])
     assert modules == "[]"
     prior, cell, assay = None, np.array([2]), np.array([3])
     if config.baseline != "none":
-        regressed = Prior(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
+        regressed = RegressionBaseline(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
         prior = next(regressed.blocks("pilot", cell, assay, [(0, PILOT.n_blocks)]))
     with torch.no_grad():
         expected = network.predict(genomes["pilot"], torch.tensor(cell), torch.tensor(assay), prior)[0, :3, 0]

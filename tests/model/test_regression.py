@@ -12,10 +12,10 @@ from avocado.imputers.regression import Regression
 from avocado.model.regression import (
     OTHERS,
     WINDOWS,
-    Prior,
+    RegressionBaseline,
     RegressionConfig,
     drawn_bins,
-    fit_prior,
+    fit_regression,
     impute_blocks,
     piece_blocks,
     regress,
@@ -261,11 +261,11 @@ def test_constant_tracks_do_no_harm():
     assert np.isfinite(regressed(signal, without(("b", "x")), [("b", "x"), ("a", "x")])).all()
 
 
-def test_the_prior_is_the_same_regression(tmp_path):
+def test_the_baseline_is_the_same_regression(tmp_path):
     store = make_store(tmp_path / "store")
     columns = np.arange(len(store.tracks) - 1)  # the last track is held out
-    prior, deviation = fit_prior(store, "pilot", columns, store.cells, store.assays)
-    assert isinstance(prior, Prior)
+    baseline, deviation = fit_regression(store, "pilot", columns, store.cells, store.assays)
+    assert isinstance(baseline, RegressionBaseline)
     assert deviation.shape == (len(store.cells), len(store.assays))
     imputer = Regression()
     imputer.fit(store, columns.tolist(), "pilot")
@@ -273,18 +273,18 @@ def test_the_prior_is_the_same_regression(tmp_path):
     for column in (0, len(columns)):
         cell, assay = store.tracks[["cell", "assay"]].iloc[column]
         index = np.array([store.cells.index(cell)]), np.array([store.assays.index(assay)])
-        blocks = next(prior.blocks("chr20", *index, [(0, layout.n_blocks)])).numpy()
+        blocks = next(baseline.blocks("chr20", *index, [(0, layout.n_blocks)])).numpy()
         np.testing.assert_allclose(layout.from_blocks(blocks)[:, 0], imputer.predict(cell, assay, "chr20"), atol=1e-5)
-        file = prior.write(tmp_path / f"written{column}", "chr20", *index)
+        file = baseline.write(tmp_path / f"written{column}", "chr20", *index)
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)
 
 
 def test_progress(tmp_path, capsys):
     store = make_store(tmp_path / "store")
     for progress in (False, True):
-        prior, _ = fit_prior(store, "pilot", np.arange(4), store.cells, store.assays, progress=progress)
+        baseline, _ = fit_regression(store, "pilot", np.arange(4), store.cells, store.assays, progress=progress)
         index = np.zeros(1, dtype=np.int64)
-        prior.write(tmp_path / f"written{progress}", "chr20", index, index, progress=progress)
+        baseline.write(tmp_path / f"written{progress}", "chr20", index, index, progress=progress)
         said = capsys.readouterr()
         assert said.out == ""
         assert ("fitting regressions" in said.err) == ("regressing over chr20" in said.err) == progress

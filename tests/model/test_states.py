@@ -102,20 +102,20 @@ def test_a_scale_without_factors_is_no_reason_to_warn(recwarn):
     assert not recwarn.list
 
 
-def masked_data(store, memory_limit=None, reveal_at=2, hidden=0.3):
+def masked_data(store, memory_limit=None, unmask_at=2, masked=0.3):
     from avocado.data.datamodule import Sampling
 
     apart = set_apart(len(TRAIN), 0)
     data = MaskedDataModule(
-        store, "chr20", tracks(store, TRAIN), batch_size=400, sampling=Sampling("shuffled", 2, hidden),
-        memory_limit=memory_limit, scales=SCALES, apart=apart, reveal_at=reveal_at,
+        store, "chr20", tracks(store, TRAIN), batch_size=400, sampling=Sampling("shuffled", 2, masked),
+        memory_limit=memory_limit, scales=SCALES, apart=apart, unmask_at=unmask_at,
     )  # fmt: skip
     return data, apart
 
 
-@pytest.mark.parametrize("hidden", [0.3, 0.99])
-def test_what_is_asked_for_is_hidden_and_tracks_set_apart_come_last(tiny_store, hidden):
-    data, apart = masked_data(tiny_store, hidden=hidden)
+@pytest.mark.parametrize("masked", [0.3, 0.99])
+def test_what_is_asked_for_is_hidden_and_tracks_set_apart_come_last(tiny_store, masked):
+    data, apart = masked_data(tiny_store, masked=masked)
     assert apart.sum() == 2
     asked = {epoch: set() for epoch in range(6)}
     for epoch in asked:
@@ -143,7 +143,7 @@ def fitted(store, epochs=5, checkpoint=None, config=STATES):
     network = make_states(store, config)
     from dataclasses import replace
 
-    run = replace(RUN, model=config, fit=replace(RUN.fit, epochs=epochs, hidden=0.3, tracks_per_bin=4))
+    run = replace(RUN, model=config, fit=replace(RUN.fit, epochs=epochs, masked=0.3, tracks_per_bin=4))
     names = CELLS, ASSAYS
     return carry_out(run, store, network, names, torch.Generator().manual_seed(0), tracks(store, TRAIN), None, CPU)
 

@@ -20,11 +20,11 @@ from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model
 from avocado.runs import run as runs_module
-from avocado.runs.run import Run, SplitConfig, state, train
+from avocado.runs.run import RunSpec, SplitConfig, state, train
 from avocado.utils.hardware import Hardware
 
 # everything that draws random numbers
-NOISY = with_fit(replace(RUN, model=replace(STATES, dropout=0.3)), epochs=30, tracks_per_bin=4, hidden=0.4)
+NOISY = with_fit(replace(RUN, model=replace(STATES, dropout=0.3)), epochs=30, tracks_per_bin=4, masked=0.4)
 PATIENT = replace(
     with_fit(NOISY, epochs=60, patience=8),
     model=replace(TINY, dropout=0.3),
@@ -465,4 +465,4 @@ def test_seeds_and_folds_are_different_runs(tiny_store, tmp_path):
     third = go(replace(RUN, split=replace(RUN.split, fold=1)), tiny_store, tmp_path)
     assert len({each.model for each in (first, second, third)}) == 3
     assert results(first)["shared.safetensors"] != results(second)["shared.safetensors"]
-    assert isinstance(RUN, Run)
+    assert isinstance(RUN, RunSpec)

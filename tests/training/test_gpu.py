@@ -24,7 +24,7 @@ from toy import (
 from avocado.data.datamodule import Draw
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model
-from avocado.model.regression import fit_prior, piece_blocks
+from avocado.model.regression import fit_regression, piece_blocks
 from avocado.runs.run import train
 from avocado.utils.hardware import Hardware
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA c
 
 GPU = "cuda"
 RUNS = [
-    with_fit(replace(RUN, model=model), epochs=4, tracks_per_bin=tracks, hidden=0.25, hidden_weight=3.0)
+    with_fit(replace(RUN, model=model), epochs=4, tracks_per_bin=tracks, masked=0.25, masked_weight=3.0)
     for model, tracks in ((TINY, 1), (replace(STATES, layers=2, nodes=32), 4), (STATES, 99))
 ]
 
@@ -75,7 +75,7 @@ def test_streamed_signal_is_that_in_memory(tiny_store, tmp_path, run):
 
 
 def test_regression_is_that_of_the_cpu(tiny_store):
-    prior, _ = fit_prior(tiny_store, "pilot", np.array(TRAIN), CELLS, ASSAYS)
+    prior, _ = fit_regression(tiny_store, "pilot", np.array(TRAIN), CELLS, ASSAYS)
     cell, assay = (index.reshape(-1) for index in np.indices((len(CELLS), len(ASSAYS))))
     found = []
     for name in ("cpu", GPU):

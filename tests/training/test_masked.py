@@ -1,4 +1,4 @@
-"""Masked training: what is hidden and asked for, the gate, the factors of a region, and that it learns."""
+"""Masked training: what is masked and asked for, the gate, the factors of a region, and that it learns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avocado.model.config import ModelConfig
 from avocado.model.states import GATE, StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
-from avocado.training.loop import Plan, Trained, carry_out, initial_network, prepare
+from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network, prepare
 from avocado.training.masked import (
     PRIOR_TRACKS,
     MaskedBatch,
@@ -42,20 +42,20 @@ FLOAT32 = Hardware("cpu", "float32")
 CONFIG = ModelConfig(kind="states", cell_factors=3, assay_factors=3, factors_25bp=1, factors_250bp=2, factors_5kbp=1,
                      layers=1, nodes=8, dropout=0.2, encoder_nodes=4, baseline="regression",
                      baseline_features=8)  # fmt: skip
-PLAN = Plan("pilot", "pilot", 0, CONFIG, FAST,
-            FitConfig(epochs=5, batch_size=400, hidden=0.3, tracks_per_bin=2, checkpoint_every=0))  # fmt: skip
+PLAN = TrainingSpec("pilot", "pilot", 0, CONFIG, FAST,
+            FitConfig(epochs=5, batch_size=400, masked=0.3, tracks_per_bin=2, checkpoint_every=0))  # fmt: skip
 APART = set_apart(len(TRAIN), PLAN.seed)
 N_BLOCKS = PILOT.n_blocks
 
 
-def network_of(store: SignalStore, plan: Plan = PLAN, train: Tracks | None = None) -> StatesNetwork:
+def network_of(store: SignalStore, plan: TrainingSpec = PLAN, train: Tracks | None = None) -> StatesNetwork:
     generator = torch.Generator().manual_seed(plan.seed)
     network = initial_network(plan.model, store, plan.region, train or tracks(store, TRAIN), generator)
     assert isinstance(network, StatesNetwork)
     return network
 
 
-def prepared(store: SignalStore, plan: Plan = PLAN, val: bool = True) -> tuple[MaskedModule, MaskedDataModule]:
+def prepared(store: SignalStore, plan: TrainingSpec = PLAN, val: bool = True) -> tuple[MaskedModule, MaskedDataModule]:
     held = tracks(store, VAL) if val else None
     module, data = prepare(plan, store, network_of(store, plan), torch.Generator(), tracks(store, TRAIN), held, FLOAT32)
     assert isinstance(module, MaskedModule)
@@ -63,14 +63,14 @@ def prepared(store: SignalStore, plan: Plan = PLAN, val: bool = True) -> tuple[M
     return module, data
 
 
-def trained_on(store: SignalStore, plan: Plan = PLAN, val: bool = False) -> Trained:
+def trained_on(store: SignalStore, plan: TrainingSpec = PLAN, val: bool = False) -> Trained:
     held, names = tracks(store, VAL) if val else None, (CELLS, ASSAYS)
     return carry_out(
         plan, store, network_of(store, plan), names, torch.Generator(), tracks(store, TRAIN), held, FLOAT32
     )
 
 
-def with_fit(plan: Plan = PLAN, **changes) -> Plan:
+def with_fit(plan: TrainingSpec = PLAN, **changes) -> TrainingSpec:
     return replace(plan, fit=replace(plan.fit, **changes))
 
 
@@ -89,9 +89,9 @@ def same(one: StatesNetwork, other: StatesNetwork) -> bool:
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("hidden", "asked", "counts"), [(0.3, 2, (3, 2)), (0.3, 16, (3, 3)), (0.0, 4, (1, 1))])
-def test_every_asked_track_is_hidden(tiny_store, hidden, asked, counts):
-    _, data = prepared(tiny_store, with_fit(hidden=hidden, tracks_per_bin=asked))
+@pytest.mark.parametrize(("masked", "asked", "counts"), [(0.3, 2, (3, 2)), (0.3, 16, (3, 3)), (0.0, 4, (1, 1))])
+def test_every_asked_track_is_masked(tiny_store, masked, asked, counts):
+    _, data = prepared(tiny_store, with_fit(masked=masked, tracks_per_bin=asked))
     for number in range(5):
         for batch in epoch(data, number):
             assert batch.asked.shape[1] == counts[1]
@@ -100,11 +100,11 @@ def test_every_asked_track_is_hidden(tiny_store, hidden, asked, counts):
             assert all(len(set(row)) == len(row) for row in batch.asked.tolist())
 
 
-@pytest.mark.parametrize("hidden", [0.3, 0.95])
-def test_tracks_set_apart_are_shown_and_not_asked_for_until_they_are_revealed(tiny_store, hidden):
-    module, data = prepared(tiny_store, with_fit(epochs=20, hidden=hidden, tracks_per_bin=8))
-    assert (module.reveal_at, APART.sum()) == (12, 2)
-    hidden_after, asked_after = set(), set()
+@pytest.mark.parametrize("masked", [0.3, 0.95])
+def test_tracks_set_apart_are_shown_and_not_asked_for_until_they_are_revealed(tiny_store, masked):
+    module, data = prepared(tiny_store, with_fit(epochs=20, masked=masked, tracks_per_bin=8))
+    assert (module.unmask_at, APART.sum()) == (12, 2)
+    masked_after, asked_after = set(), set()
     for number in range(20):
         for batch in epoch(data, number):
             if number < 12:
@@ -112,9 +112,9 @@ def test_tracks_set_apart_are_shown_and_not_asked_for_until_they_are_revealed(ti
                 assert not APART[batch.asked].any()
                 assert (batch.visible == 0).any(1).all()
             else:
-                hidden_after |= set((batch.visible == 0).nonzero()[:, 1].tolist())
+                masked_after |= set((batch.visible == 0).nonzero()[:, 1].tolist())
                 asked_after |= set(batch.asked.flatten().tolist())
-    assert hidden_after == asked_after == set(range(len(TRAIN)))
+    assert masked_after == asked_after == set(range(len(TRAIN)))
 
 
 def test_what_is_hidden_changes_from_block_to_block_and_epoch_to_epoch(tiny_store):
@@ -173,7 +173,7 @@ def test_memory_limit_counts_signal_and_what_surrounds_it(tiny_store):
 
 def test_processes_share_the_blocks(tiny_store):
     module, _ = prepared(tiny_store)
-    options = {"batch_size": 400, "sampling": PLAN.fit.draws("pilot"), "processes": 2, "reveal_at": 3}
+    options = {"batch_size": 400, "sampling": PLAN.fit.draws("pilot"), "processes": 2, "unmask_at": 3}
     scales = module.network.scales.double().numpy()
     whole = epoch(prepared(tiny_store)[1], 0)
     signal, around = (torch.cat([getattr(its, name) for its in whole]) for name in ("signal", "around"))
@@ -197,7 +197,7 @@ def test_how_many_are_set_apart():
     assert [first_part(FitConfig(epochs=n)) for n in (1, 2, 5, 10)] == [0, 1, 3, 6]
 
 
-def test_one_training_track_cannot_be_hidden(tiny_store):
+def test_one_training_track_cannot_be_masked(tiny_store):
     with pytest.raises(InputError, match="needs at least two training tracks"):
         network_of(tiny_store, train=tracks(tiny_store, [0]))
 
@@ -268,7 +268,7 @@ def test_without_a_probe_the_gate_stays_at_its_start(tiny_store):
     assert trained.network.gate.tolist() == pytest.approx(GATE)
 
 
-def test_the_probe_is_of_tracks_set_apart_and_hidden(tiny_store):
+def test_the_probe_is_of_tracks_set_apart_and_masked(tiny_store):
     module, data = prepared(tiny_store)
     fit(module, data, PLAN.fit, hardware=FLOAT32, progress=False)
     assert module.probe["blocks"].tolist() == list(range(N_BLOCKS))
@@ -330,7 +330,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tiny_store, tmp_path, stopped_at
     module, data = prepared(tiny_store)
     with pytest.raises(KeyboardInterrupt):
         fit(module, data, PLAN.fit, checkpoint, hardware=FLOAT32, progress=False, callbacks=[Interrupt()])
-    assert module.reveal_at == 3
+    assert module.unmask_at == 3
     resumed, data = prepared(tiny_store)
     fit(resumed, data, PLAN.fit, checkpoint, hardware=FLOAT32, progress=False)
     assert same(whole.network, resumed.network)
@@ -417,8 +417,8 @@ def test_planted_structure_is_imputed_better_than_by_average_activity(tmp_path):
     known = [column for column in range(30) if column not in test]
     model = replace(CONFIG, cell_factors=0, nodes=24, layers=2, factors_25bp=3, encoder_nodes=16, assay_factors=4,
                     dropout=0.0, baseline="none")  # fmt: skip
-    plan = Plan("pilot", "pilot", 0, model, OptimizerConfig(learning_rate=0.01),
-                FitConfig(epochs=60, batch_size=1000, hidden=0.2, tracks_per_bin=16))  # fmt: skip
+    plan = TrainingSpec("pilot", "pilot", 0, model, OptimizerConfig(learning_rate=0.01),
+                FitConfig(epochs=60, batch_size=1000, masked=0.2, tracks_per_bin=16))  # fmt: skip
     train, held = (tracks_of(store, columns, store.cells, store.assays) for columns in (known, test))
     names = store.cells, store.assays
     network = network_of(store, plan, train)

@@ -116,7 +116,7 @@ def test_activations_are_bounded_whatever_the_batch():
         ({"config": TINY}, {}),
         ({"hardware": Hardware("cpu", "bf16")}, {}),
         ({"stage": "pilot"}, {"stage": "pilot", "hardware": Hardware("cpu", "float32", processes=2)}),
-        ({}, {"hardware": Hardware("cpu", formulation="reference"), "fit": replace(FIT, batch_size=4000)}),
+        ({}, {"hardware": Hardware("cpu", implementation="reference"), "fit": replace(FIT, batch_size=4000)}),
     ],
 )
 def test_what_is_larger_needs_more(less, more):
@@ -242,7 +242,7 @@ import sys, threading, time
 from pathlib import Path
 from avocado.utils.hardware import Hardware
 from avocado.model.config import ModelConfig
-from avocado.runs.run import Run, SplitConfig, train
+from avocado.runs.run import RunSpec, SplitConfig, train
 from avocado.data.store import open_store
 from avocado.training.config import FitConfig, OptimizerConfig
 
@@ -258,7 +258,7 @@ peak = [0]
 threading.Thread(target=watch, daemon=True).start()
 fit = FitConfig(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
 model = ModelConfig(layers=1, nodes=8)
-run = Run("joint", "chr1", 0, model, OptimizerConfig(), fit, SplitConfig(fold=None))
+run = RunSpec("joint", "chr1", 0, model, OptimizerConfig(), fit, SplitConfig(fold=None))
 train(run, open_store(sys.argv[1]), Path(sys.argv[2]), hardware=Hardware("cpu", "float32"), progress=False)
 print(peak[0])
 """

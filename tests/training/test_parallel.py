@@ -23,7 +23,7 @@ def run(store, hardware, config, model=TINY, optimizer=FAST, checkpoint=None, st
     network, processes = make_network(model), hardware.processes
     data = make_data(store, "chr20", batch_size=400 // processes, processes=processes, **draws)
     module = make_module(store, "chr20", stage, network=network, optimizer=optimizer,
-                         reveal_at=draws.get("reveal_at", 0))  # fmt: skip
+                         unmask_at=draws.get("unmask_at", 0))  # fmt: skip
     return fit(module, data, config, checkpoint, hardware=hardware, progress=False)
 
 
@@ -46,7 +46,7 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tiny_store, optimi
 
 def test_a_checkpoint_of_two_processes_goes_on_where_it_was(tmp_path, tiny_store):
     """Trained for six epochs at once, or for three and then, from the checkpoint, for three more."""
-    how = {"tracks_per_bin": 3, "hidden": 0.3, "reveal_at": 4, "model": TINY}
+    how = {"tracks_per_bin": 3, "masked": 0.3, "unmask_at": 4, "model": TINY}
     optimizer = replace(FAST, schedule="constant", warmup=0)
     config, checkpoint = FitConfig(6, 400, checkpoint_every=0), tmp_path / "checkpoint.ckpt"
     whole = run(tiny_store, TWO, config, optimizer=optimizer, **how)
@@ -94,8 +94,8 @@ def test_how_many_processes():
 def test_precisions_and_formulations():
     with pytest.raises(InputError, match=r"unknown precision 'fp8'; there is: auto, bf16, tf32, float32"):
         Hardware("cpu", "fp8")
-    with pytest.raises(InputError, match=r"unknown formulation 'fast'; there is: blocks, reference"):
-        Hardware("cpu", formulation="fast")
+    with pytest.raises(InputError, match=r"unknown implementation 'fast'; there is: blocks, reference"):
+        Hardware("cpu", implementation="fast")
     with pytest.raises(InputError, match="precision=tf32 is for CUDA devices"):
         Hardware("cpu", "tf32")
     assert Hardware("cpu", "float32").compute_type() == torch.float32

@@ -46,12 +46,12 @@ def run(
         val,
         draws.order,
         draws.tracks_per_bin,
-        draws.hidden,
-        draws.reveal_at,
+        draws.masked,
+        draws.unmask_at,
         batch_size=how.batch_size,
         **(reads or {}),
     )
-    hiding = {"reveal_at": how.reveal_at(stage), "hidden_weight": how.hidden_weight}
+    hiding = {"unmask_at": how.unmask_at(stage), "masked_weight": how.masked_weight}
     module = make_module(store, region, stage, network=network, seed=seed, **options, **hiding)
     return fit(module, data, how, checkpoint, hardware=Hardware("cpu"), progress=False)
 
@@ -65,7 +65,7 @@ def same(mine, theirs):
 
 
 def validation_mse(module, store, region="pilot"):
-    """Mean over tracks of the MSE over the real bins, by the plain formulation."""
+    """Mean over tracks of the MSE over the real bins, by the plain implementation."""
     layout, network, val = store.region(region), module.network.eval(), module.val
     position = torch.from_numpy(np.flatnonzero(layout.mask))
     index = torch.ones_like(position)
@@ -99,20 +99,20 @@ def test_what_a_stage_trains(tiny_store, stage):
     assert (before["genome"] != after["genome"]).any(dim=1).all()  # every block was visited
 
 
-@pytest.mark.parametrize("hidden", [0.0, 0.25])
+@pytest.mark.parametrize("masked", [0.0, 0.25])
 @pytest.mark.parametrize("stage", ["pilot", "genome"])
 @pytest.mark.parametrize("tracks_per_bin", [1, 4, len(TRAIN)])
 @pytest.mark.parametrize("config", [TINY, replace(TINY, layers=2, dropout=0.5), replace(TINY, layers=0)])
-def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, hidden, monkeypatch):
+def test_a_step_waits_for_no_number(tiny_store, config, tracks_per_bin, stage, masked, monkeypatch):
     # on an accelerator, reading a number waits for all that was asked for before; meta tensors have none to be read,
     # and cannot be added to those of another device
-    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin, hidden=hidden, reveal_at=1, device="meta")
-    module = make_module(tiny_store, stage=stage, config=config, reveal_at=1, compute=torch.bfloat16).to("meta")
+    data = make_data(tiny_store, tracks_per_bin=tracks_per_bin, masked=masked, unmask_at=1, device="meta")
+    module = make_module(tiny_store, stage=stage, config=config, unmask_at=1, compute=torch.bfloat16).to("meta")
     module.trainer = SimpleNamespace(num_training_batches=3, max_epochs=2, current_epoch=0, global_rank=0)
     shared = [torch.optim.AdamW(module.network.parameters())] if stage != "genome" else []
     monkeypatch.setattr(module, "_optimizers", lambda: [BlockAdam(module.genome, 0.1), *shared])
     batch = data.training[Draw(np.arange(2), 0, 0, 0, 0)]
-    assert batch.n_hidden == ({1: 0, 4: 1, len(TRAIN): 2}[tracks_per_bin] if hidden else 0)
+    assert batch.n_masked == ({1: 0, 4: 1, len(TRAIN): 2}[tracks_per_bin] if masked else 0)
     module.on_train_epoch_start()
     module.training_step(batch, 0)
     assert all(found.is_meta for found in (*batch[:4], module._squares, module._count))
@@ -128,17 +128,17 @@ def test_genome_stage_leaves_a_given_network_alone(tiny_store):
     assert same(before, module.network.state_dict())
 
 
-@pytest.mark.parametrize("hidden", [0, 0.4])
-@pytest.mark.parametrize("formulation", ["blocks", "reference"])
-def test_first_step_by_hand(tiny_store, hidden, formulation):
+@pytest.mark.parametrize("masked", [0, 0.4])
+@pytest.mark.parametrize("implementation", ["blocks", "reference"])
+def test_first_step_by_hand(tiny_store, masked, implementation):
     """One batch, one epoch: Adam's first step moves every weight by rate × g / (|g| + eps), which shows g itself."""
-    how = FitConfig(1, 100_000, tracks_per_bin=6, hidden=hidden, hidden_weight=2.0)
+    how = FitConfig(1, 100_000, tracks_per_bin=6, masked=masked, masked_weight=2.0)
     optimizer = OptimizerConfig(0.5, 0.25, eps=0.1, schedule="constant", warmup=0)
     network = make_network(TINY)
     plain = copy.deepcopy(network)
-    data = make_data(tiny_store, "pilot", False, "shuffled", 6, hidden, 1, batch_size=100_000)
-    module = make_module(tiny_store, optimizer=optimizer, network=network, reveal_at=1, hidden_weight=2.0,
-                         formulation=formulation)  # fmt: skip
+    data = make_data(tiny_store, "pilot", False, "shuffled", 6, masked, 1, batch_size=100_000)
+    module = make_module(tiny_store, optimizer=optimizer, network=network, unmask_at=1, masked_weight=2.0,
+                         implementation=implementation)  # fmt: skip
     before = weights(module)
     (draw,) = data.sampler()
     batch = data.training[draw]
@@ -148,17 +148,17 @@ def test_first_step_by_hand(tiny_store, hidden, formulation):
     genome = before["genome"].clone().requires_grad_()
     shape = batch.signal.shape
     position = (batch.blocks[:, None] * 200 + torch.arange(200)).view(-1, 200, 1).expand(shape)
-    is_hidden = (torch.arange(shape[2]) < batch.n_hidden).expand(shape)
+    is_masked = (torch.arange(shape[2]) < batch.n_masked).expand(shape)
     errors = {}
-    for kind, chosen in (("visible", ~is_hidden), ("hidden", is_hidden)):
+    for kind, chosen in (("visible", ~is_masked), ("masked", is_masked)):
         real = batch.real.view(-1, 200, 1).expand(shape).bool() & chosen
         cell, assay = (index.expand(shape)[real] for index in (batch.cell, batch.assay))
         rows = genome if kind == "visible" else genome.detach()
         errors[kind] = reference(plain, rows, position[real], cell, assay) - batch.signal[real]
-    assert (batch.n_hidden > 0) == (hidden > 0)
+    assert (batch.n_masked > 0) == (masked > 0)
     loss = errors["visible"].square().mean()
-    if hidden:
-        loss = loss + 2 * errors["hidden"].square().mean()
+    if masked:
+        loss = loss + 2 * errors["masked"].square().mean()
     loss.backward()
     assert module.history.train_mse[0] == pytest.approx(errors["visible"].square().mean().item(), rel=1e-5)
     gradients = {f"network.{name}": tensor.grad for name, tensor in plain.named_parameters()} | {"genome": genome.grad}
@@ -170,20 +170,20 @@ def test_first_step_by_hand(tiny_store, hidden, formulation):
 
 
 def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
-    """Whatever the weight of the hidden tracks in the first step, it moves the network alone."""
-    how = FitConfig(1, 100_000, tracks_per_bin=9, hidden=0.4)
-    light, heavy = (weights(run(tiny_store, replace(how, hidden_weight=weight))) for weight in (0, 50))
+    """Whatever the weight of the masked tracks in the first step, it moves the network alone."""
+    how = FitConfig(1, 100_000, tracks_per_bin=9, masked=0.4)
+    light, heavy = (weights(run(tiny_store, replace(how, masked_weight=weight))) for weight in (0, 50))
     assert torch.equal(light["genome"], heavy["genome"])
     assert not torch.equal(light["network.cell_factors"], heavy["network.cell_factors"])
-    nothing_hidden = weights(run(tiny_store, replace(how, hidden=0)))
-    assert not torch.equal(light["genome"], nothing_hidden["genome"])
+    nothing_masked = weights(run(tiny_store, replace(how, masked=0)))
+    assert not torch.equal(light["genome"], nothing_masked["genome"])
 
 
 def test_the_network_rests_when_tracks_are_revealed(tiny_store):
     optimizer = replace(FAST, schedule="constant", warmup=0, weight_decay=0.1)
-    how = FitConfig(4, 400, tracks_per_bin=4, hidden=0.4, refit=0.5)
-    assert [how.reveal_at(stage) for stage in ("pilot", "joint", "genome")] == [2, 2, 0]
-    before = weights(run(tiny_store, replace(how, epochs=2, refit=0), optimizer=optimizer))
+    how = FitConfig(4, 400, tracks_per_bin=4, masked=0.4, fine_tuning=0.5)
+    assert [how.unmask_at(stage) for stage in ("pilot", "joint", "genome")] == [2, 2, 0]
+    before = weights(run(tiny_store, replace(how, epochs=2, fine_tuning=0), optimizer=optimizer))
     after = weights(run(tiny_store, how, optimizer=optimizer))
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"genome"}
     assert (before["genome"] != after["genome"]).any(dim=1).all()
