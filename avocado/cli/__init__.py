@@ -7,6 +7,7 @@ import sys
 
 import avocado
 from avocado.errors import did_you_mean
+from avocado.utils.pipes import until_reader_leaves
 
 VERBS = {
     "simulate": "make the demo compendium, or a large one: real bigWig files of a simulated genome",
@@ -22,19 +23,23 @@ VERBS = {
 
 def main() -> None:
     """Entry point of the console command."""
-    arguments = sys.argv[1:]
+    sys.exit(until_reader_leaves(lambda: _main(sys.argv[1:])))
+
+
+def _main(arguments: list[str]) -> int:
     if arguments and arguments[0] in VERBS:
         verb = importlib.import_module(f"avocado.cli.{arguments[0]}")
-        sys.exit(verb.main(arguments[1:]))
+        return verb.main(arguments[1:])
     asked = not arguments or arguments[0] in ("-h", "--help", "help")
     if arguments and arguments[0] == "--version":
         print(f"avocado {avocado.__version__}")
-        return
+        return 0
     if not asked:
         hint = did_you_mean(arguments[0], VERBS)
         print(f"error: avocado has no command '{arguments[0]}'{hint}; it has: {', '.join(VERBS)}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     print("usage: avocado COMMAND [key=value ...]\n")
     for name, meaning in VERBS.items():
         print(f"  {name:<10}{meaning}")
     print("\n`avocado COMMAND --help` explains its keys.")
+    return 0

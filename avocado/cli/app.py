@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from avocado.cli import launcher
 from avocado.config.overrides import check, groups_of, hydra_config, read_arguments, separate_options
 from avocado.config.values import config_directory
 from avocado.errors import InputError
+from avocado.utils.pipes import until_reader_leaves
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,8 +27,13 @@ WIDTH = 30  # column of --help in which the meanings start
 def run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
     """Run `task` on the config of `verb` with the overrides in `arguments`. Returns the exit status.
 
-    0: done; 2: the user has to change something, which one line on the error stream says; 130: interrupted.
+    0: done; 2: the user has to change something, which one line on the error stream says; 130: interrupted; 141:
+    nobody reads the output any more.
     """
+    return until_reader_leaves(lambda: _run(verb, task, arguments))
+
+
+def _run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(help_text(verb))
         return 0
@@ -76,15 +83,15 @@ def _run_here(
 
     names = [command.name for command in launcher.commands(verb, overrides)] if multirun else [verb]
     failures: dict[str, str] = {}
-    interrupted = False
+    ended: BaseException | None = None
 
     def guarded(config: DictConfig) -> None:
         # Hydra prints tracebacks of exceptions but lets SystemExit through
-        nonlocal interrupted
+        nonlocal ended
         try:
             task(config)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            ended = error
             raise SystemExit from None
         except (InputError, OmegaConfBaseException) as error:
             name = names[HydraConfig.get().job.num if multirun else 0]
@@ -92,6 +99,10 @@ def _run_here(
             if len(names) > 1:
                 print(f"{name}: failed: {failures[name]}", flush=True)
 
+    if any(option in SHOWING for option in options) and hasattr(signal, "SIGPIPE"):
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # Hydra prints and does nothing else, and, has a traceback for it
     folder, name = hydra_config(verb)
     before, scratch = sys.argv, tempfile.TemporaryDirectory()
     options = [*options, *(["-m"] if multirun else [])]
@@ -101,8 +112,8 @@ def _run_here(
     try:
         hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     except SystemExit:
-        if interrupted:
-            raise KeyboardInterrupt from None
+        if ended is not None:
+            raise ended from None
         raise
     finally:
         sys.argv = before

@@ -43,7 +43,8 @@ def describe_store(store: SignalStore) -> str:
     lines = [
         f"signal store {store.path}",
         f"  {len(tracks)} tracks: {tracks['cell'].nunique()} cell types, {tracks['assay'].nunique()} assays",
-        f"  assembly {store.assembly.name}, 25-bp bins, arcsinh(−log10 p), {store.dtype}, checksum {store.checksum}",
+        f"  assembly {store.assembly.name}, 25-bp bins, arcsinh(−log10 p), {store.dtype}, "
+        f"checksum {store.tracks_checksum}",
         "  regions:",
         *_regions(store.regions),
         "",

@@ -124,7 +124,8 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
     print(f"\npicture  {last.directory / 'tracks.png'}\nscores   {last.directory / 'scores.csv'}")
     if last.imputed is not None:
         print(f"bigWig   {last.imputed}  (held-out tracks)")
-    print(f"next:\n  avocado impute imputer={name} store={store.path}    # every pair that was never measured")
+    if _lacks_pairs(store):
+        print(f"next:\n  avocado impute imputer={name} store={store.path}    # every pair that was never measured")
 
 
 def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
@@ -135,7 +136,8 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
     if imputed is not None:
         print(f"bigWig   {imputed}  (held-out tracks)")
     print("next:")
-    print(f"  avocado impute model={outcome.model}    # every pair that was never measured")
+    if _lacks_pairs(store):
+        print(f"  avocado impute model={outcome.model}    # every pair that was never measured")
     print(f"  avocado inspect path={outcome.model}")
     done = outcome.directory.parent.parent.name
     others = [name for name in store.regions if name not in ("pilot", done)]
@@ -145,6 +147,10 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
         print(f"  avocado train -m stage=genome chrom={','.join(others[:3])}{keys}")
     if config.data.simulate is not None and config.store == config.data.store:
         print("  avocado ingest --help                # your own bigWig files")
+
+
+def _lacks_pairs(store: SignalStore) -> bool:
+    return len(store.tracks) < len(store.cells) * len(store.assays)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -565,3 +566,29 @@ def test_inspect(avocado, demo, store, model, trained, unchanged):
     assert "average activity" in said[2]
     assert "2 chromosomes" in said[3]
     assert "150,017 bp" in said[3]
+
+
+def test_inspect_names_a_store_by_one_checksum(avocado, store, model):
+    of_store = re.search(r"checksum (\w{16})\b", avocado("inspect", f"path={store}").out)
+    of_model = re.search(r"store_checksum (\w{16})\b", avocado("inspect", f"path={model}").out)
+    assert of_store is not None
+    assert of_model is not None
+    assert of_store[1] == of_model[1]
+
+
+@pytest.mark.parametrize("imputer", ["avocado", "average"])
+def test_nothing_is_left_to_impute_where_all_pairs_are_measured(avocado, demo, quick, tmp_path, imputer):
+    table = pd.read_csv(demo.table, sep="\t")
+    table["file"] = [str(demo.path / file) for file in table["file"]]
+    assays = table["assay"].value_counts().index[:2]
+    cells = [cell for cell, rows in table.groupby("cell") if set(assays) <= set(rows["assay"])]
+    assert len(cells) > 1
+    chosen = table[table["cell"].isin(cells) & table["assay"].isin(assays)]
+    chosen.to_csv(tmp_path / "all.tsv", sep="\t", index=False)
+    keys = [f"assembly={demo.sizes}", "workers=1", "progress=false", "min_assays=1", "min_cells=1"]
+    answer = avocado("ingest", "table=all.tsv", "regions=chr21", "out=all", *keys)
+    assert answer.status == 0, answer
+    answer = avocado("train", *quick, f"imputer={imputer}", "store=all", "stage=joint", "chrom=chr21")
+    assert answer.status == 0, answer
+    assert "scores   " in answer.out
+    assert "avocado impute" not in answer.out
