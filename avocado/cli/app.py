@@ -100,9 +100,7 @@ def _run_here(
                 print(f"{name}: failed: {failures[name]}", flush=True)
 
     if any(option in SHOWING for option in options) and hasattr(signal, "SIGPIPE"):
-        signal.signal(
-            signal.SIGPIPE, signal.SIG_DFL
-        )  # Hydra prints and does nothing else, and, has a traceback for it
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Hydra prints and does nothing else, and, has a traceback for it
     folder, name = hydra_config(verb)
     before, scratch = sys.argv, tempfile.TemporaryDirectory()
     options = [*options, *(["-m"] if multirun else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.loggers import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -57,16 +59,18 @@ def fit(
     try:
         with warnings.catch_warnings():
             quiet()
-            options = devices(hardware)
-            options["plugins"] = [*options["plugins"], CheckpointFile()]
             trainer = pl.Trainer(
-                **options,
+                **devices(hardware),
                 max_epochs=config.epochs,
                 check_val_every_n_epoch=config.validate_every,
                 num_sanity_val_steps=0,
                 limit_val_batches=None if data.val is not None and len(data.val.columns) else 0,
                 logger=logger,
                 callbacks=callbacks,
+                # named, as in a Slurm job Lightning would take the job's layout for that of its processes, and answer
+                # signals with a file in the working directory and a requeue
+                plugins=[CheckpointFile(), LightningEnvironment()],
+                default_root_dir=os.devnull,  # where no such file can lie: runs go on from their own directory
                 enable_checkpointing=checkpoint is not None,
                 enable_model_summary=False,
                 enable_progress_bar=False,

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, distributed
 
@@ -49,14 +48,10 @@ class BlockParallel(DDPStrategy):
 def devices(hardware: Hardware) -> dict[str, Any]:
     """What a Trainer gets to know of the hardware, which is used from now on."""
     device = hardware.use()
-    # named, as Lightning would otherwise take a Slurm job's own layout for that of these processes, hint at srun, and
-    # answer the job's signals with checkpoints in the working directory
-    environment = LightningEnvironment()
     if hardware.processes == 1:
         one = [device.index or 0] if device.type == "cuda" else 1
-        return {"accelerator": device.type, "devices": one, "plugins": [environment]}
-    strategy = BlockParallel(hardware, cluster_environment=environment)
-    return {"accelerator": device.type, "devices": hardware.processes, "strategy": strategy, "plugins": []}
+        return {"accelerator": device.type, "devices": one}
+    return {"accelerator": device.type, "devices": hardware.processes, "strategy": BlockParallel(hardware)}
 
 
 def world() -> tuple[int, int]:
