@@ -71,9 +71,12 @@ def test_a_compendium_with_the_first_settings_is_what_it_always_was(tmp_path):
                 intervals.update(f"{file.name} {chrom} {bigwig.intervals(chrom)}".encode())
     with np.load(demo / "truth.npz") as arrays:
         assert set(np.unique(arrays["states.chr20"])) == set(range(len(STATES)))
-        truth.update(arrays["signal.chr20"].tobytes() + arrays["states.chr20"].tobytes())
+        truth.update(arrays["states.chr20"].tobytes())
+        squares = np.square(arrays["signal.chr20"].astype(np.float64)).mean(axis=(1, 2))
     assert intervals.hexdigest() == "acd36538ee33cf30d7884212421778935cc7fbbefa84a1fdcb7451497d3a5971"
-    assert truth.hexdigest() == "dc3b2079f688e8c2aa4e251ef151d282aef3ea47940fb970fb2cc3d3a8ef53bb"
+    assert truth.hexdigest() == "a7ce0767f90f344269e3cf8399559e6112ebd10b2520d791ef6c02843b3aeee9"
+    # exponentials differ in their last digit from one processor to another, so no checksum of these
+    np.testing.assert_allclose(squares, [0.7074, 0.565, 0.64228, 0.51374, 0.56303, 0.64504, 0.59592], rtol=1e-4)
     table = hashlib.sha256((demo / "compendium.tsv").read_bytes()).hexdigest()
     assert table == "cd40f55d98b88e09cccfa176cdc2962b226f6c5c57eb63abe6081e893e0e2f97"
     # without the settings that came later, so that demos of before are found
