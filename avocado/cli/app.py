@@ -124,7 +124,7 @@ def _run_here(
 
 def help_text(verb: str) -> str:
     """The keys of a command, their defaults and meanings, as the comments of its config files give them."""
-    lines = (config_directory() / f"{verb}.yaml").read_text().splitlines()
+    lines = (config_directory() / f"{verb}.yaml").read_text(encoding="utf-8").splitlines()
     intro = [line.removeprefix("# ") for line in lines if line.startswith("#")]
     out = [intro[0], "", *intro[1:], "", "Keys (key=value; this is the default):"]
     groups, section = [], ""
@@ -145,7 +145,7 @@ def help_text(verb: str) -> str:
         options = sorted(path.stem for path in (config_directory() / name).glob("*.yaml"))
         out += ["", f"{name}={default}: {meaning} ({', '.join(options)})"]
         section = ""
-        for line in (config_directory() / name / f"{default}.yaml").read_text().splitlines():
+        for line in (config_directory() / name / f"{default}.yaml").read_text(encoding="utf-8").splitlines():
             key = re.match(r"(  )?([\w.]+):\s*(.*?)\s*# (.*)$", line)
             if key and not key[1] and not key[3]:
                 section = f"{key[2]}."

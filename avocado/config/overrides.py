@@ -180,7 +180,7 @@ def _from_file(override: str, groups: Iterable[str]) -> list[str]:
     if group not in groups or "," in file or not file.endswith((".yaml", ".yml")):
         return [override]
     try:
-        node = yaml.safe_load(Path(file).read_text())
+        node = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -237,7 +237,7 @@ def hydra_config(verb: str) -> tuple[str | None, str]:
 
 def groups_of(verb: str) -> dict[str, list[str]]:
     """Config groups of a command and their options."""
-    text = (config_directory() / f"{verb}.yaml").read_text()
+    text = (config_directory() / f"{verb}.yaml").read_text(encoding="utf-8")
     names = re.findall(r"^  - (\w+): \w+", text, re.MULTILINE)
     return {name: sorted(path.stem for path in (config_directory() / name).glob("*.yaml")) for name in names}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
@@ -14,8 +15,12 @@ def until_reader_leaves(task: Callable[[], int]) -> int:
     """The exit status of `task`, or 141 once what reads the output or error stream has gone.
 
     Other broken pipes, as to a process of one's own, are raised as ever. Python ignores the signal SIGPIPE, and is to
-    go on doing so: it would also end a training whose connection to a tracking server breaks.
+    go on doing so: it would also end a training whose connection to a tracking server breaks. A character that the
+    terminal's encoding lacks, such as −, is printed as a question mark.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status = task()
         sys.stdout.flush()

@@ -60,3 +60,11 @@ def test_another_broken_pipe_is_an_error():
 
 def test_the_status_is_that_of_the_task(capsys):
     assert until_reader_leaves(lambda: 2) == 2
+
+
+def test_a_terminal_without_unicode_gets_question_marks():
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # Python's text files are ASCII, too
+    command = [sys.executable, "-c", "from avocado.cli import main; main()", "impute", "--help"]
+    done = subprocess.run(command, env=os.environ | plain, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "pval is ?log10 p" in done.stdout.decode("ascii")
