@@ -46,7 +46,7 @@ COMPARED = ["measure", "method", "reference", "unit", "n_units", "difference", "
 
 def table1(config: DictConfig) -> None:
     """Impute what is missing, then print the table and write tables, figures and the report."""
-    from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, TITLES, stratified, write_scores
+    from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, RAW_TITLES, TITLES, stratified, write_scores
     from avocado.plotting.figures import plot_comparisons
     from avocado.plotting.plots import plot_scores
     from avocado.report.panels import differing_loci
@@ -60,8 +60,8 @@ def table1(config: DictConfig) -> None:
     out = Path(config.out)
     scores = score(cv, loci)
     summary = summarise(scores)
-    main = ["method", *(name for name in (*TITLES, *LOCI_TITLES) if name in summary), "skill", "better"]
-    titles = TITLES | LOCI_TITLES
+    titles = TITLES | RAW_TITLES | LOCI_TITLES
+    main = ["method", *(name for name in titles if name in summary), "skill", "better"]
     print(summary[main].rename(columns=titles).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     write_scores(scores, out)
     comparisons = compare(scores, cv.ensembles)

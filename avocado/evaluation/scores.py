@@ -32,6 +32,7 @@ AVERAGE = "average activity"
 MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks
 KEYS = ["cell", "assay", "method"]
 TITLES = {"mse": "MSE", "mse_1obs": "MSE1obs", "mse_1imp": "MSE1imp", "pearson": "Pearson", "spearman": "Spearman"}
+RAW_TITLES = {"mse_raw": "raw MSE", "pearson_raw": "raw Pearson"}  # of −log10 p, where all others are of its arcsinh
 LOCI_TITLES = {"mse_prom": "MSEProm", "mse_gene": "MSEGene", "mse_enh": "MSEEnh"}
 OTHER_TITLES = {  # of what is in files and reports but not in printed tables
     "mse_1avg": "MSE1avg",
@@ -43,6 +44,11 @@ OTHER_TITLES = {  # of what is in files and reports but not in printed tables
     "auc_imp1": "AucImp1",
     "catch_peak_obs": "CatchPeakObs",
 }
+EXPLAINED = (  # below a printed table
+    f"skill = 1 − MSE / MSE of {AVERAGE}: ▲ better, ▼ not better than it",
+    "MSE1obs, MSE1imp = MSE in the top 1 % of observed bins (are peaks found?), of imputed bins (are they real?)",
+    "raw = of −log10 p; all others of arcsinh(−log10 p)",
+)
 QUANTILES = (0.5, 0.75, 0.9, 0.99)  # of cell-type variability, where strata are cut
 
 Track = tuple[str, str]  # cell, assay
@@ -180,8 +186,10 @@ def format_scores(table: pd.DataFrame, color: bool = False) -> str:
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("track", "method"):
         grid.add_column(name, no_wrap=True)
-    measures = ["mse", "mse_1obs", "mse_1imp", *(name for name in LOCI_TITLES if name in table), "pearson", "spearman"]
-    for title in (*((TITLES | LOCI_TITLES)[name] for name in measures), "skill"):
+    titles = TITLES | RAW_TITLES | LOCI_TITLES
+    measures = ["mse", "mse_1obs", "mse_1imp", *LOCI_TITLES, "pearson", "spearman", *RAW_TITLES]
+    measures = [name for name in measures if name in table]
+    for title in (*(titles[name] for name in measures), "skill"):
         grid.add_column(title, justify="right", no_wrap=True)
     blocks = [*track_rows(table).groupby(["cell", "assay"], sort=False), (MEAN, mean_rows(table))]
     n_tracks = len(blocks) - 1
@@ -201,7 +209,8 @@ def format_scores(table: pd.DataFrame, color: bool = False) -> str:
     text = io.StringIO()
     console = Console(file=text, width=1000, force_terminal=color, color_system="standard" if color else None)
     console.print(grid)
-    console.print(Text(f" skill = 1 − MSE / MSE of {AVERAGE}: ▲ better, ▼ not better than it", style="dim"))
+    for line in EXPLAINED:
+        console.print(Text(f" {line}", style="dim"))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 

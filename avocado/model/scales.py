@@ -34,6 +34,11 @@ def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> E
     return Experiments(np.array(columns, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist())
 
 
+def pval(signal: np.ndarray) -> np.ndarray:
+    """−log10 p of arcsinh signal: its sinh, floored at 0, of the same type and shape."""
+    return np.sinh(np.maximum(signal, 0))
+
+
 def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of some tracks over a region, arcsinh, float64 (2, n_columns)."""
     signal, layout, sums = store.signal(region), store.region(region), np.zeros((2, len(columns)))

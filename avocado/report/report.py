@@ -24,6 +24,7 @@ from avocado.evaluation.scores import (
     KEYS,
     LOCI_TITLES,
     OTHER_TITLES,
+    RAW_TITLES,
     TITLES,
     mean_rows,
     require_average,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Better = Literal["higher", "lower"]
-MEASURES = TITLES | LOCI_TITLES | OTHER_TITLES
+MEASURES = TITLES | RAW_TITLES | LOCI_TITLES | OTHER_TITLES
 WON = "tracks won"
 LARGEST = 32_767  # of a 16-bit integer, in which signals are embedded
 PNG = b"\x89PNG\r\n\x1a\n"

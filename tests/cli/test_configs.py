@@ -186,6 +186,11 @@ def test_help_explains_every_key(verb):
     assert set(explained) == set(keys)
 
 
+def test_help_explains_what_scores_mean():
+    text = app.help_text("score")
+    assert all(word in text for word in ("MSE1obs:", "MSE1imp:", "skill:", "'raw'"))
+
+
 def test_help_lists_the_options_of_every_group():
     for group, option in OPTIONS:
         text = app.help_text(OWNERS.get(group, "train"))

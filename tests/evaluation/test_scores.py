@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -73,16 +74,36 @@ def test_no_scores_without_average_activity(table, tmp_path):
 
 def test_formatted_scores(table):
     lines = format_scores(table).splitlines()
-    assert lines[0].split() == ["track", "method", "MSE", "MSE1obs", "MSE1imp", "Pearson", "Spearman", "skill"]
+    titles = ["MSE", "MSE1obs", "MSE1imp", "Pearson", "Spearman", "raw MSE", "raw Pearson", "skill"]
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["track", "method", *titles]
+    shown = "\n".join(lines)
+    assert all(f"{title} = " in shown for title in ("MSE1imp", "skill", "raw"))
     first = lines.index(next(line for line in lines if "E1 DNase" in line))
     assert "average activity  1.0000" in lines[first]  # average activity comes first
     assert lines[first + 1].split()[:2] == ["Avocado", "0.2500"]
     assert lines[first + 1].endswith("▲ +0.750")
     assert any("E2 [H2A.Z]" in line for line in lines)
     assert any("mean of 2 tracks" in line for line in lines)
-    assert sum("▼" in line for line in lines[:-1]) == 2
+    assert sum("▼ -" in line for line in lines) == 2
     assert "\x1b" not in format_scores(table)
     assert "\x1b[32m▲ +0.750" in format_scores(table, color=True)
+
+
+def test_scores_of_an_earlier_version_are_printed(table):
+    text = format_scores(table.drop(columns=["mse_raw", "pearson_raw"]))
+    assert "Spearman" in text
+    assert "raw MSE" not in text
+
+
+def test_raw_scores_are_of_minus_log10_p():
+    p, average = np.array([0.0, 1, 10, 100]), np.array([0.0, 2, 10, 70])
+    track = ("E1", "DNase")
+    table = score_table({track: np.arcsinh(p)}, {AVERAGE: {track: np.arcsinh(average)}, "flat": {track: p - 200}})
+    scores = table.set_index("method").loc[:, ["mse_raw", "pearson_raw"]].iloc[:2]
+    assert scores.loc[AVERAGE, "mse_raw"] == pytest.approx(901 / 4)
+    assert scores.loc[AVERAGE, "pearson_raw"] == pytest.approx(np.corrcoef(p, average)[0, 1])
+    assert scores.loc["flat", "mse_raw"] == pytest.approx(np.mean(p**2))  # no negative −log10 p is written
+    assert math.isnan(scores.loc["flat", "pearson_raw"])
 
 
 def test_written_scores(table, tmp_path):
@@ -134,7 +155,8 @@ def test_table_of_all_measures(signals):
             assert row["mse_1avg"] == mse_1of(signal, imputed, methods[AVERAGE][cell, assay])
     assert "mse_prom" not in table
     header = format_scores(table.reset_index()).splitlines()[0].split()
-    assert header[2:] == ["MSE", "MSE1obs", "MSE1imp", "MSEGene", "Pearson", "Spearman", "skill"]
+    titles = ["MSE", "MSE1obs", "MSE1imp", "MSEGene", "Pearson", "Spearman", "raw", "MSE", "raw", "Pearson", "skill"]
+    assert header[2:] == titles
 
 
 def test_bins_left_out_are_left_out_of_every_column(signals):

@@ -54,7 +54,7 @@ def test_the_table_has_average_activity_first_and_the_means_of_the_tracks(result
     assert table["method"].tolist() == METHODS
     scores = read_scores(results)
     means = mean_rows(scores).set_index("method")
-    for measure in ("mse", "mse_1obs", "pearson", "skill"):
+    for measure in ("mse", "mse_1obs", "pearson", "mse_raw", "pearson_raw", "skill"):
         np.testing.assert_allclose(table[measure], means.loc[METHODS, measure], rtol=1e-9)
     n_tracks = len(scores) // len(METHODS) - 1
     assert table["better"].fillna("").str.fullmatch(rf"\d+ of {n_tracks}").tolist() == [False, True, True]
