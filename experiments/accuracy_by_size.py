@@ -143,7 +143,8 @@ def plot_accuracy(table: pd.DataFrame) -> Figure:
     from matplotlib.ticker import NullLocator
 
     from avocado.evaluation.scores import AVERAGE
-    from avocado.plotting.plots import COLORS, DASHED, GRID, colors_of, quiet
+    from avocado.plotting.plots import DASHED, GRID, quiet
+    from avocado.plotting.style import COLORS, colors_of
 
     means = summarise(table)
     methods = [str(method) for method in dict.fromkeys(means["method"]) if method != AVERAGE]

@@ -144,7 +144,8 @@ def prepare(config: DictConfig) -> CrossValidation:
         raise InputError(f"seeds={config.seeds}: expected whole numbers from 0, [0,1]")
     store = prepare_store(_train_config(config, AVERAGE_METHOD, 0))
     region = str(config.region)
-    store.region(region)
+    if region not in store.regions:
+        raise InputError(f"store {store.path} has no region '{region}': give region={'|'.join(store.regions)}")
     table = store.tracks
     if "fold" not in table and "split" not in table:  # made once, and as train.py makes them
         table = table.assign(fold=balanced_folds(table, config.n_folds, config.split_seed))
@@ -254,7 +255,7 @@ def _train_config(config: DictConfig, name: str, seed: int) -> DictConfig:
     if config.small and composed.imputer.name in config.small_settings:
         composed = compose("train", [*overrides, *config.small_settings[composed.imputer.name]])
     OmegaConf.set_struct(composed, False)
-    composed.data, composed.store = config.data, config.data.store
+    composed.data, composed.store = config.data, config.store or config.data.store
     return composed
 
 

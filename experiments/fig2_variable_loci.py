@@ -30,7 +30,7 @@ def fig2(config: DictConfig) -> None:
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.variable_loci import variable_loci
     from avocado.plotting.figures import plot_variable_loci
-    from avocado.report.report import Report, Table, write_report
+    from avocado.report.report import Picture, Report, Table, write_report
     from experiments.cross_validation import describe, impute_all, prepare, save, score
     from experiments.places import annotation_files, peaks_of
 
@@ -56,7 +56,7 @@ def fig2(config: DictConfig) -> None:
         out / "report.html",
         Report(
             "Imputations at variable loci", time.strftime("%Y-%m-%d %H:%M"), describe(config, cv), score(cv), [shown],
-            figures=[("MSE, precision and recall by the number of cell types with a peak", figure)],
+            figures=[Picture("MSE, precision and recall by the number of cell types with a peak", figure)],
         ),
     )  # fmt: skip
     print(f"table, figure and report.html in {out}")

@@ -27,12 +27,16 @@ ANNOTATIONS = {  # keys of an experiment, and the files of the demo compendium
 
 
 def annotation_files(config: DictConfig, store: SignalStore) -> dict[str, str | None]:
-    """The files of genes, enhancers, peaks and blacklist that are given, and on the demo its own where none is."""
+    """The files of genes, enhancers, peaks and blacklist that are given, and on the demo its own where none is.
+
+    A store of another assembly than the demo's, or one given as store=, is not the demo.
+    """
     from avocado.data.genome import load_assembly
 
     found = {key: config.get(key) for key in ANNOTATIONS}
     demo = config.data.simulate
-    if demo is not None and load_assembly(config.data.assembly).sizes == store.assembly.sizes:
+    is_own = demo is None or config.get("store") is not None or not Path(config.data.assembly).is_file()
+    if not is_own and load_assembly(config.data.assembly).sizes == store.assembly.sizes:
         found = {key: file or str(Path(demo) / ANNOTATIONS[key]) for key, file in found.items()}
     return found
 

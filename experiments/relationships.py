@@ -41,7 +41,7 @@ def relationships(config: DictConfig) -> None:
     from avocado.errors import InputError
     from avocado.evaluation.relationships import summarise
     from avocado.plotting.figures import plot_relationships
-    from avocado.report.report import Report, Table, write_report
+    from avocado.report.report import Picture, Report, Table, write_report
     from experiments.cross_validation import describe, impute_all, prepare, save, score
     from experiments.places import annotation_files
 
@@ -79,7 +79,7 @@ def relationships(config: DictConfig) -> None:
         out / "report.html",
         Report(
             "Relationships between assays at genes", time.strftime("%Y-%m-%d %H:%M"), describe(config, cv), score(cv),
-            tables, figures=[("Errors of relationships", figure)],
+            tables, figures=[Picture("Errors of relationships", figure)],
         ),
     )  # fmt: skip
     print(f"tables, figure and report.html in {out}")

@@ -1,5 +1,6 @@
 """All imputers side by side, on tracks that none of them had seen (Avocado paper, Table 1).
 
+    python -m experiments.table1 store=my_store                                      # as `avocado ingest` made it
     python -m experiments.table1 data=roadmap_pilot data.folder=roadmap-pilot
 
 Every method of `conf/table1.yaml` imputes every held-out track of a cross-validation. What is done is not repeated, so
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
     from experiments.cross_validation import CrossValidation
 
 TITLE = "Imputers side by side"
-FIGURES = {"scores": "Scores of every held-out track", "comparisons": "Differences from average activity"}
+FIGURES = {
+    "scores": (
+        "Scores of every held-out track",
+        "A row is a track, a mark a method, a dashed line the mean of a method over all tracks.",
+    ),
+    "comparisons": (
+        "Differences from average activity",
+        "Method less average activity with the 95 % bootstrap interval over tracks; filled where that is without 0.",
+    ),
+}
 TESTED = ("mse", "mse_1obs", "mse_1imp", "mse_prom", "mse_gene", "mse_enh", "pearson", "spearman")
 # columns of the comparisons that the report shows; significance.csv has all of them
 COMPARED = ["measure", "method", "reference", "unit", "n_units", "difference", "low", "high", "effect_size", "won",
@@ -134,7 +144,7 @@ def report(
 ) -> Report:
     """All of it for `write_report`."""
     from avocado.evaluation.scores import mean_rows
-    from avocado.report.report import Report, Table
+    from avocado.report.report import Picture, Report, Table
     from experiments.cross_validation import describe
 
     costs = tables["costs"]
@@ -164,7 +174,7 @@ def report(
         shown.append(Table("Weights of ensembles", weights.reset_index(), "Over folds and seeds."))
     return Report(
         TITLE, time.strftime("%Y-%m-%d %H:%M"), describe(config, cv), scores, shown, loci,
-        [(FIGURES.get(name, name), figure) for name, figure in figures],
+        [Picture(FIGURES[name][0], figure, FIGURES[name][1]) for name, figure in figures],
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def train(config: DictConfig, advice: bool = True) -> None:
     import torch
 
     from avocado.evaluation.scores import format_scores
+    from avocado.plotting.held_out import LINEAGE
 
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -33,6 +34,10 @@ def train(config: DictConfig, advice: bool = True) -> None:
     hardware_of(config)  # says what is wrong with it, before any work
     tracking_of(config)
     store = prepare_store(config)
+    if config.color_by not in (LINEAGE, *store.tracks):
+        raise InputError(
+            f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(store.tracks)}"
+        )
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(config.epochs):
         raise InputError(f"stage.steps={steps}: give some of {', '.join(config.epochs)}")
@@ -79,6 +84,7 @@ def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResul
             hardware=hardware_of(config, run.stage),
             progress=config.trainer.progress,
             logger=tracker or False,
+            color_by=str(config.color_by),
         )
         if tracker is not None:
             tracker.report(outcome)

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, TITLES
 from avocado.evaluation.variable_loci import OBSERVED
-from avocado.plotting.plots import COLORS, DASHED, GRID, MUTED, SIGNAL, colors_of, quiet
+from avocado.plotting.plots import DASHED, GRID, MUTED, SIGNAL, quiet
+from avocado.plotting.style import COLORS, colors_of, markers_of
 
 LOCI_PANELS = {"mse": f"MSE of {SIGNAL}", "precision": "precision", "recall": "recall"}
 FEW_POINTS = 30  # up to as many, the points of a curve are marked: between them there is nothing
@@ -32,7 +33,7 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
     if table.empty:
         raise ValueError("no variable loci to draw: the table is empty")
     assays, methods = list(dict.fromkeys(table["assay"])), _average_first(table)
-    colors = colors_of(methods) | {OBSERVED: MUTED}
+    colors, markers = colors_of(methods) | {OBSERVED: MUTED}, markers_of(methods)
     figure = Figure(figsize=(11, 1 + 2.6 * len(assays)), facecolor="white", layout="constrained")
     panels = figure.subplots(len(assays), len(LOCI_PANELS), squeeze=False)
     for assay, row in zip(assays, panels, strict=True):
@@ -44,7 +45,8 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
                 if line[measure].notna().any():
                     ax.plot(
                         line["k"], line[measure], color=colors[method], linewidth=1.6, zorder=_zorder(method),
-                        linestyle=DASHED if method == AVERAGE else "-", marker="o" if is_sparse else None, markersize=4,
+                        linestyle=DASHED if method == AVERAGE else "-", marker=markers[method], markersize=4,
+                        markevery=1 if is_sparse else 0.1,
                     )  # fmt: skip
             ax.set_xlim(0.5, n_cells + 0.5)
             if measure == "mse":
@@ -58,7 +60,16 @@ def plot_variable_loci(table: pd.DataFrame) -> Figure:
             _grid(ax, "y")
     captions = {method: "experiment" if method == OBSERVED else method for method in methods}
     handles = [
-        Line2D([], [], color=colors[m], linewidth=1.6, linestyle=DASHED if m == AVERAGE else "-", label=captions[m])
+        Line2D(
+            [],
+            [],
+            color=colors[m],
+            linewidth=1.6,
+            linestyle=DASHED if m == AVERAGE else "-",
+            label=captions[m],
+            marker=markers[m],
+            markersize=4,
+        )
         for m in methods
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(methods)), frameon=False, fontsize=9)
@@ -111,7 +122,7 @@ def plot_relationships(summary: pd.DataFrame) -> Figure:
 def plot_comparisons(comparisons: pd.DataFrame) -> Figure:
     """Differences of methods from their reference with 95 % intervals, a panel per measure (a forest plot).
 
-    `comparisons` comes from `significance.compare_methods`. A filled dot has an interval without 0, which is not
+    `comparisons` comes from `significance.compare_methods`. A filled mark has an interval without 0, which is not
     adjusted for several comparisons. Above it stand the tracks that the method wins and both adjusted p values, and
     "few" where nothing can be concluded for lack of tracks.
     Raises ValueError for an empty table and for several references.
@@ -120,7 +131,7 @@ def plot_comparisons(comparisons: pd.DataFrame) -> Figure:
     if len(references) != 1:
         raise ValueError(f"expected comparisons with one reference, got {', '.join(references) or 'none'}")
     measures, methods = (list(dict.fromkeys(comparisons[name])) for name in ("measure", "method"))
-    colors = colors_of([*references, *methods])
+    colors, markers = colors_of([*references, *methods]), markers_of([*references, *methods])
     columns = min(COLUMNS, len(measures))
     lines = -(-len(measures) // columns)
     figure = Figure(
@@ -139,8 +150,8 @@ def plot_comparisons(comparisons: pd.DataFrame) -> Figure:
             is_clear = not row["note"] and (row["low"] > 0 or row["high"] < 0)
             ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=2, zorder=2)
             ax.plot(
-                row["difference"], y, "o", color=color, markersize=7, markerfacecolor=color if is_clear else "white",
-                markeredgewidth=1.6, zorder=3,
+                row["difference"], y, markers[method], color=color, markersize=7, markeredgewidth=1.6, zorder=3,
+                markerfacecolor=color if is_clear else "white",
             )  # fmt: skip
             ax.annotate(
                 _evidence(row), (0.5, y), (0, 11), xycoords=("axes fraction", "data"), textcoords="offset points",

@@ -17,6 +17,7 @@ from avocado.plotting.plots import peak_window, plot_tracks
 from avocado.utils.hardware import Hardware
 
 SHOWN = 3  # tracks of a picture
+LINEAGE = "lineage"  # column of a compendium that says which cell types are related
 
 
 def picture(
@@ -47,21 +48,55 @@ def draw(
 ) -> Figure:
     """Observed and imputed signal of up to three tracks, over `width` bp with peaks or over `place`.
 
-    imputers: fitted, by the name of the method, in the order of the rows. place: chromosome, start, end in bp.
+    imputers: fitted, by the name of the method, in the order of the rows. place: chromosome, start, end in bp. Of more
+    tracks those of `different_tracks` are drawn.
     """
-    chosen = list(tracks)[:SHOWN]
+    chosen = different_tracks(store, tracks)
     observed = store.read_tracks([store.track_index(*track) for track in chosen], region)
     layout = store.region(region)
     bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
     chrom, start = _address(layout, bins.start)
     rows = {
-        " ".join(track): {
+        _label(store, *track): {
             "observed": observed[bins, column],
             **{name: imputer.predict(*track, region)[bins] for name, imputer in imputers.items()},
         }
         for column, track in enumerate(chosen)
     }
-    return plot_tracks(rows, chrom, start, title=f"Held-out tracks, {chrom} ({store.assembly.name})")
+    where = f"{chrom}:{start:,}–{start + (bins.stop - bins.start) * BIN_SIZE:,} ({store.assembly.name})"
+    return plot_tracks(rows, chrom, start, title=f"Held-out tracks, which took no part in training, {where}")
+
+
+def different_tracks(store: SignalStore, tracks: Sequence[Track], n: int = SHOWN) -> list[Track]:
+    """Up to n of the tracks that have as little in common as can be: lineage, then cell type, then assay.
+
+    Lineages are those of a column LINEAGE in the store's table, where it has one.
+    """
+    kin = column_groups(store, "cell", LINEAGE) or {}
+    traits = {track: (kin.get(track[0]), *track) for track in tracks}
+    chosen: list[Track] = []
+    while len(chosen) < min(n, len(traits)):
+        rest = [track for track in traits if track not in chosen]
+        # how many of the chosen ones share each trait
+        shared = {its: [sum(traits[c][i] == traits[its][i] for c in chosen) for i in range(3)] for its in rest}
+        chosen.append(min(rest, key=shared.__getitem__))
+    return chosen
+
+
+def column_groups(store: SignalStore, kind: str, column: str) -> dict[str, str] | None:
+    """A column of the store's table by 'cell' or by 'assay'.
+
+    None where there is no such column, or where it differs between the tracks of one cell type or assay.
+    """
+    if column not in store.tracks or column == kind:
+        return None
+    groups = store.tracks.groupby(kind, sort=False)[column]
+    return groups.first().astype(str).to_dict() if (groups.nunique(dropna=False) == 1).all() else None
+
+
+def _label(store: SignalStore, cell: str, assay: str) -> str:
+    lineage = (column_groups(store, "cell", LINEAGE) or {}).get(cell)
+    return f"cell type {cell}{f' ({LINEAGE} {lineage})' if lineage else ''}, assay {assay}"
 
 
 def _peaks(layout: Region, observed: np.ndarray, width: int) -> slice:

@@ -1,12 +1,12 @@
 """Pictures: functions that take arrays or a table of scores and return a matplotlib Figure.
 
 A figure belongs to no global state: save it with `figure.savefig(path)`, show it by ending a notebook cell with it.
-Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from avocado.data.genome import BIN_SIZE
 from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, require_average, track_rows
+from avocado.plotting.style import COLORS, OTHER_COLORS, OTHER_MARKERS, colors_of, markers_of
 
-COLORS = {"observed": "#3b3b3b", "Avocado": "#009e73", AVERAGE: "#e69f00"}
-OTHER_COLORS = (  # further methods, in their order; those of the first ones are told apart by the colour-blind
-    "#0072b2", "#cc79a7", "#d55e00", "#56b4e9", "#332288", "#999933", "#882255", "#44aa99", "#ddcc77", "#8c8c8c",
-)  # fmt: skip
-MUTED, GRID = "#6b6b6b", "#ececec"
+MUTED, GRID, BAND = "#6b6b6b", "#ececec", "#f6f7f8"
 DASHED = (0, (4, 3))
 SIGNAL = "arcsinh(−log₁₀ p)"
 MAX_POINTS = 2000  # more than a page has dots across; longer tracks show the maximum of neighbouring bins
@@ -121,36 +118,39 @@ def peak_window(observed: np.ndarray, width: int) -> slice:
 
 
 def plot_scores(table: pd.DataFrame) -> Figure:
-    """Every measure of every track, one panel per measure and one dot per method, average activity among them.
+    """Every measure of every track, one panel per measure and one mark per method, average activity among them.
 
     `table` comes from `score_table`. A row is a track, sorted by assay; where that would be more than 40 rows, it is
-    an assay with the dots of all its tracks, each method on a line of its own. Dashed lines are means over tracks.
-    Raises ValueError for a table without average activity.
+    an assay with the marks of all its tracks. Each method has a line of its own in a row and a shape of its own, so
+    that none hides another. Dashed lines are means over tracks. Raises ValueError for a table without average activity.
     """
     require_average(table)
     tracks = track_rows(table).sort_values(["assay", "cell"], kind="stable")
     methods = [AVERAGE, *(m for m in tracks["method"].unique() if m != AVERAGE)]
-    colors = colors_of(methods)
+    colors, markers = colors_of(methods), markers_of(methods)
     names = tracks["cell"].astype(str) + " " + tracks["assay"].astype(str)
     crowded = names.nunique() > MAX_NAMED_TRACKS
     codes, labels = pd.factorize(tracks["assay"] if crowded else names)
-    shifts = np.linspace(-0.28, 0.28, len(methods)) if crowded else np.zeros(len(methods))
-    size = 4 if crowded else 6.5
-    figure = Figure(
-        figsize=(12, 1.3 + len(labels) * (0.4 if crowded else 0.28)), facecolor="white", layout="constrained"
-    )
+    # inches of a row and of a line in it
+    line = 0.07 if crowded else 0.085
+    row = max(0.28, line * (len(methods) + 1.5))
+    shifts = (np.arange(len(methods)) - (len(methods) - 1) / 2) * line / row
+    columns = min(6, len(methods) + 1)
+    top = 0.5 + 0.2 * -(-(len(methods) + 1) // columns)
+    figure = Figure(figsize=(12, top + 0.7 + len(labels) * row), facecolor="white", layout="constrained")
     panels = figure.subplots(1, len(TITLES), sharey=True)
+    means = mean_rows(table).set_index("method")
     for ax, (measure, title) in zip(panels, TITLES.items(), strict=True):
+        for y in range(0, len(labels), 2):
+            ax.axhspan(y - 0.5, y + 0.5, color=BAND, linewidth=0, zorder=0)
         for method, shift in zip(methods, shifts, strict=True):
             chosen = (tracks["method"] == method).to_numpy()
-            mean = mean_rows(table).set_index("method")[measure].get(method, np.nan)
-            is_average = method == AVERAGE
             ax.plot(
                 tracks[measure][chosen], codes[chosen] + shift, linestyle="none", label=method, color=colors[method],
-                marker="D" if is_average else "o", markersize=size * (0.8 if is_average else 1),
-                alpha=0.7 if crowded else 1, markeredgecolor="white", markeredgewidth=0 if crowded else 0.6,
-                zorder=2 if is_average else 3,
+                marker=markers[method], markersize=4 if crowded else 5.5, alpha=0.7 if crowded else 1,
+                markeredgecolor="white", markeredgewidth=0 if crowded else 0.4, zorder=3,
             )  # fmt: skip
+            mean = means[measure].get(method, np.nan)
             if np.isfinite(mean):
                 ax.axvline(mean, color=colors[method], linewidth=1, linestyle=DASHED, zorder=1)
         ax.set_title(title, fontsize=10, fontweight="bold")
@@ -160,13 +160,14 @@ def plot_scores(table: pd.DataFrame) -> Figure:
             ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.tick_params(labelsize=8, length=2)
-        ax.grid(axis="y", color=GRID, linewidth=0.8)
         quiet(ax)
     panels[0].set_yticks(range(len(labels)), list(labels))
-    panels[0].set_ylim(len(labels) - 0.4, -0.6)
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)
+    panels[0].set_ylabel("assay" if crowded else "held-out track: cell type and assay", fontsize=9)
     handles = [*panels[0].get_legend_handles_labels()[0], Line2D([], [], color=MUTED, linewidth=1, linestyle=DASHED)]
-    captions = [*methods, "mean over tracks"]
-    figure.legend(handles, captions, loc="outside upper center", ncols=len(captions), frameon=False, fontsize=9)
+    figure.legend(
+        handles, [*methods, "mean over tracks"], loc="outside upper center", ncols=columns, frameon=False, fontsize=9
+    )
     return figure
 
 
@@ -209,12 +210,16 @@ def plot_learning_curve(
     return figure
 
 
-def plot_factors(tables: Mapping[str, tuple[np.ndarray, Sequence[str]]]) -> Figure:
-    """Latent factors in two dimensions: a panel for each table, a named dot for each of its rows.
+def plot_factors(
+    tables: Mapping[str, tuple[np.ndarray, Sequence[str]]],
+    groups: Mapping[str, tuple[str, Sequence[str]]] | None = None,
+) -> Figure:
+    """Latent factors in two dimensions: a panel for each table, a named mark for each of its rows.
 
     `tables` maps a title ('cell types') to factors (n_rows, n_factors) and the names of the rows. The axes are the
     first two principal components, with the share of the variance that each holds, on one scale: rows that lie
-    together are alike to the model. Raises ValueError when there is nothing to draw.
+    together are alike to the model. `groups` maps a title to what colours its marks: a name ('lineage') and each
+    row's group. Raises ValueError when there is nothing to draw.
     """
     if not tables or not all(len(factors) for factors, _ in tables.values()):
         raise ValueError("expected factors of at least one row")
@@ -222,11 +227,22 @@ def plot_factors(tables: Mapping[str, tuple[np.ndarray, Sequence[str]]]) -> Figu
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for ax, (title, (factors, names)) in zip(panels, tables.items(), strict=True):
         places, shares = _principal_components(np.asarray(factors, dtype=np.float64))
-        ax.plot(places[:, 0], places[:, 1], "o", color=COLORS["Avocado"], markersize=5, markeredgecolor="white")
+        column, of = (groups or {}).get(title, ("", [""] * len(names)))
+        kinds = list(dict.fromkeys(of))
+        colors = dict(zip(kinds, cycle(OTHER_COLORS if column else [COLORS["Avocado"]]), strict=False))
+        markers = dict(zip(kinds, cycle(OTHER_MARKERS if column else "o"), strict=False))
+        for kind in kinds:
+            mine = places[[its == kind for its in of]]
+            ax.plot(
+                mine[:, 0], mine[:, 1], color=colors[kind], marker=markers[kind], linestyle="none", markersize=6,
+                markeredgecolor="white", label=kind,
+            )  # fmt: skip
         size = 8 if len(names) <= MAX_NAMED_TRACKS else 5
         for place, name in zip(places, names, strict=True):
             ax.annotate(name, tuple(place), (4, 3), textcoords="offset points", fontsize=size, color=MUTED)
-        ax.set_title(title, loc="left", fontsize=12)
+        if column:
+            ax.legend(title=column, fontsize=8, title_fontsize=8, frameon=False)
+        ax.set_title(f"factors of {title}", loc="left", fontsize=12)
         ax.set_xlabel(f"first component, {shares[0]:.0%} of the variance", fontsize=9)
         ax.set_ylabel(f"second component, {shares[1]:.0%}", fontsize=9)
         ax.set_aspect("equal", adjustable="datalim")
@@ -255,12 +271,6 @@ def _curve(ax: Axes, errors: Sequence[float], label: str, color: str) -> np.ndar
     measured = np.flatnonzero(np.isfinite(values))
     ax.plot(measured + 1, values[measured], color=color, linewidth=1.8, label=label, marker="o", markersize=3)
     return values
-
-
-def colors_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour of its own for every name: the known ones' fixed, the others' in order of appearance."""
-    others = [name for name in dict.fromkeys(names) if name not in COLORS]
-    return COLORS | {name: OTHER_COLORS[i % len(OTHER_COLORS)] for i, name in enumerate(others)}
 
 
 def quiet(ax: Axes) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from avocado.evaluation.scores import (
     skill,
     track_rows,
 )
+from avocado.plotting.style import DARK_PAPER, PAPER, SHAPES, colors_of, markers_of, on_dark
 from avocado.report.panels import OBSERVED, Locus
 from avocado.utils.files import replacing
 
@@ -39,6 +41,27 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower"]
 MEASURES = TITLES | RAW_TITLES | LOCI_TITLES | OTHER_TITLES
+MEANINGS = {
+    "mse": "mean squared error over all bins",
+    "skill": f"1 − MSE / MSE of {AVERAGE}: 0 is as good as it, 1 is perfect, below 0 is worse than it",
+    "mse_raw": "MSE of −log10 p itself, where the strongest peaks count for nearly all",
+    "pearson_raw": "correlation of −log10 p itself",
+    "mse_1obs": "MSE in the 1 % of bins in which the observed signal is highest: peaks that are missed",
+    "mse_1imp": "MSE in the 1 % of bins in which the imputed signal is highest: peaks that are not there",
+    "mse_1avg": f"MSE in the 1 % of bins in which {AVERAGE} is highest: peaks that most cell types share",
+    "mse_var": "MSE weighted by how much the assay varies between the training cell types",
+    "mse_prom": "MSE in promoters",
+    "mse_gene": "MSE in gene bodies",
+    "mse_enh": "MSE in enhancers",
+    "pearson": "correlation of observed and imputed signal; the highest peaks weigh most",
+    "spearman": "correlation of their ranks; the many low bins weigh most",
+    "match1": "percent of the highest 1 % of observed bins that is also in the highest 1 % of imputed ones",
+    "catch1obs": "percent of the highest 1 % of observed bins that is in the highest 5 % of imputed ones",
+    "catch1imp": "percent of the highest 1 % of imputed bins that is in the highest 5 % of observed ones",
+    "auc_obs1": "area under the ROC curve of finding the highest 1 % of observed bins by the imputed signal",
+    "auc_imp1": "area under the ROC curve of finding the highest 1 % of imputed bins by the observed signal",
+    "catch_peak_obs": "area under the ROC curve of finding the bins in observed peaks by the imputed signal",
+}  # as `metrics` computes them; signal is arcsinh(−log10 p), and 0.5 is chance under a ROC curve
 WON = "tracks won"
 LARGEST = 32_767  # of a 16-bit integer, in which signals are embedded
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -46,7 +69,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report.
+    """A table of a report. Its `note` says what is in it, and is its caption.
 
     `better` says of columns whether the 'higher' or the 'lower' value is better: the best is then printed in bold,
     among the rows that agree in the columns `within`, or among all. The index of `frame` is not shown.
@@ -59,13 +82,21 @@ class Table:
     within: tuple[str, ...] = ()
 
 
+class Picture(NamedTuple):
+    """A figure of a report, a matplotlib Figure or the bytes of a PNG file, and what is to be seen in it."""
+
+    title: str
+    figure: Figure | bytes
+    caption: str = ""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a report holds. All text is plain text and is escaped.
 
     `date` is printed as given. `summary` (what was compared, on which store and region) is a list of names and
-    values. `scores` is a table as `scores.score_table` makes it, with any numeric measures. `figures` are pairs of a
-    title and a matplotlib Figure or the bytes of a PNG file.
+    values, and `verdict` a sentence on what came out. `scores` is a table as `scores.score_table` makes it, with any
+    numeric measures. `loci_title` is the heading of the `loci`.
     """
 
     title: str
@@ -74,7 +105,9 @@ class Report:
     scores: pd.DataFrame
     tables: Sequence[Table] = ()
     loci: Sequence[Locus] = ()
-    figures: Sequence[tuple[str, Figure | bytes]] = ()
+    figures: Sequence[Picture] = ()
+    verdict: str = ""
+    loci_title: str = "Where methods differ most"
 
 
 def direction(measure: str) -> Better | None:
@@ -112,7 +145,10 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     # what is not a number must be null: JSON knows no NaN
+    environment.filters["words"] = lambda name: re.split(r"(?<=[a-z0-9])(?=[A-Z])", name)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    names = [*methods, *(m for locus in report.loci for signals in locus.rows.values() for m in signals)]
+    colors = _colors(names)
     data = {
         "methods": methods,
         "measures": [{"title": MEASURES.get(name, name), "better": direction(name)} for name in measures],
@@ -121,20 +157,25 @@ def render(report: Report) -> str:
         "tracks": _pivot(track_rows(scores), ["cell", "assay"], methods, measures),
         "loci": [_embedded(locus, methods) for locus in report.loci],
         "bin": BIN_SIZE,
+        "shapes": [SHAPES[markers_of(names)[name]] for name in colors],
     }
     return environment.get_template("report.html.jinja").render(
         report=report,
         version=__version__,
         average=AVERAGE,
         methods=methods,
-        colors=_colors([*methods, *(m for locus in report.loci for signals in locus.rows.values() for m in signals)]),
+        colors=colors,
+        on_dark=[on_dark(color) for color in colors.values()],
+        paper=(PAPER, DARK_PAPER),
+        shapes=data["shapes"],
         measures=data["measures"],
+        meanings={MEASURES.get(name, name): MEANINGS[name] for name in measures if name in MEANINGS},
         n_tracks=len(data["tracks"]["rows"]),
         means=_view(_means_table(scores, means, measures)),
         assays_csv=csv_link(by_assay),
         tracks_csv=csv_link(track_rows(scores)),
         tables=[_view(table) for table in report.tables],
-        figures=[(title, base64.b64encode(_png(figure)).decode()) for title, figure in report.figures],
+        figures=[(title, base64.b64encode(_png(figure)).decode(), note) for title, figure, note in report.figures],
         data=data,
     )
 
@@ -186,7 +227,11 @@ def _means_table(scores: pd.DataFrame, means: pd.DataFrame, measures: list[str])
             won = [None if method == AVERAGE else int(wins[method]) for method in means.index]
             columns[WON] = pd.array(won, dtype="Int64")
     frame = pd.DataFrame(columns)
-    return Table("Mean scores", frame, better=better)
+    n_tracks = len(track_rows(scores)) // len(means)
+    note = (
+        f"Plain means over {n_tracks} held-out track{'s' * (n_tracks != 1)} of arcsinh(−log₁₀ p) signal. Bold is best."
+    )
+    return Table("Mean scores", frame, note, better)
 
 
 def _pivot(frame: pd.DataFrame, keys: list[str], methods: list[str], measures: list[str]) -> dict[str, Any]:
@@ -304,9 +349,7 @@ def _sortable(number: float) -> str:
 
 
 def _colors(names: Sequence[str]) -> dict[str, str]:
-    """The colours of plots.py: the known names' own, the others' in order of appearance."""
-    from avocado.plotting.plots import colors_of  # imports matplotlib
-
+    """The colours of the figures: the known names' own, the others' in order of appearance."""
     chosen = colors_of(names)
     return {name: chosen[name] for name in dict.fromkeys(names) if name != OBSERVED}
 

@@ -32,7 +32,7 @@ from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
 from avocado.inference.impute import require_files
 from avocado.inference.track_files import track_file, track_files
-from avocado.plotting.held_out import SHOWN, draw
+from avocado.plotting.held_out import different_tracks, draw
 from avocado.plotting.plots import plot_scores
 from avocado.runs.run import SplitConfig, locked, require_same_settings
 from avocado.utils.files import replacing
@@ -219,7 +219,8 @@ def _carry_out(
             write_track(files[cell, assay], store.assembly, signals, "pval")
 
     average = fitted(AverageActivity(), store, training, region)
-    methods: dict[str, Imputer] = {AVERAGE: average, method: _Recorded(imputer, held_out[:SHOWN], record)}
+    recorded = _Recorded(imputer, different_tracks(store, held_out), record)
+    methods: dict[str, Imputer] = {AVERAGE: average, method: recorded}
     (directory / "done.json").unlink(missing_ok=True)
     foretell(imputer, held_out, region)
     table = compare(store, region, held_out, methods, loci_of_tracks(store, region, held_out, training))

@@ -31,7 +31,7 @@ from avocado.evaluation.held_out import held_out, score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.model.directory import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.model.states import StatesNetwork
-from avocado.plotting.held_out import picture
+from avocado.plotting.held_out import LINEAGE, column_groups, picture
 from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_scores
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
@@ -111,11 +111,14 @@ def train(
     hardware: Hardware | None = None,
     progress: bool = True,
     logger: Logger | bool = False,
+    color_by: str = LINEAGE,
 ) -> RunResult:
     """Carry out one run, or go on with it, or find that it is done.
 
-    Leaves the model directory complete before the run counts as done. Raises InputError for a run directory that was
-    begun with other settings (unless `overwrite`), a missing pilot model, and everything a user can get wrong.
+    Leaves the model directory complete before the run counts as done. color_by: the column of the store's table that
+    colours cell types or assays in the picture of their factors, where they have it. Raises InputError for a run
+    directory that was begun with other settings (unless `overwrite`), a missing pilot model, and everything a user can
+    get wrong.
     """
     directory, model_dir = run.directory(runs), run.model_directory(runs)
     hardware = hardware or Hardware()
@@ -158,7 +161,9 @@ def train(
             for stale in unusable_regions(model_dir):
                 (model_dir / f"{stale}.safetensors").unlink()
         save_region(model_dir, store.region(run.region), trained.genome)
-        table = _report(run, trained.history, load_model(model_dir, store, only_whole=True), store, directory, hardware)
+        table = _report(
+            run, trained.history, load_model(model_dir, store, only_whole=True), store, directory, hardware, color_by
+        )
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -205,6 +210,7 @@ def _report(
     store: SignalStore,
     directory: Path,
     hardware: Hardware,
+    color_by: str,
 ) -> pd.DataFrame | None:
     """Curves, scores and pictures of the finished run. Returns the scores of the held-out tracks."""
     curve = pd.DataFrame({"epoch": range(1, len(history.train_mse) + 1), "train_mse": history.train_mse})
@@ -217,8 +223,13 @@ def _report(
     if stage_named(run.stage).trains_network:
         network = model.network
         tables = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}
+        groups = {
+            title: (color_by, [of[name] for name in names])
+            for title, kind, names in (("cell types", "cell", model.cells), ("assays", "assay", model.assays))
+            if (of := column_groups(store, kind, color_by))
+        }
         figures["factors"] = plot_factors(
-            {title: (factors.detach().cpu().numpy(), names) for title, (factors, names) in tables.items()}
+            {title: (factors.detach().cpu().numpy(), names) for title, (factors, names) in tables.items()}, groups
         )
     tracks, table = held_out(model), None
     if tracks:

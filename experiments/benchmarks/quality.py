@@ -212,7 +212,8 @@ def plot_curves(curves: Mapping[tuple[str, int], Sequence[Point]], average: floa
     """Error on the held-out tracks against seconds of training, one line per side and seed, with average activity's."""
     from matplotlib.figure import Figure
 
-    from avocado.plotting.plots import COLORS, DASHED, OTHER_COLORS, SIGNAL
+    from avocado.plotting.plots import DASHED, SIGNAL
+    from avocado.plotting.style import COLORS, OTHER_COLORS
 
     figure = Figure(figsize=(7, 4), facecolor="white", layout="constrained")
     ax = figure.subplots()

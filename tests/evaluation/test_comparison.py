@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -8,7 +10,7 @@ from avocado.evaluation.comparison import Lazy, compare, compare_strata, loci_of
 from avocado.evaluation.scores import AVERAGE
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.nearest import NearestCell
-from avocado.plotting.held_out import draw
+from avocado.plotting.held_out import column_groups, different_tracks, draw
 
 HELD = [PAIRS[column] for column in TEST]
 
@@ -88,6 +90,25 @@ def test_a_picture_has_a_row_for_each_imputer(tiny_store, imputers, place):
     figure = draw(tiny_store, "chr20", HELD, imputers, width=2_000, place=place)
     assert isinstance(figure, Figure)
     text = [t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
-    assert all(" ".join(track) in text for track in HELD)
+    assert all(f"cell type {cell}, assay {assay}" in text for cell, assay in HELD)
     for name in ("observed", *imputers):
         assert text.count(name) == len(HELD)
+
+
+def test_a_picture_shows_lineages_then_cell_types_then_assays(tiny_store):
+    pairs = [("E003", "DNase"), ("E003", "RNA"), ("NA", "DNase"), ("NA", "RNA"), ("liver", "RNA")]
+    assert different_tracks(tiny_store, pairs, 2) == [("E003", "DNase"), ("NA", "RNA")]
+    assert different_tracks(tiny_store, pairs, 9)[:3] == [("E003", "DNase"), ("NA", "RNA"), ("liver", "RNA")]
+    kin = {"E003": "stem", "NA": "stem", "liver": "gut", "B cell": "blood"}
+    store = replace(tiny_store, tracks=tiny_store.tracks.assign(lineage=tiny_store.tracks["cell"].map(kin)))
+    assert different_tracks(store, pairs, 2) == [("E003", "DNase"), ("liver", "RNA")]
+    figure = draw(store, "chr20", [("liver", "RNA")], {}, width=2_000)
+    assert figure.axes[0].get_title(loc="left") == "cell type liver (lineage gut), assay RNA"
+
+
+def test_groups_are_columns_that_belong_to_a_cell_type_or_an_assay(tiny_store):
+    table = tiny_store.tracks.assign(kin=tiny_store.tracks["cell"].str[0], kind=tiny_store.tracks["assay"].str[0])
+    store = replace(tiny_store, tracks=table)
+    assert column_groups(store, "cell", "kin") == {"B cell": "B", "E003": "E", "NA": "N", "liver": "l"}
+    assert column_groups(store, "assay", "kind") == {"DNase": "D", "H3K27ac": "H", "H3K4me3": "H", "RNA": "R"}
+    assert column_groups(store, "assay", "kin") is column_groups(store, "cell", "lineage") is None

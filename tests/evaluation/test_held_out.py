@@ -130,7 +130,7 @@ def test_a_picture(model, tiny_store, region):
     figure = picture(model, tiny_store, region, HELD, width=2_000)
     assert isinstance(figure, Figure)
     text = " ".join(t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text")))
-    assert all(" ".join(track) in text for track in HELD)
+    assert all(f"cell type {cell}, assay {assay}" in text for cell, assay in HELD)
     pyplot.close(figure)
 
 

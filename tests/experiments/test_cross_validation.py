@@ -108,6 +108,19 @@ def test_nothing_is_fitted_where_all_is_read(run, fits):
     assert fits == []
 
 
+def test_ones_own_store_needs_nothing_of_the_demo(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no demo
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        for key in ("store", "data.store"):
+            config = compose("table1", [f"{key}={tiny_store.path}", "cache=cache", "only=average", "n_folds=3"])
+            assert prepare(config).store.path == tiny_store.path
+            assert set(annotation_files(config, tiny_store).values()) == {None}
+        config = compose("table1", [f"store={tiny_store.path}", "region=chr1", "only=average", "n_folds=3"])
+        with pytest.raises(InputError, match=r"no region 'chr1': give region=pilot\|chr20"):
+            prepare(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_one_goes_on_where_it_stopped(run, monkeypatch, tmp_path):
     whole = AverageActivity.predict
     made = []
@@ -187,9 +200,13 @@ def test_scores_are_means_over_seeds(run):
 
 
 def test_small_settings_are_added(run):
-    cv = run(prepare, {"average": BASELINES["average"], "predictd": ["imputer=predictd"]}, "small=true")
+    fitted = ["imputer=ensemble", "imputer.members=[nearest,similarity]", "imputer.weights=fitted"]
+    methods = {**BASELINES, "predictd": ["imputer=predictd"], "ensemble_fitted": fitted}
+    cv = run(prepare, methods, "small=true")
+    # each round of an ensemble fits all of its members again
+    assert json.loads(cv.imputers["ensemble fitted", 0, 0].key)["settings"]["rounds"] == 1
     settings = json.loads(cv.imputers["PREDICTD", 0, 0].key)["settings"]
-    assert (settings["splits"], settings["max_steps"]) == (2, 200)
+    assert (settings["splits"], settings["max_steps"]) == (2, 100)
 
 
 def test_costs(run):
@@ -270,9 +287,14 @@ def test_the_demos_own_files_are_for_the_demo_only(run, tiny_store, tmp_path):
         other = annotation_files(config, tiny_store)
         sizes.write_text("".join(f"{chrom}\t{size}\n" for chrom, size in tiny_store.assembly.sizes.items()))
         config.enhancers = "mine.bed"
-        return other, annotation_files(config, tiny_store)
+        demo = annotation_files(config, tiny_store)
+        config.store = str(tiny_store.path)
+        own = annotation_files(config, tiny_store)
+        config.store, config.data.assembly = None, str(tmp_path / "never made")
+        return other, demo, own, annotation_files(config, tiny_store)
 
-    other, demo = run(files)
+    other, demo, own, unmade = run(files)
     assert set(other.values()) == {None}
+    assert own == unmade == {**other, "enhancers": "mine.bed"}
     assert demo["genes"] == str(tmp_path / "demo" / "genes.gtf.gz")
     assert demo["enhancers"] == "mine.bed"

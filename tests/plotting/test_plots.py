@@ -7,13 +7,23 @@ from toy_figures import drawn
 
 from avocado.evaluation.scores import AVERAGE, score_table
 from avocado.plotting.plots import (
-    COLORS,
     MAX_POINTS,
     peak_window,
     plot_factors,
     plot_learning_curve,
     plot_scores,
     plot_tracks,
+)
+from avocado.plotting.style import (
+    COLORS,
+    DARK_PAPER,
+    MARKERS,
+    OTHER_COLORS,
+    OTHER_MARKERS,
+    PAPER,
+    SHAPES,
+    contrast,
+    on_dark,
 )
 
 
@@ -89,6 +99,31 @@ def test_plot_scores_shows_every_track_beside_average_activity():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [AVERAGE, "Avocado", "mean over tracks"]
 
 
+@pytest.mark.parametrize("n_tracks", [4, 60])
+def test_no_method_hides_another_in_a_plot_of_scores(n_tracks):
+    methods = ["Avocado", AVERAGE, *(f"m{number}" for number in range(12))]
+    table = scores(n_tracks, methods)
+    table["mse"] = 0.5  # all of them at one place
+    figure = drawn(plot_scores(table))
+    dots = [line for line in figure.axes[0].lines if line.get_label() in methods]
+    assert len(dots) == len(methods)
+    assert len({(line.get_marker(), line.get_color()) for line in dots}) == len(methods)
+    assert len({line.get_marker() for line in dots}) == 13
+    heights = np.sort(np.concatenate([np.unique(line.get_ydata()) for line in dots]))
+    points = figure.axes[0].transData.transform(np.column_stack([heights * 0 + 0.5, heights]))[:, 1]
+    assert np.abs(np.diff(points)).min() * 72 / figure.dpi > 0.8 * dots[0].get_markersize()
+
+
+def test_every_colour_can_be_seen_on_white_and_on_dark():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for color in (*COLORS.values(), *OTHER_COLORS):
+        assert contrast(color, PAPER) >= 3
+        assert contrast(on_dark(color), DARK_PAPER) >= 3
+    assert on_dark("#e69f00") == "#e69f00"
+    assert on_dark("#332288") != "#332288"
+    assert set(MARKERS.values()) | set(OTHER_MARKERS) == set(SHAPES)
+
+
 def test_plot_scores_of_many_tracks_is_by_assay():
     figure = drawn(plot_scores(scores(60, ("PREDICTD", "Avocado", AVERAGE, "ensemble"))))
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["A0", "A1", "A2"]
@@ -122,7 +157,7 @@ def test_plot_factors_is_a_projection():
     corners = np.array([[0, 0, 0], [4, 0, 0], [0, 2, 0], [4, 2, 0]]) + 7
     figure = drawn(plot_factors({"cell types": (line, ["a", "b", "far"]), "assays": (corners, list("wxyz"))}))
     cells, assays = figure.axes
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["cell types", "assays"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["factors of cell types", "factors of assays"]
     places = np.column_stack(cells.lines[0].get_data())
     np.testing.assert_allclose(places, [[-2, 0], [-1, 0], [3, 0]], atol=1e-9)
     assert [text.get_text() for text in cells.texts] == ["a", "b", "far"]
@@ -139,6 +174,20 @@ def test_plot_factors_of_few_and_many(shape):
     figure = drawn(plot_factors({"cell types": (factors, [f"E{i}" for i in range(shape[0])])}))
     assert len(figure.axes[0].texts) == shape[0]
     drawn(plot_factors({"assays": (np.zeros(shape), ["same"] * shape[0])}))
+
+
+def test_plot_factors_shows_groups():
+    factors = np.random.default_rng(0).normal(size=(4, 3))
+    groups = {"cell types": ("lineage", ["blood", "stem", "blood", "gut"])}
+    figure = drawn(plot_factors({"cell types": (factors, list("abcd")), "assays": (factors, list("wxyz"))}, groups))
+    cells, assays = figure.axes
+    legend = cells.get_legend()
+    assert legend.get_title().get_text() == "lineage"
+    assert [text.get_text() for text in legend.get_texts()] == ["blood", "stem", "gut"]
+    assert [len(line.get_xdata()) for line in cells.lines] == [2, 1, 1]
+    assert len({(line.get_color(), line.get_marker()) for line in cells.lines}) == 3
+    assert assays.get_legend() is None
+    assert len(assays.lines) == 1
 
 
 def test_plot_factors_of_nothing():

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from matplotlib.figure import Figure
 
 from avocado import __version__
 from avocado.evaluation.scores import AVERAGE, read_scores, score_table, write_scores
+from avocado.plotting.style import COLORS, OTHER_COLORS, SHAPES, contrast, on_dark
 from avocado.report.panels import Locus
-from avocado.report.report import Report, Table, assay_means, csv_link, direction, render, write_report
+from avocado.report.report import Picture, Report, Table, assay_means, csv_link, direction, render, write_report
 
 NASTY = "</script><script>alert('1')</script>\"&{{ 7 * 7 }}"
 
@@ -30,6 +32,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
+        if tag == "wbr":  # where a long word may break
+            return
         self.tags.append((tag, attributes))
         if tag == "table":
             self.tables.append([])
@@ -99,7 +103,10 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1])
     table = Table("Times", pd.DataFrame({"method": ["a"], "s": [1.5]}))
-    write_report(tmp_path / "r.html", report(tables=[table], loci=[locus()], figures=[("All scores", figure)]))
+    write_report(
+        tmp_path / "r.html",
+        report(tables=[table], loci=[locus()], figures=[Picture("All scores", figure, "What is seen")]),
+    )
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page(text)
     targets = [v for _, a in page.tags for name, v in a.items() if name in ("src", "href", "srcset", "action", "data")]
@@ -291,12 +298,40 @@ def test_a_report_of_a_thousand_tracks_stays_small(tmp_path):
     assert (tmp_path / "r.html").stat().st_size < 5e6
 
 
-def test_colours_are_those_of_the_plots():
-    from avocado.plotting.plots import COLORS, OTHER_COLORS
-
+def test_colours_and_shapes_are_those_of_the_plots():
     text = render(report(scores(methods=("Avocado", AVERAGE, "nearest"))))
-    chosen = [f"--c{i}: {c};" for i, c in enumerate([COLORS[AVERAGE], COLORS["Avocado"], OTHER_COLORS[0]])]
-    assert [line.strip() for line in text.splitlines() if line.strip().startswith("--c")] == chosen
+    chosen = [COLORS[AVERAGE], COLORS["Avocado"], OTHER_COLORS[0]]
+    lines = [line.strip() for line in text.splitlines()]
+    written = [line for line in lines if line.startswith("--c")]
+    assert written == [f"--c{i}: {c};" for i, c in [*enumerate(chosen), *enumerate(map(on_dark, chosen))]]
+    assert Page(text).data()["shapes"] == [SHAPES[marker] for marker in ("D", "o", "s")]
+
+
+def test_every_colour_of_the_page_can_be_seen_in_the_light_and_in_the_dark():
+    many = ("Avocado", AVERAGE, *(f"m{i}" for i in range(len(OTHER_COLORS))))
+    style = render(report(scores(methods=many[:2]), loci=[locus(rows={"E1 DNase": dict.fromkeys(many, np.ones(3))})]))
+    light, dark = style.split("prefers-color-scheme: dark")[:2]
+    for part in (light, dark[: dark.index("}")]):
+        found = dict(re.findall(r"--([\w]+): (#[0-9a-f]{3,6});", part))
+        found = {n: c if len(c) == 7 else "#" + "".join(2 * digit for digit in c[1:]) for n, c in found.items()}
+        drawn = {name: color for name, color in found.items() if name not in ("paper", "band", "line")}
+        assert len(drawn) == len(many) + 4  # ink, muted, accent, observed
+        for paper in ("paper", "band"):
+            low = {name: c for name, c in drawn.items() if contrast(c, found[paper]) < (2.8 if part is light else 3)}
+            assert low == {}
+            assert part is not light or all(contrast(c, found["paper"]) >= 3 for c in drawn.values())
+
+
+def test_every_table_has_a_caption_and_says_where_it_is_cut():
+    table = Table("Times", pd.DataFrame({"method": ["a"], "longNameOf1Thing": [1.5]}), "How long it took")
+    text = render(report(tables=[table, Table("Others", pd.DataFrame({"a": ["b"]}))]))
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    captions = [re.search(r"<caption>(.+?)</caption>", its) for its in tables]
+    assert len(captions) == 5
+    assert all(captions)
+    assert [its[1] for its in captions if its][-2:] == ["How long it took", "Others"]
+    assert "long<wbr>Name<wbr>Of1<wbr>Thing" in text
+    assert text.count('<div class="scroll" tabindex="0"') == 5
 
 
 def test_refuses_what_it_cannot_show_and_leaves_nothing_behind(tmp_path):
@@ -305,7 +340,7 @@ def test_refuses_what_it_cannot_show_and_leaves_nothing_behind(tmp_path):
         "lack 'average activity'": report(table[table["method"] != AVERAGE]),
         "E1 DNase .* are there twice": report(pd.concat([table.iloc[[1]], table])),
         r"signals of the lengths \[2, 3\]": report(loci=[locus(rows={"a": {"observed": np.ones(2), "b": np.ones(3)}})]),
-        "Figure or the bytes of a PNG": report(figures=[("x", b"<svg>")]),
+        "Figure or the bytes of a PNG": report(figures=[Picture("x", b"<svg>")]),
     }.items():
         with pytest.raises(ValueError, match=message):
             write_report(tmp_path / "r.html", bad)
