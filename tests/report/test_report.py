@@ -16,7 +16,18 @@ from avocado import __version__
 from avocado.evaluation.scores import AVERAGE, read_scores, score_table, write_scores
 from avocado.plotting.style import COLORS, OTHER_COLORS, SHAPES, contrast, on_dark
 from avocado.report.panels import Locus
-from avocado.report.report import Picture, Report, Table, assay_means, csv_link, direction, render, write_report
+from avocado.report.report import (
+    MEANINGS,
+    MEASURES,
+    Picture,
+    Report,
+    Table,
+    assay_means,
+    csv_link,
+    direction,
+    render,
+    write_report,
+)
 
 NASTY = "</script><script>alert('1')</script>\"&{{ 7 * 7 }}"
 
@@ -172,6 +183,13 @@ def test_means_begin_with_average_activity_and_the_best_is_bold():
     assert columns["method"] is None
     assert columns["MSE1imp"] == "lower"
     assert columns["Spearman"] == columns["tracks won"] == "higher"
+
+
+def test_every_measure_is_explained():
+    assert set(MEANINGS) == {*MEASURES, "skill"}
+    words = " ".join(Page(render(report())).words)
+    for measure in ("mse", "skill", "mse_1obs", "pearson"):
+        assert MEANINGS[measure] in words
 
 
 def test_direction():
