@@ -42,14 +42,18 @@ def ingest(
         hg19, hg38, a chrom.sizes file, or an `Assembly`.
     regions
         pilot, chromosomes, autosomes, or BED files.
-    min_assays, min_cells
-        Cell types with fewer assays, and assays in fewer cell types, are left out.
+    min_assays
+        Cell types with fewer assays are left out.
+    min_cells
+        Assays in fewer cell types are left out.
     dtype
         Of the store: float16, or float32.
     arrays
         What .npy and .npz files hold: arcsinh, or raw −log10 p.
-    workers, progress
-        Processes that read; whether to show a progress bar.
+    workers
+        Processes that read.
+    progress
+        Whether to show a progress bar.
 
     Returns
     -------

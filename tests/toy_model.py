@@ -25,6 +25,7 @@ def save(path, config=TINY, seed=0, regions=(PILOT, CHR20), store=None):
     network = make_states(store, config, seed) if config.kind == "states" else make_network(config, seed)
     if config.kind == "states":  # so that some of the imputed signal is below 0
         network.expected[..., 0] -= 1.0
+        torch.nn.init.uniform_(network.first_gain.weight, -0.5, 0.5, torch.Generator().manual_seed(seed + 3))  # not 0
     if config.baseline != "none":
         generator = torch.Generator().manual_seed(seed + 2)
         parts = {name: torch.rand(shape, generator=generator).numpy() for name, shape in SHAPES.items()}

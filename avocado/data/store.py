@@ -128,7 +128,18 @@ def chunk_blocks(n_tracks: int) -> int:
 
 
 def open_store(path: str | Path) -> SignalStore:
-    """Open a store in milliseconds. Raises InputError when it is missing, unfinished, or of another format."""
+    """Open a store in milliseconds; signal is read when asked for.
+
+    Parameters
+    ----------
+    path
+        The directory that `avocado ingest` made.
+
+    Raises
+    ------
+    InputError
+        When it is missing, unfinished, or of another format.
+    """
     path = Path(path)
     file = path / "store.json"
     if not file.is_file():

@@ -31,11 +31,30 @@ Pair = tuple[str, str]  # cell, assay
 def impute(
     model: Model, pairs: Pair | Sequence[Pair], region: str | Path, hardware: Hardware | None = None
 ) -> np.ndarray:
-    """Imputed arcsinh signal over a region, float32 (n_bins, n_pairs), or (n_bins,) for one pair without a list.
+    """Imputed arcsinh signal of any pairs of cell type and assay over a region (Avocado paper, Methods).
 
-    pairs: (cell type, assay) each. region: one that the model has factors of, `chrom:start-end` in bp, or a BED file
-    (`windows.windows`). Genome factors have seen the training tracks: what comes out for one of them is no imputation
-    to be scored. Raises InputError for names that the model does not know and places that it has no factors of.
+    Genome factors have seen the training tracks: what comes out for one of them is no imputation to be scored.
+
+    Parameters
+    ----------
+    model
+        A loaded model.
+    pairs
+        (cell type, assay), or a list of them.
+    region
+        One that the model has factors of, `chrom:start-end` in bp (counted from 1, both ends included), or a BED file.
+    hardware
+        Where to compute, and how precisely; None: the GPU where there is one.
+
+    Returns
+    -------
+    numpy.ndarray
+        arcsinh(−log10 p), float32 (n_bins, n_pairs), or (n_bins,) for one pair without a list.
+
+    Raises
+    ------
+    InputError
+        For names that the model does not know, and places that it has no factors of.
     """
     one = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(name, str) for name in pairs)
     chosen: list[Pair] = [pairs] if one else list(pairs)  # type: ignore[list-item]

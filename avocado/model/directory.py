@@ -92,8 +92,15 @@ class Model:
     def genome_factors(self, region: str | Path) -> GenomeFactors:
         """Genome factors of a region at 25 bp, 250 bp and 5 kbp, with coordinates.
 
-        region: one that the model has factors of, `chrom:start-end` in bp, or a BED file (`windows.windows`). Raises
-        InputError for a place that the model has no factors of.
+        Parameters
+        ----------
+        region
+            One that the model has factors of, `chrom:start-end` in bp, or a BED file.
+
+        Raises
+        ------
+        InputError
+            For a place that the model has no factors of.
         """
         config = self.network.config
         return joined(
@@ -223,10 +230,27 @@ def load_model(
 ) -> Model:
     """Load a model directory; genome factors stay on disk until asked for.
 
-    store: with the training tracks, for a model with a baseline whose store is no longer where it was. only_whole:
-    leave out regions whose files `unusable_regions` would name. baseline: False leaves the baseline out, so that the
-    factorization imputes alone, from nothing but this directory. Raises InputError when the directory is no model, of
-    another format, or when one of its files is missing, damaged or belongs to other shared parameters.
+    Parameters
+    ----------
+    path
+        The directory, with `model.yaml` in it.
+    store
+        With the training tracks, for a model with a baseline whose store is no longer where it was.
+    only_whole
+        Leave out regions whose files are truncated or of another model.
+    baseline
+        False leaves the baseline out: the factorization imputes alone, from nothing but this directory.
+
+    Returns
+    -------
+    Model
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        When the directory is no model, of another format, or one of its files is missing, damaged or belongs to other
+        shared parameters.
     """
     path = Path(path)
     file = path / "model.yaml"

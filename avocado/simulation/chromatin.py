@@ -75,11 +75,16 @@ class Chromatin:
 def simulate_chromatin(rng: np.random.Generator, size: int, tree: Tree, assays: tuple[str, ...]) -> Chromatin:
     """Draw one chromosome of `size` bp.
 
-    Args:
-        rng: the chromosome's own generator.
-        size: length in bp; from about 50 kb there is room for every kind of element.
-        tree: the cell types.
-        assays: names out of ROADMAP_ASSAYS.
+    Parameters
+    ----------
+    rng
+        The chromosome's own generator.
+    size
+        Length in bp; from about 50 kb there is room for every kind of element.
+    tree
+        The cell types.
+    assays
+        Names out of ROADMAP_ASSAYS.
     """
     n_bins = -(-size // BIN_SIZE)
     spans, free = _place_genes(rng, size)

@@ -92,18 +92,28 @@ def simulate(
     arcsinh signal (large ones are best read with `truth.truth_signal`), and `gene_activity.<chrom>` float32
     (n_genes, n_cells) in the order of the GTF, 0 where silent.
 
-    Args:
-        directory: where the compendium goes; its parents are created.
-        seed: of everything random.
-        settings: size and make; the default takes a few seconds to make and 40 MB.
-        processes: that make tracks; the result is the same.
-        progress: whether to show progress bars.
+    Parameters
+    ----------
+    directory
+        Where the compendium goes; its parents are created.
+    seed
+        Of everything random.
+    settings
+        Size and make; the default takes a few seconds to make and 40 MB.
+    processes
+        That make tracks; the result is the same.
+    progress
+        Whether to show progress bars.
 
-    Returns:
-        `directory` as a Path.
+    Returns
+    -------
+    pathlib.Path
+        `directory`.
 
-    Raises:
-        InputError: where `directory` holds something else, or cannot be written, or the settings make no sense.
+    Raises
+    ------
+    InputError
+        Where `directory` holds something else, or cannot be written, or the settings make no sense.
     """
     directory = Path(directory)
     settings = _checked(seed, settings or DemoSettings(), processes)
