@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from avocado.data.compendium import five_by_five, read_table
+from avocado.data.compendium import five_by_five, pairs_in, read_table
 from avocado.data.genome import Assembly, load_assembly, parse_regions
 from avocado.data.ingest import ingest as ingest_tracks
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.evaluation.held_out import held_out, score_model
+from avocado.evaluation.held_out import score_model
 from avocado.evaluation.scores import combine_regions
 from avocado.model.directory import Model, load_model, store_of
 
@@ -106,7 +106,7 @@ def score(
     opened = open_store(store) if isinstance(store, str | Path) else store
     known = load_model(model, opened) if isinstance(model, str | Path) else model
     observed = opened or store_of(known)
-    tracks = held_out(known, role)
+    tracks = pairs_in(known.tracks, role)
     if not tracks:
         raise InputError(f"model {known.path} has no {role} tracks: there is nothing to score")
     names = list(regions) if regions is not None else list(known.regions)

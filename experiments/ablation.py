@@ -31,7 +31,7 @@ def study(config: DictConfig) -> None:
 
     from avocado.errors import InputError
     from avocado.evaluation.scores import TITLES
-    from avocado.plotting.plots import plot_scores
+    from avocado.plotting.plots import plot_scores, save_png
     from avocado.utils.files import replacing
 
     names = as_list(config.only) or list(config.variants)
@@ -59,8 +59,7 @@ def study(config: DictConfig) -> None:
     with replacing(out / "tracks.csv") as temporary:
         scores.to_csv(temporary, index=False)
     best = scores[scores["variant"].isin(["average activity", names[0]])].drop_duplicates(["cell", "assay", "method"])
-    with replacing(out / "scores.png") as temporary:
-        plot_scores(best).savefig(temporary, format="png", dpi=150)
+    save_png(plot_scores(best), out / "scores.png")
     print(f"tables and figure in {out}")
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.metrics import AnnotationWindows
-    from avocado.evaluation.scores import Track
     from avocado.imputers import Imputer
     from avocado.imputers.cached import Cached
 
@@ -45,11 +45,11 @@ class CrossValidation:
     region: str
     seeds: list[int]
     training: dict[int, list[int]]  # of every fold: the store's columns that the imputers were fitted to
-    fold_of: dict[Track, int]  # of every held-out track
+    fold_of: dict[Pair, int]  # of every held-out track
     imputers: dict[tuple[str, int, int], Cached]  # title of the method, seed, fold
 
     @property
-    def tracks(self) -> list[Track]:
+    def tracks(self) -> list[Pair]:
         """The held-out tracks of all folds, in the order of the store."""
         return list(self.fold_of)
 
@@ -63,7 +63,7 @@ class CrossValidation:
         """Titles of the methods that are made of others."""
         return list(dict.fromkeys(title for (title, _, _), imputer in self.imputers.items() if imputer.recorded))
 
-    def tracks_of(self, fold: int) -> list[Track]:
+    def tracks_of(self, fold: int) -> list[Pair]:
         """The tracks that a fold holds out."""
         return [track for track, of in self.fold_of.items() if of == fold]
 
@@ -80,7 +80,7 @@ class CrossValidation:
 
         def of(title: str) -> Lazy[np.ndarray]:
             def make(cell: str, assay: str) -> np.ndarray:
-                return self.imputers[title, seed, self.fold_of[cell, assay]].predict(cell, assay, self.region)
+                return self.imputers[title, seed, self.fold_of[cell, assay]].predict([(cell, assay)], self.region)[:, 0]
 
             return Lazy(self.tracks, make)
 
@@ -89,9 +89,10 @@ class CrossValidation:
     @property
     def variability(self) -> Lazy[np.ndarray]:
         """Standard deviation (n_bins,) of each held-out track's assay over the training tracks of its fold."""
+        from avocado.data.compendium import pairs_in
         from avocado.evaluation.comparison import Lazy, variability
 
-        pairs = list(zip(self.store.tracks["cell"], self.store.tracks["assay"], strict=True))
+        pairs = pairs_in(self.store.tracks)
 
         def make(cell: str, assay: str) -> np.ndarray:
             training = [pairs[column] for column in self.training[self.fold_of[cell, assay]]]
@@ -135,7 +136,7 @@ def prepare(config: DictConfig) -> CrossValidation:
     import torch
 
     from avocado.config.store import prepare_store
-    from avocado.data.compendium import balanced_folds, split
+    from avocado.data.compendium import balanced_folds, pairs_in, split
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -151,10 +152,8 @@ def prepare(config: DictConfig) -> CrossValidation:
         table = table.assign(fold=balanced_folds(table, config.n_folds, config.split_seed))
     roles = {fold: split(table, fold) for fold in _folds(config, table)}
     training = {fold: [c for c, r in enumerate(role) if r == "train"] for fold, role in roles.items()}
-    pairs = zip(store.tracks["cell"], store.tracks["assay"], strict=True)
-    fold_of = {
-        pair: fold for column, pair in enumerate(pairs) for fold, role in roles.items() if role[column] == "test"
-    }
+    pairs = pairs_in(store.tracks)
+    fold_of = {pair: fold for c, pair in enumerate(pairs) for fold, role in roles.items() if role[c] == "test"}
     imputers = {}
     for name, seed in itertools.product(names, map(int, seeds)):
         make = _maker(config, name, seed)
@@ -169,6 +168,8 @@ def impute_all(cv: CrossValidation) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from avocado.imputers import groups
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("cross-validation", total=len(cv.fold_of) * len(cv.methods) * len(cv.seeds))
@@ -176,11 +177,12 @@ def impute_all(cv: CrossValidation) -> None:
         order = sorted(cv.imputers, key=lambda key: (key[2], key[0] in cv.ensembles))
         for title, seed, fold in order:
             bar.update(task, description=f"fold {fold}, {title}, seed {seed}")
-            for track in cv.tracks_of(fold):
-                imputer = cv.imputers[title, seed, fold]
-                if not imputer.has(*track, cv.region):
-                    imputer.predict(*track, cv.region)
-                bar.advance(task)
+            imputer, tracks = cv.imputers[title, seed, fold], cv.tracks_of(fold)
+            missing = [track for track in tracks if not imputer.has(*track, cv.region)]
+            bar.advance(task, len(tracks) - len(missing))
+            for group in groups(missing, cv.store.region(cv.region).n_bins):
+                imputer.predict(group, cv.region)
+                bar.advance(task, len(group))
 
 
 def describe(config: DictConfig, cv: CrossValidation) -> dict[str, str]:
@@ -202,13 +204,14 @@ def save(content: pd.DataFrame | Figure, path: Path) -> None:
     """Write a table as CSV or a figure as PNG, whole or not at all."""
     import pandas as pd
 
+    from avocado.plotting.plots import save_png
     from avocado.utils.files import replacing
 
-    with replacing(path) as temporary:
-        if isinstance(content, pd.DataFrame):
+    if isinstance(content, pd.DataFrame):
+        with replacing(path) as temporary:
             content.to_csv(temporary, index=False)
-        else:
-            content.savefig(temporary, format="png", dpi=150)
+    else:
+        save_png(content, path)
 
 
 def title_of(name: str) -> str:
@@ -217,7 +220,7 @@ def title_of(name: str) -> str:
     return " ".join([TITLES.get(first, first), *rest])
 
 
-def score(cv: CrossValidation, loci: Mapping[Track, AnnotationWindows] | None = None) -> pd.DataFrame:
+def score(cv: CrossValidation, loci: Mapping[Pair, AnnotationWindows] | None = None) -> pd.DataFrame:
     """`scores.score_table` of all methods on all held-out tracks, every score a mean over the seeds."""
     from avocado.evaluation.scores import combine_regions, score_table
 

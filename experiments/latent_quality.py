@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
 
@@ -72,8 +73,8 @@ class Asked:
     store: SignalStore
     truth: Path | None
     regions: list[str]
-    training: list[tuple[str, str]]
-    held_out: list[tuple[str, str]]
+    training: list[Pair]
+    held_out: list[Pair]
     cells: list[str]
     folds: int
     seed: int
@@ -171,8 +172,8 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
 
 
 def _asked(config: DictConfig) -> Asked:
+    from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
-    from avocado.evaluation.held_out import held_out
     from avocado.model.directory import load_model
 
     regions = as_list(config.regions)
@@ -188,7 +189,7 @@ def _asked(config: DictConfig) -> Asked:
         if store.region(region) != model.regions[region]:
             raise InputError(f"region {region} of store {store.path} is not the one that {folder} has factors of")
     rng = np.random.default_rng(config.seed)
-    test, training = held_out(model), held_out(model, "train")
+    test, training = pairs_in(model.tracks, "test"), pairs_in(model.tracks, "train")
     if not test:
         raise InputError(f"model {folder} holds no track out, so there is nothing to read out: train it with fold=0")
     cells = sorted({cell for cell, _ in training})

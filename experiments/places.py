@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.metrics import AnnotationWindows
-    from avocado.evaluation.scores import Track
     from experiments.cross_validation import CrossValidation
 
 ANNOTATIONS = {  # keys of an experiment, and the files of the demo compendium
@@ -65,7 +65,7 @@ def places(cv: CrossValidation, files: Mapping[str, str | None], windows: str = 
     return Lazy(cv.tracks, make)
 
 
-def peaks_of(cv: CrossValidation, files: Mapping[str, str | None], tracks: Sequence[Track]) -> Lazy[np.ndarray] | None:
+def peaks_of(cv: CrossValidation, files: Mapping[str, str | None], tracks: Sequence[Pair]) -> Lazy[np.ndarray] | None:
     """Bool (n_bins,) of each track: bins in its peak calls; None where no peaks are given."""
     from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.comparison import Lazy

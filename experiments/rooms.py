@@ -134,6 +134,9 @@ def plot_rooms(edges: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> Fi
 
 def main(arguments: Sequence[str]) -> int:
     """Print, draw, and return the exit status: 1 where the rule is broken."""
+    if any(argument.startswith("-") for argument in arguments):
+        print(__doc__)
+        return 0
     found = imports()
     edges = between_rooms(found)
     for room in dict.fromkeys(room for rooms in FLOORS for room in rooms):
@@ -143,7 +146,9 @@ def main(arguments: Sequence[str]) -> int:
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
     if arguments:
-        plot_rooms(edges).savefig(arguments[0], dpi=120)
+        from avocado.plotting.plots import save_png
+
+        save_png(plot_rooms(edges), Path(arguments[0]), dpi=120)
     return 1 if wrong else 0
 
 

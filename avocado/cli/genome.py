@@ -16,6 +16,7 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
     from avocado.runs.run import RunSpec
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 OWN = ("chroms", "impute", "pairs", "out", "dry")
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
 SMALL = ("trainer.processes=1",)  # a chromosome is trained by one process; trainer=ddp is for the pilot regions
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)

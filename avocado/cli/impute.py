@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
     from avocado.utils.hardware import Hardware
@@ -32,8 +33,8 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         return
     if settings:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
+    from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
-    from avocado.evaluation.held_out import held_out
     from avocado.inference.impute import regions_to_impute
     from avocado.model.directory import load_model
     from avocado.utils.hardware import Hardware
@@ -46,7 +47,7 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         model.pair(cell, model.assays[0])
     for assay in asked[1]:
         model.pair(model.cells[0], assay)
-    sets = {"unmeasured": model.unmeasured(), "held_out": held_out(model)}
+    sets = {"unmeasured": model.unmeasured(), "held_out": pairs_in(model.tracks, "test")}
     missing = _missing_files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
     if missing:
         regions = as_list(config.regions) or regions_to_impute(model)
@@ -62,14 +63,16 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
 def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     """Fit an imputer to a store's tracks, all of them or the training tracks of a fold, and write what it imputes."""
+    import numpy as np
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from avocado.config.training import split_of
+    from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
-    from avocado.imputers import foretell
-    from avocado.inference.impute import regions_in_order, require_files
-    from avocado.runs.baselines import fitted, region_of_fit, tracks_in, write_track
+    from avocado.imputers import foretell, groups, possible, predict_window
+    from avocado.inference.impute import distinct, regions_in_order, require_files
+    from avocado.runs.baselines import fitted, region_of_fit, write_imputed
 
     if config.store is None:
         raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
@@ -89,36 +92,39 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     files = list(missing.values())
     require_files(files, config.scale)
     bigwig = any(path.suffix != ".npz" for path in files)
-    layouts = regions_in_order(store.assembly, [store.region(name) for name in regions], disjoint=bigwig)
-    regions = [layout.name for layout in layouts]
-    learned_on = region_of_fit(store, regions[0])
+    places = {its.layout.name: its for its in distinct(its for place in regions for its in store.windows(place))}
+    layouts = regions_in_order(store.assembly, [its.layout for its in places.values()], disjoint=bigwig)
+    windows = [places[layout.name] for layout in layouts]
+    learned_on = region_of_fit(store, windows[0].source)
     imputer = imputers.build_imputer(composed, learned_on)
-    imputer = fitted(imputer, store, tracks_in(tracks, "train"), learned_on)
-    foretell(imputer, list(missing), regions[0])
+    imputer = fitted(imputer, store, pairs_in(tracks, "train"), learned_on)
+    foretell(imputer, list(missing), windows[0].source)
     written, refused = [], []
-    bar = Console(stderr=True, quiet=not config.progress)
-    for (cell, assay), path in track(missing.items(), f"imputing {len(missing)} tracks", console=bar):
-        try:
-            first = imputer.predict(cell, assay, regions[0])
-        except InputError as error:
-            if len(missing) == 1:
-                raise
-            refused.append(str(error))
-            continue
-        signals = (
-            (store.region(name), first if name == regions[0] else imputer.predict(cell, assay, name))
-            for name in regions
-        )
-        write_track(path, store.assembly, signals, config.scale)
-        written.append(path)
+    n_bins = max(store.region(window.source).n_bins for window in windows)
+    with Progress(console=Console(stderr=True), disable=not config.progress) as bar:
+        task = bar.add_task(f"imputing {len(missing)} tracks", total=len(missing))
+        for group in groups(list(missing), n_bins):
+            first, reasons = possible(imputer, group, windows[0], store.region(windows[0].source))
+            refused += reasons
+            if first:
+                paths, pairs = [missing[pair] for pair in first], list(first)
+                signals = (
+                    (its.layout, np.stack(list(first.values()), axis=1) if its is windows[0]
+                     else predict_window(imputer, pairs, its, store.region(its.source)))
+                    for its in windows
+                )  # fmt: skip
+                write_imputed(paths, store.assembly, signals, config.scale)
+                written += paths
+            bar.advance(task, len(group))
     if refused and not written:
-        raise InputError(f"none of {len(refused)} tracks can be imputed, the first for this reason: {refused[0]}")
+        one = len(missing) == 1
+        raise InputError(refused[0] if one else f"none of {len(refused)} tracks can be imputed: {refused[0]}")
     for reason in refused:
         print(f"left out: {reason}")
-    _say_what_was_written(config, written, regions)
+    _say_what_was_written(config, written, [layout.name for layout in layouts])
 
 
-def _missing_files(config: DictConfig, chosen: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Path]:
+def _missing_files(config: DictConfig, chosen: Sequence[Pair]) -> dict[Pair, Path]:
     """The files of the chosen pairs that are still to be written."""
     if not chosen:
         print("nothing to impute: no such pairs")
@@ -140,7 +146,7 @@ def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Se
 
 def write(
     model: Model,
-    files: dict[tuple[str, str], Path],
+    files: dict[Pair, Path],
     regions: Sequence[str],
     scale: str,
     hardware: Hardware,
@@ -188,13 +194,11 @@ def pairs_of(
     tracks: pd.DataFrame,
     cells: Sequence[str] = (),
     assays: Sequence[str] = (),
-) -> list[tuple[str, str]]:
+) -> list[Pair]:
     """The pairs of a named set that are of these cell types and assays; tracks: the store's, with their roles."""
-    from avocado.runs.baselines import tracks_in
+    from avocado.data.compendium import pairs_in, unmeasured
 
-    measured = set(zip(tracks["cell"], tracks["assay"], strict=True))
-    unmeasured = [(cell, assay) for cell in store.cells for assay in store.assays if (cell, assay) not in measured]
-    sets = {"unmeasured": unmeasured, "held_out": tracks_in(tracks, "test")}
+    sets = {"unmeasured": unmeasured(tracks, store.cells, store.assays), "held_out": pairs_in(tracks, "test")}
     return _pairs(cells, assays, named, sets, store.cells, store.assays)
 
 
@@ -202,10 +206,10 @@ def _pairs(
     cells: Sequence[str],
     assays: Sequence[str],
     named: str | None,
-    sets: Mapping[str, Sequence[tuple[str, str]]],
+    sets: Mapping[str, Sequence[Pair]],
     all_cells: Sequence[str],
     all_assays: Sequence[str],
-) -> list[tuple[str, str]]:
+) -> list[Pair]:
     """The pairs of a named set that are of these cell types and assays, where any are given."""
     if named is not None and named not in SETS:
         raise InputError(f"unknown pairs '{named}'; there is: {', '.join(SETS)}")

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
+    from avocado.data.compendium import Pair
     from avocado.data.genome import Assembly, Region
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Peaks
     from avocado.evaluation.metrics import AnnotationWindows
     from avocado.model.directory import Model
 
-    Track = tuple[str, str]  # cell, assay
 
 COMBINED = "chromosomes"  # what the table of several chromosomes together is called
 
@@ -67,8 +67,9 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
+    from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
-    from avocado.evaluation.held_out import held_out, score_model, stratify_model
+    from avocado.evaluation.held_out import score_model, stratify_model
     from avocado.model.directory import load_model
     from avocado.plotting.held_out import picture
     from avocado.utils.hardware import Hardware
@@ -80,7 +81,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     for pair in asked:
         model.pair(*pair)  # says which of the two is unknown
         store.track_index(*pair)
-    tracks = asked or held_out(model)
+    tracks = asked or pairs_in(model.tracks, "test")
     regions = as_list(config.region) or [name for name in model.regions if name in store.regions]
     if not regions:
         raise InputError(f"model {model.path} and store {store.path} share no region")
@@ -95,16 +96,17 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
     from avocado.config.training import split_of
+    from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
     from avocado.evaluation.comparison import compare, compare_strata, loci_of_tracks
     from avocado.evaluation.scores import AVERAGE
     from avocado.imputers.average import AverageActivity
     from avocado.plotting.held_out import draw
-    from avocado.runs.baselines import METHODS, fitted, region_of_fit, tracks_in
+    from avocado.runs.baselines import METHODS, fitted, region_of_fit
 
     composed, store = imputers.train_config(config, settings), open_store(config.store)
     roles = split_of(composed).roles(store)
-    held_out, training = tracks_in(roles, "test"), tracks_in(roles, "train")
+    held_out, training = pairs_in(roles, "test"), pairs_in(roles, "train")
     if not held_out:
         raise InputError("no track is held out, so there is nothing to score: give fold= or split.hold_out=")
     tracks = [_pair(store, name) for name in as_list(config.tracks)] or held_out
@@ -138,7 +140,7 @@ def _score_regions(
     config: DictConfig,
     store: SignalStore,
     regions: Sequence[str],
-    tracks: Sequence[Track],
+    tracks: Sequence[Pair],
     judged: _Judged,
     prepare: Callable[[], object] = lambda: None,
 ) -> dict[str, pd.DataFrame]:
@@ -148,6 +150,7 @@ def _score_regions(
     """
     from avocado.data.genome import chromosome_region
     from avocado.evaluation.scores import combine_regions
+    from avocado.plotting.plots import save_png
     from avocado.utils.files import replacing
 
     if config.strata and config.out is None:
@@ -168,8 +171,7 @@ def _score_regions(
         tables[region] = judged.table(region, places[region], peaks if peak_files else None)
         if config.out is not None:
             folder = Path(config.out) / region
-            with replacing(folder / "tracks.png") as temporary:
-                judged.picture(region).savefig(temporary, format="png", dpi=150)
+            save_png(judged.picture(region), folder / "tracks.png")
             if config.strata:
                 with replacing(folder / "strata.csv") as temporary:
                     judged.strata(region).to_csv(temporary, index=False)
@@ -248,7 +250,7 @@ def _peak_file(pattern: str, cell: str, assay: str) -> Path:
     return path
 
 
-def _pair(known: Model | SignalStore, name: str) -> Track:
+def _pair(known: Model | SignalStore, name: str) -> Pair:
     """The pair called 'CELL:ASSAY' or 'CELL ASSAY'; both names may have blanks and colons in them."""
     for cell in known.cells:
         if name.startswith((f"{cell}:", f"{cell} ")) and name[len(cell) + 1 :] in known.assays:

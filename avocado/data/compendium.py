@@ -13,6 +13,7 @@ import glob
 import logging
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,20 @@ ROLES = ("train", "val", "test")
 ALWAYS_TRAINING = -1  # the fold of tracks that are never held out
 
 log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]  # cell type, assay
+
+
+def pairs_in(tracks: pd.DataFrame, role: str | None = None) -> list[Pair]:
+    """The (cell type, assay) pairs of a table of tracks, or those of one `role`: train, val or test."""
+    chosen = tracks if role is None else tracks[tracks["role"] == role]
+    return list(zip(chosen["cell"], chosen["assay"], strict=True))
+
+
+def unmeasured(tracks: pd.DataFrame, cells: Sequence[str], assays: Sequence[str]) -> list[Pair]:
+    """The pairs of these cell types and assays for which there is no track at all."""
+    measured = set(pairs_in(tracks))
+    return [pair for pair in product(cells, assays) if pair not in measured]
 
 
 def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -52,7 +67,7 @@ def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFram
     header = _column_names(path, lines.pop(0)[1], needed)
     if not lines:
         raise InputError(f"{path}: no tracks below the header line")
-    first_seen: dict[tuple[str, str], int] = {}
+    first_seen: dict[Pair, int] = {}
     for number, row in lines:
         if len(row) != len(header):
             raise InputError(f"{path} line {number}: {len(row)} fields, the header has {len(header)}")
@@ -112,7 +127,7 @@ def scan_folder(folder: str | Path, pattern: str) -> pd.DataFrame:
     for i, (name, literal) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True)):
         seen = name in pieces[1 : 2 * i + 1 : 2]
         expression += (f"(?P={name})" if seen else f"(?P<{name}>[^/]+?)") + re.escape(literal)
-    rows: dict[tuple[str, str], dict[str, str]] = {}
+    rows: dict[Pair, dict[str, str]] = {}
     for path in sorted(folder.glob("*".join(map(glob.escape, pieces[::2])))):
         match = re.fullmatch(expression, path.relative_to(folder).as_posix())
         if match is None or path.name.startswith(".") or not path.is_file():

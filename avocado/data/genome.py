@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,15 @@ class Region:
 
     name: str
     segments: tuple[Segment, ...]
+
+    @classmethod
+    def of_plain(cls, name: str, segments: Iterable[Sequence[Any]]) -> Region:
+        """The region of `plain` segments. Raises TypeError or ValueError for anything else."""
+        return cls(name, tuple(Segment(*segment) for segment in segments))
+
+    def plain(self) -> list[list[Any]]:
+        """The segments as JSON files have them: chromosome, first bin, last bin + 1."""
+        return [[segment.chrom, segment.start, segment.end] for segment in self.segments]
 
     @cached_property
     def n_bins(self) -> int:

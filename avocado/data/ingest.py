@@ -66,7 +66,7 @@ class _Track:
             "mtime_ns": stat.st_mtime_ns,
             "arrays": self.arrays,
             "dtype": self.dtype,
-            "regions": {region.name: _layout(region) for region in self.regions},
+            "regions": {region.name: region.plain() for region in self.regions},
         }
 
     def finished(self) -> dict[str, Any] | None:
@@ -287,7 +287,7 @@ def _write_regions(scratch: Path, tracks: Sequence[_Track], checksums: Sequence[
     regions, dtype = tracks[0].regions, tracks[0].dtype
     plan = {
         "tracks": [[track.cell, track.assay, checksum] for track, checksum in zip(tracks, checksums, strict=True)],
-        "regions": {region.name: _layout(region) for region in regions},
+        "regions": {region.name: region.plain() for region in regions},
         "arrays": tracks[0].arrays,
         "dtype": dtype,
     }
@@ -355,11 +355,6 @@ def _describe(
     for column in rows[0]:
         described[column] = [row[column] for row in rows]
     return described
-
-
-def _layout(region: Region) -> list[list[Any]]:
-    """Segments as JSON gives them back."""
-    return [[segment.chrom, segment.start, segment.end] for segment in region.segments]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, pilot_note
+from avocado.data.compendium import Pair, pairs_in
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, pilot_note
+from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.utils.files import replacing
 
@@ -47,6 +49,13 @@ class SignalStore:
         if name not in self.regions:
             raise InputError(f"store {self.path} has no region '{name}'; it has: {', '.join(self.regions)}")
         return self.regions[name]
+
+    def windows(self, place: str | Path) -> list[Window]:
+        """Where a place lies in the regions of this store, see `windows.windows`, which raises InputError."""
+        name = str(place)
+        if ":" not in name and not name.endswith(".bed"):
+            self.region(name)
+        return windows(self.regions, self.assembly, place)
 
     def file(self, region: str) -> Path:
         """The .npy file of a region's signal."""
@@ -107,9 +116,8 @@ class SignalStore:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @cached_property
-    def _columns(self) -> dict[tuple[str, str], int]:
-        pairs = zip(self.tracks["cell"], self.tracks["assay"], strict=True)
-        return {pair: column for column, pair in enumerate(pairs)}
+    def _columns(self) -> dict[Pair, int]:
+        return {pair: column for column, pair in enumerate(pairs_in(self.tracks))}
 
     @cached_property
     def cells(self) -> list[str]:
@@ -153,10 +161,7 @@ def open_store(path: str | Path) -> SignalStore:
             raise InputError(
                 f"{path}: store format {meta['format_version']}, this program reads {FORMAT_VERSION}; ingest again"
             )
-        regions = {
-            name: Region(name, tuple(Segment(*segment) for segment in segments))
-            for name, segments in meta["regions"].items()
-        }
+        regions = {name: Region.of_plain(name, segments) for name, segments in meta["regions"].items()}
         assembly = Assembly(meta["assembly"]["name"], meta["assembly"]["sizes"])
         store = SignalStore(path, assembly, regions, pd.DataFrame(meta["tracks"]), meta["dtype"])
         _require_placed_pilot(store)
@@ -217,6 +222,6 @@ def _metadata(assembly: Assembly, regions: Iterable[Region], tracks: pd.DataFram
         "bin_size": BIN_SIZE,
         "transform": TRANSFORM,
         "dtype": dtype,
-        "regions": {r.name: [[s.chrom, s.start, s.end] for s in r.segments] for r in regions},
+        "regions": {r.name: r.plain() for r in regions},
         "tracks": tracks.astype(object).where(tracks.notna(), None).to_dict(orient="records"),
     }

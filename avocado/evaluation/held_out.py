@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from avocado.data.compendium import Pair, pairs_in
 from avocado.data.store import SignalStore
+from avocado.data.windows import Window
 from avocado.errors import InputError
 from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
 from avocado.evaluation.metrics import AnnotationWindows
-from avocado.evaluation.scores import AVERAGE, Track
+from avocado.evaluation.scores import AVERAGE
 from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
-from avocado.inference.impute import impute
+from avocado.inference.impute import impute, impute_chunks
 from avocado.model.directory import Model
 from avocado.utils.hardware import Hardware
 
@@ -32,22 +34,20 @@ class _Trained:
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Nothing is left to learn."""
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Imputed arcsinh signal of one track, float32 (n_bins,)."""
-        return impute(self.model, [(cell, assay)], region, self.hardware)[:, 0]
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Imputed arcsinh signal, float32 (n_bins, n_pairs)."""
+        return impute(self.model, list(pairs), region, self.hardware)
 
-
-def held_out(model: Model, role: str = "test") -> list[Track]:
-    """The (cell, assay) pairs that the model was not trained on."""
-    chosen = model.tracks[model.tracks["role"] == role]
-    return list(zip(chosen["cell"], chosen["assay"], strict=True))
+    def predict_window(self, pairs: Sequence[Pair], window: Window) -> np.ndarray:
+        """The same of a window, of which only the blocks that it touches are computed."""
+        return np.concatenate([values for _, values in impute_chunks(self.model, pairs, window, self.hardware)])
 
 
 def score_model(
     model: Model,
     store: SignalStore,
     region: str,
-    tracks: Sequence[Track],
+    tracks: Sequence[Pair],
     hardware: Hardware | None = None,
     loci: AnnotationWindows | None = None,
     peaks: Peaks | None = None,
@@ -59,32 +59,33 @@ def score_model(
     another layout or assembly than the model's, and for tracks that it was trained on: those scores would say nothing.
     """
     _require_held_out(model, store, region, tracks)
-    places = loci_of_tracks(store, region, tracks, held_out(model, "train"), loci, peaks)
+    places = loci_of_tracks(store, region, tracks, pairs_in(model.tracks, "train"), loci, peaks)
     return compare(store, region, tracks, imputers_of(model, store, region, hardware), places)
 
 
 def stratify_model(
-    model: Model, store: SignalStore, region: str, tracks: Sequence[Track], hardware: Hardware | None = None
+    model: Model, store: SignalStore, region: str, tracks: Sequence[Pair], hardware: Hardware | None = None
 ) -> pd.DataFrame:
     """`scores.stratified` of the model and average activity, by variability over the training tracks of the assay.
 
     Raises InputError as `score_model` does.
     """
     _require_held_out(model, store, region, tracks)
-    return compare_strata(store, region, tracks, imputers_of(model, store, region, hardware), held_out(model, "train"))
+    return compare_strata(
+        store, region, tracks, imputers_of(model, store, region, hardware), pairs_in(model.tracks, "train")
+    )
 
 
 def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardware | None) -> dict[str, Imputer]:
     """Average activity over the model's training tracks, and the model."""
     average = AverageActivity()
-    average.fit(store, [store.track_index(*track) for track in held_out(model, "train")], region)
+    average.fit(store, [store.track_index(*track) for track in pairs_in(model.tracks, "train")], region)
     return {AVERAGE: average, MODEL: _Trained(model, hardware)}
 
 
-def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Track]) -> None:
+def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Pair]) -> None:
     require_same_layout(model, store, region)
-    leaked = set(tracks) - set(held_out(model)) - set(held_out(model, "val"))
-    leaked &= set(zip(model.tracks["cell"], model.tracks["assay"], strict=True))
+    leaked = set(tracks) & set(pairs_in(model.tracks, "train"))
     if leaked:
         raise InputError(
             f"{', '.join(' '.join(track) for track in sorted(leaked)[:3])}: used to train model {model.path}; "

@@ -27,9 +27,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from avocado.data.compendium import Pair
 from avocado.errors import InputError
 from avocado.evaluation.metrics import pearson
-from avocado.evaluation.scores import AVERAGE, Track
+from avocado.evaluation.scores import AVERAGE
 from avocado.evaluation.significance import bootstrap_interval
 
 PROMOTER, BODY = "promoter", "gene body"
@@ -95,7 +96,7 @@ class Relationships:
 
 
 def gene_values(
-    tracks: Mapping[Track, np.ndarray],
+    tracks: Mapping[Pair, np.ndarray],
     promoters: np.ndarray,
     bodies: np.ndarray,
     relationships: Sequence[Relationship] = RELATIONSHIPS,

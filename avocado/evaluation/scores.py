@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from avocado.data.compendium import Pair
 from avocado.errors import InputError
 from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse_1of, pearson, score_track
 from avocado.utils.files import replacing
@@ -51,13 +52,11 @@ EXPLAINED = (  # below a printed table
 )
 QUANTILES = (0.5, 0.75, 0.9, 0.99)  # of cell-type variability, where strata are cut
 
-Track = tuple[str, str]  # cell, assay
-
 
 def score_table(
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
-    loci: AnnotationWindows | Mapping[Track, AnnotationWindows] | None = None,
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
+    loci: AnnotationWindows | Mapping[Pair, AnnotationWindows] | None = None,
 ) -> pd.DataFrame:
     """Scores of every method on every observed track, and their means.
 
@@ -107,9 +106,9 @@ def combine_regions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def stratified(
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
-    variability: Mapping[Track, np.ndarray],
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
+    variability: Mapping[Pair, np.ndarray],
     quantiles: Sequence[float] = QUANTILES,
 ) -> pd.DataFrame:
     """Scores within strata of bins by how much their signal differs between cell types.
@@ -245,8 +244,8 @@ def require_average(table: pd.DataFrame) -> None:
 
 
 def _each(
-    observed: Mapping[Track, np.ndarray], methods: Mapping[str, Mapping[Track, np.ndarray]]
-) -> Iterator[tuple[Track, np.ndarray, Mapping[str, np.ndarray]]]:
+    observed: Mapping[Pair, np.ndarray], methods: Mapping[str, Mapping[Pair, np.ndarray]]
+) -> Iterator[tuple[Pair, np.ndarray, Mapping[str, np.ndarray]]]:
     """Every track with its observed signal and what each method, average activity among them, imputed for it."""
     if AVERAGE not in methods:
         raise ValueError(f"scores must include '{AVERAGE}'; got: {', '.join(methods) or 'no methods'}")
@@ -275,7 +274,7 @@ def _with_means(tracks: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _named(track: Track, method: str) -> dict[str, object]:
+def _named(track: Pair, method: str) -> dict[str, object]:
     return {"cell": track[0], "assay": track[1], "method": method}
 
 
@@ -283,7 +282,7 @@ def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return table[table["method"] == method]
 
 
-def _pairs(table: pd.DataFrame) -> list[Track]:
+def _pairs(table: pd.DataFrame) -> list[Pair]:
     return list(zip(table["cell"], table["assay"], strict=True))
 
 

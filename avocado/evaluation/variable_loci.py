@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from avocado.data.compendium import Pair
 from avocado.errors import InputError
-from avocado.evaluation.scores import AVERAGE, Track
+from avocado.evaluation.scores import AVERAGE
 
 PEAK_SIGNAL = float(np.arcsinh(2))  # 1.44: a −log10 p of 2 in arcsinh units; signal strictly above it is a peak
 OBSERVED = "observed"  # the experimental signal, thresholded like the imputations and scored beside them
@@ -22,9 +23,9 @@ THRESHOLDED = "observed signal > arcsinh(2)"
 
 
 def variable_loci(
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
-    peaks: Mapping[Track, np.ndarray] | None = None,
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
+    peaks: Mapping[Pair, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """MSE, precision and recall of imputations at loci that are a peak in exactly k cell types, for every k.
 
@@ -66,9 +67,9 @@ def variable_loci(
 
 
 def _scored_cells(
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
-    peaks: Mapping[Track, np.ndarray] | None,
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
+    peaks: Mapping[Pair, np.ndarray] | None,
 ) -> dict[str, list[str]]:
     """Of every assay, the cell types whose tracks are scored."""
     scored = list(methods[AVERAGE])
@@ -96,9 +97,9 @@ def _scored_cells(
 def _score_assay(
     assay: str,
     scored: list[str],
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
-    peaks: Mapping[Track, np.ndarray] | None,
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
+    peaks: Mapping[Pair, np.ndarray] | None,
 ) -> pd.DataFrame:
     def peaks_of(cell: str) -> np.ndarray:
         if peaks is None:

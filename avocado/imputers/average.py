@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avocado.data.genome import BLOCK_BINS
+from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 
@@ -33,32 +33,41 @@ class AverageActivity:
             cell, assay = store.tracks["cell"].iloc[column], store.tracks["assay"].iloc[column]
             self._columns.setdefault(assay, {})[column] = cell
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Mean arcsinh signal of the assay's training tracks, (cell, assay) itself left out; float32 (n_bins,).
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Mean arcsinh signal of each assay's training tracks, the pair's own left out; float32 (n_bins, n_pairs).
 
-        Raises InputError where no training track of the assay is left. A cell type without any track is fine.
+        Raises InputError where no training track of an assay is left. A cell type without any track is fine.
         """
+        return mean_tracks(self._store, [(self._donors(*pair), None) for pair in pairs], region)
+
+    def _donors(self, cell: str, assay: str) -> list[int]:
         columns = [column for column, other in self._columns.get(assay, {}).items() if other != cell]
         if not columns:
             raise InputError(
                 f"no average activity for {cell} {assay}: {assay} has no training track in another cell type; "
                 f"assays with training tracks: {', '.join(self._columns) or 'none'}"
             )
-        return mean_track(self._store, columns, region)
+        return columns
 
 
-def mean_track(
-    store: SignalStore, columns: Sequence[int], region: str, weights: np.ndarray | None = None
+def mean_tracks(
+    store: SignalStore, means: Sequence[tuple[Sequence[int], np.ndarray | None]], region: str
 ) -> np.ndarray:
-    """Mean arcsinh signal of some columns of a store, float32 (n_bins,).
+    """Mean arcsinh signals, each of some columns of a store, in one pass over them; float32 (n_bins, n_means).
 
-    weights (n_columns,) sum to 1; None: all count the same. The signal is read in chunks, as one chromosome of an
-    assay's hundred tracks would be gigabytes.
+    means: columns, and their weights (n_columns,), which sum to 1; None: all count the same. The signal is read in
+    chunks, as one chromosome of an assay's hundred tracks would be gigabytes.
     """
-    signal, layout, chosen = store.signal(region), store.region(region), list(columns)
-    means = np.empty((layout.n_blocks, BLOCK_BINS), dtype=np.float32)
+    signal, layout, done = store.signal(region), store.region(region), 0
+    used = np.unique(np.concatenate([np.asarray(columns) for columns, _ in means]))
+    chosen = [(np.searchsorted(used, columns), weights) for columns, weights in means]
+    found = np.empty((layout.n_bins, len(means)), dtype=np.float32)
     for first in range(0, layout.n_blocks, CHUNK_BLOCKS):
         part = slice(first, first + CHUNK_BLOCKS)
-        values = signal[part][:, :, chosen]
-        means[part] = values.mean(axis=2, dtype=np.float64) if weights is None else values @ weights
-    return layout.from_blocks(means)
+        values = signal[part][:, :, used][layout.mask[part]]
+        rows = found[done : done + len(values)]
+        for number, (columns, weights) in enumerate(chosen):
+            its = values[:, columns]
+            rows[:, number] = its.mean(axis=1, dtype=np.float64) if weights is None else its @ weights
+        done += len(values)
+    return found

@@ -7,7 +7,7 @@ A folder of its own holds what one imputer, fitted to certain training tracks, h
     <folder>/<identity>/<region>/<cell>,<assay>.json   what this track cost
 
 The identity is a digest of what is in what.json, so other settings, another fold or another store never meet in a
-folder. Every file is whole or absent: a process that is killed loses the track that it is at, and two processes at
+folder. Every file is whole or absent: a process that is killed loses the tracks that it is at, and two processes at
 once do some work twice, with the same result.
 """
 
@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from avocado.data.compendium import Pair, pairs_in
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers import Imputer
@@ -40,7 +41,7 @@ class Cost:
     """What imputed tracks cost: seconds of wall time, bytes of memory."""
 
     fit_seconds: float  # of the fit that the track comes from; other tracks come from the same one
-    predict_seconds: float  # of this track
+    predict_seconds: float  # of this track: its share of those that were imputed together
     peak_bytes: int | None  # largest resident memory of the process from the fit on; None where it isn't known
 
 
@@ -64,23 +65,27 @@ class Cached:
         self._fit_seconds: float | None = None
         self.__dict__.pop("what", None)
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """The imputer's arcsinh signal of one track, float32 (n_bins,), from disk and read-only where it is there."""
-        n_bins, file = self._store.region(region).n_bins, self.file(cell, assay, region)
-        signal = _read(file, n_bins)
-        if signal is None:
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """The imputer's arcsinh signal, float32 (n_bins, n_pairs): of one pair from disk, where it is there."""
+        n_bins = self._store.region(region).n_bins
+        found = {pair: _read(self.file(*pair, region), n_bins) for pair in pairs}
+        missing = [pair for pair, signal in found.items() if signal is None]
+        if missing:
             if self._fit_seconds is None:
                 self._fit()
             assert self._fit_seconds is not None
             start = time.perf_counter()
-            signal = np.asarray(self.imputer.predict(cell, assay, region), dtype=np.float32)
-            if signal.shape != (n_bins,):
-                raise ValueError(f"{file}: imputed {signal.shape}, region {region} has {n_bins:,} bins")
-            cost = Cost(self._fit_seconds, time.perf_counter() - start, _peak_bytes())
-            _write_json(file.with_suffix(".json"), asdict(cost))
-            with replacing(file) as temporary, temporary.open("wb") as opened:
-                np.save(opened, signal, allow_pickle=False)
-        return signal
+            imputed = np.asarray(self.imputer.predict(missing, region), dtype=np.float32)
+            if imputed.shape != (n_bins, len(missing)):
+                raise ValueError(f"imputed {imputed.shape}, region {region} has {n_bins:,} bins")
+            seconds, peak = (time.perf_counter() - start) / len(missing), _peak_bytes()
+            for pair, signal in zip(missing, imputed.T, strict=True):
+                found[pair], file = signal, self.file(*pair, region)
+                _write_json(file.with_suffix(".json"), asdict(Cost(self._fit_seconds, seconds, peak)))
+                with replacing(file) as temporary, temporary.open("wb") as opened:
+                    np.save(opened, np.ascontiguousarray(signal), allow_pickle=False)
+        signals = [signal for signal in (found[pair] for pair in pairs) if signal is not None]
+        return signals[0][:, None] if len(signals) == 1 else np.stack(signals, axis=1)
 
     def has(self, cell: str, assay: str, region: str) -> bool:
         """Whether a prediction is there, whole, so that asking for it costs nothing but reading it."""
@@ -107,7 +112,7 @@ class Cached:
     @cached_property
     def what(self) -> dict[str, object]:
         """Everything that the predictions depend on."""
-        pairs = self._store.tracks.iloc[self._experiments][["cell", "assay"]].to_numpy(dtype=str).tolist()
+        pairs = [list(pair) for pair in pairs_in(self._store.tracks.iloc[self._experiments])]
         return {"settings": self.key, "store": self._store.checksum, "training": pairs, "region": self._region}
 
     def _fit(self) -> None:

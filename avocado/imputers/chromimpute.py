@@ -32,6 +32,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers.chromimpute_features import (
@@ -50,8 +51,6 @@ from avocado.utils.progress import duration, shown
 MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")
 MAY_BE_NONE = ("donors", "candidates")
 KEPT_TREES = 1_000  # of earlier tracks, some 100 kB each
-
-Pair = tuple[str, str]  # cell, assay
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,22 @@ class _Donor:
     trees: tuple[Tree, ...]
 
 
+@dataclass(frozen=True)
+class _Applied:
+    """What imputing a pair with its donors' trees takes."""
+
+    donors: list[_Donor]
+    candidates: dict[str, Candidates]  # of the pair's cell type, by ordering assay
+    averaged: list[list[int]]  # of each donor, the columns of the assay's mean
+
+
 class ChromImpute:
     """Imputes a track with one regression tree per donor, a cell type in which the assay was measured.
 
     An imputation of a training track is one too, and no copy: its own signal is left out of everything, the training
-    of the trees included (leave-one-out, as the original imputes observed tracks). The trees of a track are grown when
-    it is first asked for, so ask for all regions of a track in turn. Trees are kept: of two cell types that share the
-    same assays with a donor, a held-out track of one takes the trees of the other's.
+    of the trees included (leave-one-out, as the original imputes observed tracks). The trees of tracks are grown when
+    they are first asked for, so ask for all regions of some tracks in turn. Trees are kept: of two cell types that
+    share the same assays with a donor, a held-out track of one takes the trees of the other's.
 
     Growing a tree takes one pass over the region of `fit`, for which the pilot regions do, and imputing one pass over
     the region asked for; of signal, a piece is in memory at a time. Memory is that of a donor's training features:
@@ -143,71 +151,74 @@ class ChromImpute:
             np.sort(np.random.default_rng([self.seed, bag]).choice(n_bins, min(config.positions, n_bins), False))
             for bag in range(config.bags)
         ]
-        self._similar: dict[tuple[str, str], list[str]] = {}  # to (cell type, assay): cell types, nearest first
+        self._similar: dict[Pair, list[str]] = {}  # to (cell type, assay): cell types, nearest first
         self._correlations: dict[str, np.ndarray] = {}
         for assay, columns in shown(self._columns.items(), "comparing tracks", len(self._columns), self.progress):
             cells, found = list(columns), correlations(store, region, list(columns.values()))
             self._correlations[assay] = found
             for cell, row in zip(cells, found, strict=True):
                 self._similar[cell, assay] = [cells[i] for i in np.argsort(-row, kind="stable") if cells[i] != cell]
-        self._grown: Pair | None = None
-        self._donors: list[_Donor] = []
+        self._grown: dict[Pair, list[_Donor]] = {}  # of the pairs that were asked for last
         self._kept: OrderedDict[tuple[object, ...], _Donor] = OrderedDict()  # of this and of earlier tracks
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Mean of the donors' trees: arcsinh signal of one track, float32 (n_bins,), on any region of the store.
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Mean of the donors' trees: arcsinh signal, float32 (n_bins, n_pairs), on any region of the store.
 
-        Raises InputError where no other cell type has the assay, or none of them another assay that `cell` has too.
+        Raises InputError where no other cell type has an assay, or none of them another assay that the cell type has.
         """
         layout = self._store.region(region)
-        if self._grown != (cell, assay):
-            self._grown, self._donors = None, []
-            chosen = self.donors(cell, assay)
-            donors = shown(chosen.items(), f"trees of {cell} {assay}", len(chosen), self.progress)
-            self._donors = [self._donor(*donor, cell, assay, len(chosen)) for donor in donors]
-            self._grown = cell, assay
-        imputed = np.empty(layout.n_bins, dtype=np.float32)
-        parts = self._imputed(cell, assay, region, self._donors)
-        for ranks, signal in shown(parts, f"imputing {cell} {assay}", None, self.progress):
+        chosen = {pair: self.donors(*pair) for pair in pairs}
+        self._grown = {pair: grown for pair, grown in self._grown.items() if pair in chosen}
+        for (cell, assay), donors in chosen.items():
+            if (cell, assay) not in self._grown:
+                each = shown(donors.items(), f"trees of {cell} {assay}", len(donors), self.progress)
+                self._grown[cell, assay] = [self._donor(*donor, cell, assay, len(donors)) for donor in each]
+        imputed = np.empty((layout.n_bins, len(pairs)), dtype=np.float32)
+        parts = self._imputed([(pair, self._grown[pair]) for pair in pairs], region)
+        for ranks, signal in shown(parts, f"imputing {len(pairs)} tracks", None, self.progress):
             imputed[ranks] = signal
         if self._scale is None or self._train is None:
             return imputed
         scales = self._scale[:, self._train.columns]
-        expected = expected_scales(scales, self._train, [(cell, assay)])[0].astype(np.float32)
-        return imputed * expected[1] + expected[0]
+        expected = expected_scales(scales, self._train, pairs).astype(np.float32)
+        return imputed * expected[:, 1] + expected[:, 0]
 
-    def _imputed(
-        self, cell: str, assay: str, region: str, donors: Sequence[_Donor]
-    ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Mean of the donors' trees piece by piece: ranks in the region, and (standardised) signal, float64."""
-        config = self.config
+    def _imputed(self, asked: Sequence[tuple[Pair, list[_Donor]]], region: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Mean of each pair's donors' trees piece by piece: ranks, and (standardised) signal, float64 (n, n_pairs)."""
+        applied = [self._applied(*pair, donors) for pair, donors in asked]
+        averaged = {column for its in applied for columns in its.averaged for column in columns}
+        columns, place = _gathered([one for its in applied for one in its.candidates.values()], *averaged)
+        # a bin's signal around it twice, for all donors and for one, besides its running means; one pair at a time
+        width = 2 * max(len(its.candidates) for its in applied) * (len(self._offsets()) + self.config.neighbours)
+        for ranks, signal in pieces(self._store, region, columns, self.config.margin, width, self._scale):
+            yield ranks, np.stack([self._mean(its, signal, place) for its in applied], axis=1)
+
+    def _applied(self, cell: str, assay: str, donors: list[_Donor]) -> _Applied:
         others = sorted({other for donor in donors for other in donor.assays})
         candidates = {other: self._candidates(cell, other, assay, cell) for other in others}
-        averaged = {donor.cell: self._averaged(donor.cell, cell, assay) for donor in donors}
-        columns, place = _gathered(candidates.values(), *set().union(*averaged.values()))
-        offsets = self._offsets()
-        # a bin's signal around it twice, for all donors and for one, besides its running means
-        width = 2 * len(others) * (len(offsets) + config.neighbours)
-        for ranks, signal in pieces(self._store, region, columns, config.margin, width, self._scale):
-            rows = np.arange(config.margin, len(signal) - config.margin)
-            # one more than the running means need, as every donor is left out of what its own trees see
-            near = {
-                other: nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours + 1)
-                for other, found in candidates.items()
-            }
-            around = {other: signal[rows[:, None] + offsets, place[candidates[other].acting]] for other in others}
-            total = np.zeros(len(rows))
-            for donor in donors:
-                left_out = [self._columns[other][donor.cell] for other in donor.assays]
-                features = _laid_out(
-                    [near[other] for other in donor.assays],
-                    [around[other] for other in donor.assays],
-                    config.neighbours,
-                    [candidates[o].index(column) for o, column in zip(donor.assays, left_out, strict=True)],
-                    signal[rows[:, None], [place[column] for column in averaged[donor.cell]]],
-                )
-                total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
-            yield ranks, total / len(donors)
+        return _Applied(donors, candidates, [self._averaged(donor.cell, cell, assay) for donor in donors])
+
+    def _mean(self, applied: _Applied, signal: np.ndarray, place: dict[int, int]) -> np.ndarray:
+        """Mean of a pair's donors' trees over a piece, float64 (n,)."""
+        config, offsets, candidates = self.config, self._offsets(), applied.candidates
+        rows = np.arange(config.margin, len(signal) - config.margin)
+        # one more than the running means need, as every donor is left out of what its own trees see
+        near = {
+            other: nearest_cells(found, signal, place, rows, config.distance_window, config.neighbours + 1)
+            for other, found in candidates.items()
+        }
+        around = {other: signal[rows[:, None] + offsets, place[its.acting]] for other, its in candidates.items()}
+        total = np.zeros(len(rows))
+        for donor, averaged in zip(applied.donors, applied.averaged, strict=True):
+            features = _laid_out(
+                [near[other] for other in donor.assays],
+                [around[other] for other in donor.assays],
+                config.neighbours,
+                [candidates[other].index(self._columns[other][donor.cell]) for other in donor.assays],
+                signal[rows[:, None], [place[column] for column in averaged]],
+            )
+            total += np.mean([tree.predict(features) for tree in donor.trees], axis=0)
+        return total / len(applied.donors)
 
     def outlook(self, pairs: Sequence[Pair], region: str) -> str:
         """What imputing these tracks over a region will take, in a line: trees, and the time they take here.
@@ -235,7 +246,7 @@ class ChromImpute:
         grown = self._donor(donor, assays, cell, assay, len(chosen))
         growing = (time.perf_counter() - start) / (len(grown.trees) * len(assays))
         start = time.perf_counter()
-        ranks, _ = next(self._imputed(cell, assay, region, [grown] * len(chosen)))
+        ranks, _ = next(self._imputed([((cell, assay), [grown] * len(chosen))], region))
         applied_here = len(chosen) * len(grown.trees) * len(assays) * (ranks.stop - ranks.start)
         applying = (time.perf_counter() - start) / applied_here
         n_trees = sum(self._n_bags(len(one[4])) for one in by_size)

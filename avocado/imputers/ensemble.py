@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avocado.data.compendium import split
+from avocado.data.compendium import Pair, pairs_in, split
 from avocado.data.store import SignalStore
+from avocado.data.windows import Window
 from avocado.errors import InputError
-from avocado.imputers import Foretelling, Imputer
+from avocado.imputers import Foretelling, Imputer, groups, possible
 
 WEIGHTS = ("mean", "fitted")
 MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
@@ -64,9 +65,9 @@ class Ensemble:
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Find the weights, then fit the members to all of the columns `experiments`.
 
-        With fitted weights every member is fitted once more in each round, and one track is in memory at a time, as
-        often as there are members. Raises InputError where there are too few tracks to set some apart, or to impute
-        these from the rest.
+        With fitted weights every member is fitted once more in each round, and a group of tracks is in memory at a
+        time, of all members. Raises InputError where there are too few tracks to set some apart, or to impute these
+        from the rest.
         """
         self.member_weights = dict.fromkeys(self.members, 1 / len(self.members))
         if self.config.weights == "fitted":
@@ -77,21 +78,21 @@ class Ensemble:
             if self.member_weights[name] > 0:
                 member.fit(store, experiments, region)
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Weighted mean of the members' signals of one track, arcsinh, float32 (n_bins,).
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Weighted mean of the members' arcsinh signals, float32 (n_bins, n_pairs).
 
-        Raises InputError where one of the members cannot impute the track.
+        Raises InputError where one of the members cannot impute a pair.
         """
         total: np.ndarray | None = None
         for name, member in self.members.items():
             weight = np.float32(self.member_weights[name])
             if weight > 0:
-                part = weight * np.asarray(member.predict(cell, assay, region), dtype=np.float32)
+                part = weight * np.asarray(member.predict(pairs, region), dtype=np.float32)
                 total = part if total is None else total + part
         assert total is not None  # weights sum to 1
         return total
 
-    def outlook(self, pairs: Sequence[tuple[str, str]], region: str) -> str:
+    def outlook(self, pairs: Sequence[Pair], region: str) -> str:
         """What the members say that take long; '' where there is none."""
         lines = [
             member.outlook(pairs, region)
@@ -107,19 +108,23 @@ class Ensemble:
             apart, rest = self._set_apart(store, experiments, self.config.seed + number)
             for member in self.members.values():
                 member.fit(store, rest, region)
-            for column in apart:
-                cell, assay = store.tracks[["cell", "assay"]].iloc[column]
-                try:
-                    imputed = np.stack([member.predict(cell, assay, region) for member in self.members.values()])
-                except InputError as error:  # too few tracks are left for one of the members; the others will do
-                    refused = error
-                    continue
-                n_tracks += 1
-                observed = store.read_track(cell, assay, region)
-                for first in range(0, len(observed), CHUNK_BINS):
-                    part = slice(first, first + CHUNK_BINS)
-                    wrong = imputed[:, part].astype(np.float64) - observed[part]
-                    errors += wrong @ wrong.T
+            layout, pairs = store.region(region), pairs_in(store.tracks.iloc[apart])
+            # all members of a group are in memory at once
+            for group in groups(pairs, layout.n_bins * n):
+                imputed = []
+                for member in self.members.values():  # of what one of them cannot impute, the others say nothing
+                    found, reasons = possible(member, group, Window(region, layout), layout)
+                    group = list(found)
+                    refused = reasons[0] if reasons else refused
+                    imputed.append(found)
+                n_tracks += len(group)
+                for pair in group:
+                    signals = np.stack([found[pair] for found in imputed])
+                    observed = store.read_track(*pair, region)
+                    for first in range(0, len(observed), CHUNK_BINS):
+                        part = slice(first, first + CHUNK_BINS)
+                        wrong = signals[:, part].astype(np.float64) - observed[part]
+                        errors += wrong @ wrong.T
         if n_tracks < MIN_TRACKS:
             raise InputError(
                 f"ensemble with weights=fitted: of the tracks set apart {n_tracks} can be imputed by all members, at "

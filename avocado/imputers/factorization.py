@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avocado.data.compendium import Pair
 from avocado.data.datamodule import tracks_of
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
@@ -83,11 +84,11 @@ class Avocado:
                         fitted)  # fmt: skip
             save_region(folder, store.region(region), trained.genome)
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Mean imputed arcsinh signal of the models, float32 (n_bins,)."""
-        imputed = np.zeros(self._store.region(region).n_bins, dtype=np.float32)
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Mean imputed arcsinh signal of the models, float32 (n_bins, n_pairs)."""
+        imputed = np.zeros((self._store.region(region).n_bins, len(pairs)), dtype=np.float32)
         for number in range(self.config.models):
-            imputed += impute(self._model(number, region), [(cell, assay)], region, self.hardware)[:, 0]
+            imputed += impute(self._model(number, region), list(pairs), region, self.hardware)
         return imputed / self.config.models
 
     def _model(self, number: int, region: str) -> Model:

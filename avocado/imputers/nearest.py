@@ -8,14 +8,16 @@ in which similar cell types count for more. Where nothing is known about similar
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.imputers.average import mean_track
+from avocado.imputers.average import mean_tracks
 from avocado.imputers.chromimpute_features import correlations
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class SimilarityConfig:
             raise InputError(f"similarity: sharpness={value!r}: expected a number above 0")
 
 
-class _Similarity:
+class _Similarity(ABC):
     """What both imputers learn: which tracks may be used, and how similar the cell types are in each assay."""
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
@@ -56,6 +58,17 @@ class _Similarity:
         self._correlations = {
             assay: correlations(store, region, list(columns.values())) for assay, columns in self._columns.items()
         }
+
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Arcsinh signal of some pairs on any region of the store, float32 (n_bins, n_pairs).
+
+        Raises InputError where no other cell type has a training track of an assay.
+        """
+        return mean_tracks(self._store, [self._mean(*pair) for pair in pairs], region)
+
+    @abstractmethod
+    def _mean(self, cell: str, assay: str) -> tuple[list[int], np.ndarray | None]:
+        """The columns of which a pair's imputation is the mean, and their weights; None: all count the same."""
 
     def _donors(self, cell: str, assay: str) -> tuple[list[int], np.ndarray]:
         """Columns of the assay's training tracks in other cell types, and how similar these are to `cell`."""
@@ -109,15 +122,9 @@ class NearestCell(_Similarity):
     similarity above 0, the imputation is average activity, and a line of the log says so.
     """
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Arcsinh signal of the nearest cell type's track, float32 (n_bins,), on any region of the store.
-
-        Raises InputError where no other cell type has a training track of the assay.
-        """
+    def _mean(self, cell: str, assay: str) -> tuple[list[int], np.ndarray | None]:
         columns, similar = self._donors(cell, assay)
-        if (similar > 0).any():
-            columns = [columns[int(np.nanargmax(similar))]]
-        return mean_track(self._store, columns, region)
+        return [columns[int(np.nanargmax(similar))]] if (similar > 0).any() else columns, None
 
 
 class SimilarityAverage(_Similarity):
@@ -130,14 +137,10 @@ class SimilarityAverage(_Similarity):
     def __init__(self, config: SimilarityConfig | None = None) -> None:
         self.config = config or SimilarityConfig()
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Weighted mean arcsinh signal, float32 (n_bins,), on any region of the store.
-
-        Raises InputError where no other cell type has a training track of the assay.
-        """
+    def _mean(self, cell: str, assay: str) -> tuple[list[int], np.ndarray | None]:
         columns, similar = self._donors(cell, assay)
         known = np.clip(np.nan_to_num(similar), 0, None)
         if not known.any():
-            return mean_track(self._store, columns, region)
+            return columns, None
         weights = (known / known.max()) ** self.config.sharpness  # relative, so that no power of them vanishes
-        return mean_track(self._store, columns, region, weights / weights.sum())
+        return columns, weights / weights.sum()

@@ -32,10 +32,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from avocado.data.compendium import balanced_folds
-from avocado.data.genome import BLOCK_BINS
+from avocado.data.compendium import Pair, balanced_folds, pairs_in
 from avocado.data.store import SignalStore, chunk_blocks
 from avocado.errors import InputError
+from avocado.imputers import groups
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.hardware import device_of
@@ -47,8 +47,6 @@ RANKS = (10, 100)  # the smallest and the largest rank then; 100 is the publishe
 NAMED = 12  # cell types or assays in a message
 
 log = logging.getLogger(__name__)
-
-Pair = tuple[str, str]  # cell, assay
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ class Predictd:
         self._store = store
         self._columns = [int(column) for column in experiments]
         table = store.tracks.iloc[self._columns].reset_index(drop=True)
-        self._pairs: list[Pair] = list(zip(table["cell"], table["assay"], strict=True))
+        self._pairs = pairs_in(table)
         self._cells, self._assays = sorted(set(table["cell"])), sorted(set(table["assay"]))
         try:
             left_out = balanced_folds(table, self.config.splits, self.seed)
@@ -148,39 +146,40 @@ class Predictd:
             self._learned.step,
         )
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Imputed arcsinh signal of one track over any region of the store, float32 (n_bins,), at least 0.
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Imputed arcsinh signal over any region of the store in one pass, float32 (n_bins, n_pairs), at least 0.
 
         A training track is imputed without itself: it is left out of the ridge regression, and so are the models that
         learned from it, where others have left it for validation. Raises InputError for a cell type or an assay that
         has no training track besides the one asked for.
         """
-        return self.predict_tracks([(cell, assay)], region)[:, 0]
-
-    def predict_tracks(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
-        """`predict` of several tracks in one pass over the signal, float32 (n_bins, n_pairs)."""
-        layout = self._store.region(region)
-        imputed = np.empty((layout.n_blocks, BLOCK_BINS, len(pairs)), dtype=np.float32)
+        layout, done = self._store.region(region), 0
+        imputed = np.empty((layout.n_bins, len(pairs)), dtype=np.float32)
         for part, values in self._imputed(pairs, region):
-            imputed[part] = values
-        return layout.from_blocks(imputed)
+            real = values[layout.mask[part]]
+            imputed[done : done + len(real)] = real
+            done += len(real)
+        return imputed
 
     def outlook(self, pairs: Sequence[Pair], region: str) -> str:
-        """How long it will take to impute these tracks over a region, one after another, in a line.
+        """How long it will take to impute these tracks over a region in a line.
 
-        Measured on one track and one piece of the region.
+        Measured on as many tracks as are imputed together, and one piece of the region.
         """
+        layout = self._store.region(region)
+        passes = list(groups(pairs, layout.n_bins))
         for pair in pairs:
+            together = [pair] * len(passes[0])
             try:
                 start = time.perf_counter()
                 self.weights(*pair)
                 weighing = time.perf_counter() - start
-                part, _ = next(self._imputed([pair], region))
-                imputing = max(0.0, time.perf_counter() - start - 2 * weighing)
+                part, _ = next(self._imputed(together, region))
+                imputing = max(0.0, time.perf_counter() - start - (1 + len(together)) * weighing)
             except InputError:
                 continue
-            n_blocks = self._store.region(region).n_blocks
-            seconds = len(pairs) * (weighing + imputing * n_blocks / (min(part.stop, n_blocks) - part.start))
+            share = (min(part.stop, layout.n_blocks) - part.start) / layout.n_blocks
+            seconds = len(pairs) * weighing + len(passes) * imputing / share
             return f"PREDICTD: {len(pairs):,} tracks, {duration(seconds)}"
         return "PREDICTD: no track can be imputed"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
+from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.model.regression import RegressionConfig, drawn_bins, impute_blocks, piece_blocks, regress
@@ -32,19 +32,26 @@ class Regression:
         self._scales = track_scales(store, region, columns)
         self._means = drawn_bins(store, region, columns, self._scales, self.config)
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        """Imputed arcsinh signal, float32 (n_bins,); one pass over the training tracks of the region.
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        """Imputed arcsinh signal, float32 (n_bins, n_pairs); one pass over the training tracks of the region.
 
-        Raises InputError where no training track of the assay, or none of the cell type, is left without this one.
+        Raises InputError where no training track of an assay, or none of a cell type, is left without the pair's own.
         """
-        train, pair, assays = self._train, (cell, assay), self._store.assays
-        pairs = set(train.rows) - {pair}
-        for name, number, kind in ((cell, 0, "cell type"), (assay, 1, "assay")):
-            if name not in {pair[number] for pair in pairs}:
-                raise InputError(f"cannot regress {cell} {assay}: no other training track of {kind} {name}")
-        expected = expected_scales(self._scales, train, [pair], self.config.scale_ridge)
-        fitted = regress(self._means, self._scales, expected, train, assays, [pair], self.config)
-        signal, layout = self._store.signal(region), self._store.region(region)
+        train, assays, layout = self._train, self._store.assays, self._store.region(region)
+        for pair in pairs:
+            others = set(train.rows) - {pair}
+            for number, kind in enumerate(("cell type", "assay")):
+                if pair[number] not in {other[number] for other in others}:
+                    raise InputError(
+                        f"cannot regress {' '.join(pair)}: no other training track of {kind} {pair[number]}"
+                    )
+        expected = expected_scales(self._scales, train, pairs, self.config.scale_ridge)
+        fitted = regress(self._means, self._scales, expected, train, assays, pairs, self.config)
         steps = layout.pieces(piece_blocks(len(train.columns), self._device))
-        pieces = impute_blocks(signal, layout, train, assays, fitted, [pair], steps, self._device)
-        return layout.from_blocks(torch.cat([piece[:, :, 0] for piece in pieces]).cpu().numpy())
+        blocks = impute_blocks(self._store.signal(region), layout, train, assays, fitted, pairs, steps, self._device)
+        imputed, done = np.empty((layout.n_bins, len(pairs)), dtype=np.float32), 0
+        for (first, last), piece in zip(steps, blocks, strict=True):
+            real = piece.cpu().numpy()[layout.mask[first:last]]
+            imputed[done : done + len(real)] = real
+            done += len(real)
+        return imputed

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avocado.data.bigwig import covered_bases
+from avocado.data.compendium import Pair
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
 from avocado.data.windows import Window, chosen_bins
 from avocado.errors import InputError
@@ -24,8 +25,6 @@ SCALES = ("pval", "arcsinh")
 FORMATS = (".bigWig", ".bigwig", ".bw", ".npz")
 GROUP = 100  # tracks written at once: as many open files, and the genome part of the network is shared among them
 OUTPUT = 32 << 20  # bytes of imputed signal at a time
-
-Pair = tuple[str, str]  # cell, assay
 
 
 def impute(
@@ -72,7 +71,7 @@ def impute_chunks(
     Of a window only the blocks that it touches are computed.
     """
     source, part = (region, None) if isinstance(region, str) else region
-    factors, baseline = model.genome(source), model.baseline
+    factors, baseline = model.rows(source), model.baseline
     layout = model.regions[source]
     hardware = hardware or Hardware()
     device = hardware.use()
@@ -152,13 +151,19 @@ def places(model: Model, regions: Sequence[str | Path]) -> list[Window]:
 
     Raises InputError for a place that the model has no whole factors of, and for two places of one name.
     """
+    found = distinct(window for region in regions for window in model.windows(region))
+    for source in {window.source for window in found}:
+        model.rows(source)  # raises where the file is damaged
+    return found
+
+
+def distinct(windows: Iterable[Window]) -> list[Window]:
+    """Each window once. Raises InputError for two places of one name."""
     found: dict[str, Window] = {}
-    for window in (window for region in regions for window in model.windows(region)):
+    for window in windows:
         name = window.layout.name
         if found.setdefault(name, window) != window:
             raise InputError(f"two of the places are called {name}: give one of the BED files another name")
-    for source in dict.fromkeys(window.source for window in found.values()):
-        model.genome(source)  # raises where the file is damaged
     return list(found.values())
 
 

@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avocado.data.genome import Assembly, Region, Segment
+from avocado.data.compendium import Pair, pairs_in, unmeasured
+from avocado.data.genome import Assembly, Region
 from avocado.data.store import SignalStore, open_store
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
@@ -59,15 +60,21 @@ class Model:
 
     def genome(self, region: str) -> Tensor:
         """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
-        factors = self._tensor(region, "genome")
+        return self.rows(region)[:]
+
+    def rows(self, region: str) -> Any:
+        """What `genome` returns, of which only the rows are read that a slice asks for; now only the file's header."""
+        self._require(region)
+        with _opened(self.path / f"{region}.safetensors") as file:
+            rows = file.get_slice("genome") if "genome" in file.keys() else None  # noqa: SIM118
         shape = (self.regions[region].n_blocks, self.network.config.block_width)
-        if factors is None or tuple(factors.shape) != shape:
-            found = None if factors is None else tuple(factors.shape)
+        found = None if rows is None else tuple(rows.get_shape())
+        if found != shape:
             raise InputError(
                 f"{self.path / region}.safetensors holds factors of shape {found}, the model needs "
                 f"{shape}: it belongs to another model; train this region again"
             )
-        return factors
+        return rows
 
     def __repr__(self) -> str:
         c, roles = self.network.config, self.tracks["role"].value_counts()
@@ -130,14 +137,8 @@ class Model:
         if self.alone or self.regression is None:
             return None
         store = store_of(self)
-        tracks = self.tracks[self.tracks["role"] == "train"]
-        columns = [store.track_index(*pair) for pair in zip(tracks["cell"], tracks["assay"], strict=True)]
+        columns = [store.track_index(*pair) for pair in pairs_in(self.tracks, "train")]
         return RegressionBaseline(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
-
-    def _tensor(self, region: str, name: str) -> Tensor | None:
-        """One tensor of a region's file, the others left on disk."""
-        self._require(region)
-        return _read(self.path / f"{region}.safetensors", [name]).get(name)
 
     def _require(self, region: str) -> None:
         if region not in self.regions:
@@ -154,10 +155,9 @@ class Model:
                 raise InputError(f"model {self.path} knows no {kind} '{name}'; it knows: {shown}")
         return self.cells.index(cell), self.assays.index(assay)
 
-    def unmeasured(self) -> list[tuple[str, str]]:
+    def unmeasured(self) -> list[Pair]:
         """(cell, assay) pairs for which there is no experiment at all."""
-        measured = set(zip(self.tracks["cell"], self.tracks["assay"], strict=True))
-        return [(cell, assay) for cell in self.cells for assay in self.assays if (cell, assay) not in measured]
+        return unmeasured(self.tracks, self.cells, self.assays)
 
     @cached_property
     def shared_checksum(self) -> str:
@@ -204,7 +204,7 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
     """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
     layout = {
         "name": region.name,
-        "segments": [[s.chrom, s.start, s.end] for s in region.segments],
+        "segments": region.plain(),
         "shared_sha256": sha256(directory / SHARED),
     }
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
@@ -372,7 +372,7 @@ def _region(file: Path, checksum: str, width: int | None) -> Region:
         shape = opened.get_slice("genome").get_shape() if "genome" in opened.keys() else None  # noqa: SIM118
     try:
         layout = json.loads(metadata["region"])
-        region = Region(layout["name"], tuple(Segment(*segment) for segment in layout["segments"]))
+        region = Region.of_plain(layout["name"], layout["segments"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
     if layout.get("shared_sha256") != checksum:
@@ -387,11 +387,11 @@ def _region(file: Path, checksum: str, width: int | None) -> Region:
     return region
 
 
-def _read(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """The tensors of a file, or those of `names` that it has."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file."""
     with _opened(path) as file:
         try:
-            return {name: file.get_tensor(name) for name in file.keys() if names is None or name in names}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise _damaged(path, error) from None
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avocado.data.compendium import Pair
 from avocado.data.genome import BLOCK_BINS, Region
 from avocado.data.store import SignalStore, write_region
 from avocado.errors import InputError
@@ -36,7 +37,6 @@ PIECE, ACCELERATOR_PIECE = 64 << 20, 1 << 30  # bytes of moving means at a time
 CHUNK, ACCELERATOR_CHUNK = 4_096, 1 << 18  # bins whose random features are computed at once, on a CPU in its cache
 
 CPU = torch.device("cpu")
-Pair = tuple[str, str]  # cell, assay
 
 
 @dataclass(frozen=True)

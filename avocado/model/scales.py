@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore, chunk_blocks
 
 RIDGE = 0.1  # penalty of the logarithms by which a cell type or assay differs in mean and deviation
@@ -23,7 +24,7 @@ class Experiments:
     assays: list[str]
 
     @cached_property
-    def rows(self) -> dict[tuple[str, str], int]:
+    def rows(self) -> dict[Pair, int]:
         """The place of each (cell, assay) among these."""
         return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
 
@@ -49,9 +50,7 @@ def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.nda
     return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
-def expected_scales(
-    scales: np.ndarray, train: Experiments, pairs: Sequence[tuple[str, str]], ridge: float = RIDGE
-) -> np.ndarray:
+def expected_scales(scales: np.ndarray, train: Experiments, pairs: Sequence[Pair], ridge: float = RIDGE) -> np.ndarray:
     """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
 
     scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part, of

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from avocado.data.genome import BIN_SIZE, Region
+from avocado.data.compendium import Pair
+from avocado.data.genome import BIN_SIZE, Region, Segment
 from avocado.data.store import SignalStore
+from avocado.data.windows import Window
 from avocado.evaluation.held_out import MODEL, imputers_of, require_same_layout
-from avocado.evaluation.scores import AVERAGE, Track
-from avocado.imputers import Imputer
+from avocado.evaluation.scores import AVERAGE
+from avocado.imputers import Imputer, predict_window
 from avocado.model.directory import Model
 from avocado.plotting.plots import peak_window, plot_tracks
 from avocado.utils.hardware import Hardware
@@ -24,7 +26,7 @@ def picture(
     model: Model,
     store: SignalStore,
     region: str,
-    tracks: Sequence[Track],
+    tracks: Sequence[Pair],
     hardware: Hardware | None = None,
     width: int = 100_000,
     place: tuple[str, int, int] | None = None,
@@ -41,7 +43,7 @@ def picture(
 def draw(
     store: SignalStore,
     region: str,
-    tracks: Sequence[Track],
+    tracks: Sequence[Pair],
     imputers: Mapping[str, Imputer],
     width: int = 100_000,
     place: tuple[str, int, int] | None = None,
@@ -56,10 +58,13 @@ def draw(
     layout = store.region(region)
     bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
     chrom, start = _address(layout, bins.start)
+    first = start // BIN_SIZE
+    window = Window(region, Region(f"{chrom}:{first}", (Segment(chrom, first, first + bins.stop - bins.start),)))
+    imputed = {name: predict_window(imputer, chosen, window, layout) for name, imputer in imputers.items()}
     rows = {
         _label(store, *track): {
             "observed": observed[bins, column],
-            **{name: imputer.predict(*track, region)[bins] for name, imputer in imputers.items()},
+            **{name: values[:, column] for name, values in imputed.items()},
         }
         for column, track in enumerate(chosen)
     }
@@ -67,14 +72,14 @@ def draw(
     return plot_tracks(rows, chrom, start, title=f"Held-out tracks, which took no part in training, {where}")
 
 
-def different_tracks(store: SignalStore, tracks: Sequence[Track], n: int = SHOWN) -> list[Track]:
+def different_tracks(store: SignalStore, tracks: Sequence[Pair], n: int = SHOWN) -> list[Pair]:
     """Up to n of the tracks that have as little in common as can be: lineage, then cell type, then assay.
 
     Lineages are those of a column LINEAGE in the store's table, where it has one.
     """
     kin = column_groups(store, "cell", LINEAGE) or {}
     traits = {track: (kin.get(track[0]), *track) for track in tracks}
-    chosen: list[Track] = []
+    chosen: list[Pair] = []
     while len(chosen) < min(n, len(traits)):
         rest = [track for track in traits if track not in chosen]
         # how many of the chosen ones share each trait

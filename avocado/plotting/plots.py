@@ -1,12 +1,13 @@
 """Pictures: functions that take arrays or a table of scores and return a matplotlib Figure.
 
-A figure belongs to no global state: save it with `figure.savefig(path)`, show it by ending a notebook cell with it.
+A figure belongs to no global state: save it with `save_png`, show it by ending a notebook cell with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,19 @@ from avocado.data.genome import BIN_SIZE
 from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, require_average, track_rows
 from avocado.plotting.style import COLORS, OTHER_COLORS, OTHER_MARKERS, colors_of, markers_of
+from avocado.utils.files import replacing
 
 MUTED, GRID, BAND = "#6b6b6b", "#ececec", "#f6f7f8"
 DASHED = (0, (4, 3))
 SIGNAL = "arcsinh(−log₁₀ p)"
 MAX_POINTS = 2000  # more than a page has dots across; longer tracks show the maximum of neighbouring bins
 MAX_NAMED_TRACKS = 40  # with more, the rows of a plot of scores are assays
+
+
+def save_png(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)
 
 
 def plot_tracks(

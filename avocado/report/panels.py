@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from avocado.data.compendium import Pair
 from avocado.data.genome import BIN_SIZE, Region
 from avocado.errors import InputError
-from avocado.evaluation.scores import Track
 
 OBSERVED = "observed"
 
@@ -48,8 +48,8 @@ class _Windows(NamedTuple):
 
 
 def differing_loci(
-    observed: Mapping[Track, np.ndarray],
-    methods: Mapping[str, Mapping[Track, np.ndarray]],
+    observed: Mapping[Pair, np.ndarray],
+    methods: Mapping[str, Mapping[Pair, np.ndarray]],
     region: Region,
     n: int = 8,
     width: int = 4000,
@@ -108,7 +108,7 @@ def _windows(region: Region, width: int) -> _Windows:
     return _Windows(*map(np.array, zip(*found, strict=True)))
 
 
-def _signal(name: str, signals: Mapping[Track, np.ndarray], track: Track, region: Region) -> np.ndarray:
+def _signal(name: str, signals: Mapping[Pair, np.ndarray], track: Pair, region: Region) -> np.ndarray:
     if track not in signals:
         raise InputError(f"{name} has not imputed {' '.join(track)}: every method must impute every scored track")
     signal = np.asarray(signals[track])

@@ -22,18 +22,19 @@ import pandas as pd
 import yaml
 
 import avocado
+from avocado.data.compendium import Pair, pairs_in
 from avocado.data.genome import Assembly, Region
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.comparison import compare, loci_of_tracks
 from avocado.evaluation.held_out import MODEL
-from avocado.evaluation.scores import AVERAGE, Track, read_scores, write_scores
+from avocado.evaluation.scores import AVERAGE, read_scores, write_scores
 from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
 from avocado.inference.impute import require_files
 from avocado.inference.track_files import track_file, track_files
 from avocado.plotting.held_out import different_tracks, draw
-from avocado.plotting.plots import plot_scores
+from avocado.plotting.plots import plot_scores, save_png
 from avocado.runs.run import SplitConfig, locked, require_same_settings
 from avocado.utils.files import replacing
 
@@ -90,13 +91,7 @@ def region_of_fit(store: SignalStore, region: str) -> str:
     return "pilot" if "pilot" in store.regions else region
 
 
-def tracks_in(tracks: pd.DataFrame, role: str) -> list[Track]:
-    """The (cell, assay) pairs of one role."""
-    chosen = tracks[tracks["role"] == role]
-    return list(zip(chosen["cell"], chosen["assay"], strict=True))
-
-
-def fitted(imputer: Imputer, store: SignalStore, training: Sequence[Track], region: str) -> Imputer:
+def fitted(imputer: Imputer, store: SignalStore, training: Sequence[Pair], region: str) -> Imputer:
     """The imputer after learning from the `training` tracks on one region."""
     if not training:
         raise InputError(f"no track of store {store.path} is left to train on: hold out fewer")
@@ -122,7 +117,7 @@ def score_baseline(
     with other settings (unless `overwrite`).
     """
     tracks = baseline.split.roles(store)
-    held_out, training = tracks_in(tracks, "test"), tracks_in(tracks, "train")
+    held_out, training = pairs_in(tracks, "test"), pairs_in(tracks, "train")
     if not held_out:
         raise InputError(
             f"no track is held out, so there is nothing to score {baseline.name} on: give fold= or split.hold_out=; "
@@ -161,17 +156,18 @@ def score_baseline(
     return outcomes
 
 
-def write_track(path: Path, assembly: Assembly, signals: Iterable[tuple[Region, np.ndarray]], scale: str) -> None:
-    """Write one imputed track, arcsinh signal (n_bins,) of each region in the order of the genome, to its file.
+def write_imputed(
+    paths: Sequence[Path], assembly: Assembly, signals: Iterable[tuple[Region, np.ndarray]], scale: str
+) -> None:
+    """Write imputed tracks, arcsinh signal (n_bins, n_paths) of each region in the order of the genome, to their files.
 
     bigWig or .npz by its ending, as `impute.write_tracks` does. scale: 'pval' is −log10 p, sinh of the signal floored
     at 0; 'arcsinh' is the signal as it is.
     """
-    require_files([path], scale)
-    with track_files([path], assembly) as add:
+    require_files(paths, scale)
+    with track_files(paths, assembly) as add:
         for region, signal in signals:
-            values = np.sinh(np.maximum(signal, 0)) if scale == "pval" else signal
-            add(region.name, region.segments, values[:, None])
+            add(region.name, region.segments, np.sinh(np.maximum(signal, 0)) if scale == "pval" else signal)
 
 
 @dataclass
@@ -179,20 +175,19 @@ class _Recorded:
     """An imputer whose imputations are handed on as they are made; those of the `shown` tracks are kept."""
 
     imputer: Imputer
-    shown: Sequence[Track]
-    record: Callable[[str, str, np.ndarray], None]
-    kept: dict[Track, np.ndarray] = field(default_factory=dict)
+    shown: Sequence[Pair]
+    record: Callable[[Sequence[Pair], np.ndarray], None]
+    kept: dict[Pair, np.ndarray] = field(default_factory=dict)
 
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         self.imputer.fit(store, experiments, region)
 
-    def predict(self, cell: str, assay: str, region: str) -> np.ndarray:
-        if (cell, assay) in self.kept:
-            return self.kept[cell, assay]
-        signal = self.imputer.predict(cell, assay, region)
-        if (cell, assay) in self.shown:
-            self.kept[cell, assay] = signal
-        self.record(cell, assay, signal)
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        if all(pair in self.kept for pair in pairs):
+            return np.stack([self.kept[pair] for pair in pairs], axis=1)
+        signal = self.imputer.predict(pairs, region)
+        self.kept |= {pair: values.copy() for pair, values in zip(pairs, signal.T, strict=True) if pair in self.shown}
+        self.record(pairs, signal)
         return signal
 
 
@@ -204,19 +199,18 @@ def _carry_out(
     tracks: pd.DataFrame,
     settings: dict[str, Any],
     directory: Path,
-    files: Mapping[Track, Path],
+    files: Mapping[Pair, Path],
     to_write: Sequence[str],
 ) -> pd.DataFrame:
-    held_out, training = tracks_in(tracks, "test"), tracks_in(tracks, "train")
+    held_out, training = pairs_in(tracks, "test"), pairs_in(tracks, "train")
 
-    def record(cell: str, assay: str, signal: np.ndarray) -> None:
-        # track by track over all regions, as some imputers learn anew for every track
-        if (cell, assay) in files:
+    def record(pairs: Sequence[Pair], signal: np.ndarray) -> None:
+        # the same tracks over all regions, as some imputers learn anew for every track
+        if files:
             signals = (
-                (store.region(name), signal if name == region else imputer.predict(cell, assay, name))
-                for name in to_write
+                (store.region(name), signal if name == region else imputer.predict(pairs, name)) for name in to_write
             )
-            write_track(files[cell, assay], store.assembly, signals, "pval")
+            write_imputed([files[pair] for pair in pairs], store.assembly, signals, "pval")
 
     average = fitted(AverageActivity(), store, training, region)
     recorded = _Recorded(imputer, different_tracks(store, held_out), record)
@@ -231,8 +225,7 @@ def _carry_out(
     write_scores(table, directory)
     rows = {name: methods[name] for name in dict.fromkeys([method, AVERAGE])}
     for name, figure in {"scores": plot_scores(table), "tracks": draw(store, region, held_out, rows)}.items():
-        with replacing(directory / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        save_png(figure, directory / f"{name}.png")
     with replacing(directory / "done.json") as temporary:
         done = {"imputed": bool(files), "store_checksum": store.tracks_checksum, "avocado": avocado.__version__}
         temporary.write_text(json.dumps(done, indent=1))

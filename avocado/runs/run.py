@@ -23,16 +23,16 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 import avocado
-from avocado.data.compendium import split
+from avocado.data.compendium import pairs_in, split
 from avocado.data.datamodule import Tracks, tracks_of
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.evaluation.held_out import held_out, score_model
+from avocado.evaluation.held_out import score_model
 from avocado.evaluation.scores import read_scores, write_scores
 from avocado.model.directory import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import LINEAGE, column_groups, picture
-from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_scores
+from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_scores, save_png
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.training.module import History
@@ -231,15 +231,14 @@ def _report(
         figures["factors"] = plot_factors(
             {title: (factors.detach().cpu().numpy(), names) for title, (factors, names) in tables.items()}, groups
         )
-    tracks, table = held_out(model), None
+    tracks, table = pairs_in(model.tracks, "test"), None
     if tracks:
         table = score_model(model, store, run.region, tracks, hardware)
         write_scores(table, directory)
         figures["scores"] = plot_scores(table)
         figures["tracks"] = picture(model, store, run.region, tracks, hardware)
     for name, figure in figures.items():
-        with replacing(directory / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        save_png(figure, directory / f"{name}.png")
     return table
 
 

@@ -26,7 +26,7 @@ import pandas as pd
 
 from avocado.cli import app
 from avocado.config.values import as_list
-from avocado.data.compendium import split
+from avocado.data.compendium import pairs_in, split
 from avocado.imputers.average import AverageActivity
 from experiments.benchmarks.original import BATCH, prepare_original, write_track_major
 from experiments.benchmarks.our_worker import prepare_columns
@@ -59,7 +59,7 @@ def study(config: DictConfig) -> None:
     """Train both sides with every seed; print the curves and the times, write both as CSV, and draw them."""
     import torch
 
-    from avocado.utils.files import replacing
+    from avocado.plotting.plots import save_png
 
     folder = Path(config.folder).absolute()
     python = original_environment(Path(config.environment), config.python, folder / "logs" / "environment.log")
@@ -91,8 +91,7 @@ def study(config: DictConfig) -> None:
         folder / "curves.csv",
     )  # fmt: skip
     report("Seconds of training to the best error of the original", times_to_best(curves), folder / "quality.csv")
-    with replacing(folder / "quality.png") as temporary:
-        plot_curves(curves, average).savefig(temporary, format="png", dpi=150)
+    save_png(plot_curves(curves, average), folder / "quality.png")
     print(f"figure in {folder / 'quality.png'}")
 
 
@@ -140,10 +139,7 @@ def average_activity(store: SignalStore, columns: Sequence[int], held_out: Seque
     average = AverageActivity()
     average.fit(store, columns, REGION)
     tracks = store.tracks.iloc[list(held_out)]
-    imputed = [
-        average.predict(cell, assay, REGION) for cell, assay in zip(tracks["cell"], tracks["assay"], strict=True)
-    ]
-    return mean_squared_error(store, held_out, np.stack(imputed))
+    return mean_squared_error(store, held_out, average.predict(pairs_in(tracks), REGION).T)
 
 
 def mean_squared_error(store: SignalStore, held_out: Sequence[int], imputed: np.ndarray) -> float:

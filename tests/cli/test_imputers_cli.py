@@ -77,7 +77,7 @@ def test_whatever_is_random_in_an_imputer_follows_the_seed_of_the_run(tiny_store
     def imputed(seed: int) -> np.ndarray:
         imputer = build_imputer(composed(f"imputer={name}", f"seed={seed}", "trainer=cpu", *RANDOM.get(name, [])))
         imputer.fit(tiny_store, range(1, len(tiny_store.tracks)), "pilot")
-        return imputer.predict(*tiny_store.tracks[["cell", "assay"]].iloc[0], "pilot")
+        return imputer.predict([tuple(tiny_store.tracks[["cell", "assay"]].iloc[0])], "pilot")[:, 0]
 
     first, again, other = imputed(3), imputed(3), imputed(4)
     np.testing.assert_array_equal(first, again)
@@ -163,7 +163,7 @@ def test_scores_are_those_of_the_imputer_fitted_to_the_training_tracks_on_the_pi
     imputer = NearestCell()
     imputer.fit(opened, np.flatnonzero(split["role"] == "train").tolist(), "pilot")
     for cell, assay in split[split["role"] == "test"][["cell", "assay"]].itertuples(index=False):
-        error = imputer.predict(cell, assay, "chr21") - opened.read_track(cell, assay, "chr21")
+        error = imputer.predict([(cell, assay)], "chr21")[:, 0] - opened.read_track(cell, assay, "chr21")
         assert scores(run).loc[(cell, assay, "nearest"), "mse"] == pytest.approx(np.square(error).mean(), rel=1e-4)
 
 
@@ -185,7 +185,7 @@ def test_the_whole_road_writes_the_held_out_tracks_once(avocado, store, quick, t
 
     def require(chrom: str, n_bins: int) -> None:
         written = read_bins(folder / "{}-{}.bigWig".format(*test[0]), [Segment(chrom, 0, n_bins)])
-        np.testing.assert_allclose(written, np.sinh(imputer.predict(*test[0], chrom)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(written, np.sinh(imputer.predict([test[0]], chrom)[:, 0]), rtol=1e-5, atol=1e-6)
 
     require("chr20", 6_000)
     # the same command finds all done; a file that is gone is made again; another chromosome is added
@@ -258,14 +258,14 @@ def test_impute_one_pair_without_a_model(avocado, store, tmp_path):
     imputer = Predictd(PredictdConfig(rank=3, splits=2, bins=200, max_steps=20), 0, "cpu")
     imputer.fit(opened, range(len(opened.tracks)), "pilot")
     with np.load(tmp_path / "o/x.npz") as arrays:
-        np.testing.assert_allclose(arrays["chr20"], imputer.predict("stem1", "DNase", "chr20"), rtol=1e-5)
+        np.testing.assert_allclose(arrays["chr20"], imputer.predict([("stem1", "DNase")], "chr20")[:, 0], rtol=1e-5)
         assert arrays["chr21"].shape == (4_000,)
     assert "1 of 1 files are there already" in avocado("impute", *arguments, "out=o/x.npz").out
 
 
 def test_impute_with_a_fold_learns_from_its_training_tracks_only(avocado, store, tmp_path):
+    from avocado.data.compendium import pairs_in
     from avocado.imputers.average import AverageActivity
-    from avocado.runs.baselines import tracks_in
     from avocado.runs.run import SplitConfig
 
     keys = [f"store={store}", "imputer=average", "progress=false", "regions=chr21", "scale=arcsinh"]
@@ -273,13 +273,13 @@ def test_impute_with_a_fold_learns_from_its_training_tracks_only(avocado, store,
     assert answer.status == 0, answer
     opened = open_store(store)
     roles = SplitConfig(fold=0).roles(opened)
-    test = tracks_in(roles, "test")
+    test = pairs_in(roles, "test")
     assert {path.stem for path in (tmp_path / "h").iterdir()} == {f"{cell}-{assay}" for cell, assay in test}
     imputer = AverageActivity()
     imputer.fit(opened, np.flatnonzero(roles["role"] == "train").tolist(), "chr21")
     for cell, assay in test:
         with np.load(tmp_path / f"h/{cell}-{assay}.npz") as arrays:
-            np.testing.assert_allclose(arrays["chr21"], imputer.predict(cell, assay, "chr21"), rtol=1e-6)
+            np.testing.assert_allclose(arrays["chr21"], imputer.predict([(cell, assay)], "chr21")[:, 0], rtol=1e-6)
     # without a fold, no pair is held out, and what was never measured is imputed
     assert "nothing to impute" in avocado("impute", *keys, "pairs=held_out").out
     answer = avocado("impute", *keys)
@@ -287,15 +287,34 @@ def test_impute_with_a_fold_learns_from_its_training_tracks_only(avocado, store,
     assert len(list((tmp_path / "imputed").iterdir())) == 36 - len(opened.tracks)
 
 
+def test_places_are_imputed_by_any_imputer_as_by_a_model(avocado, store, tmp_path):
+    from avocado.imputers.average import AverageActivity
+
+    keys = [f"store={store}", "imputer=average", "progress=false", "cell=stem1", "assay=DNase", "scale=arcsinh"]
+    (tmp_path / "two.bed").write_text("chr20\t50000\t50100\nchr20\t60000\t60050\n")
+    answer = avocado("impute", *keys, "regions=['chr20:10,001-20,000',two.bed,chr21]", "out=w.npz")
+    assert answer.status == 0, answer
+    imputer, opened = AverageActivity(), open_store(store)
+    imputer.fit(opened, range(len(opened.tracks)), "pilot")
+    whole = imputer.predict([("stem1", "DNase")], "chr20")[:, 0]
+    with np.load(tmp_path / "w.npz") as arrays:
+        np.testing.assert_array_equal(arrays["chr20:10,001-20,000"], whole[400:800])
+        np.testing.assert_array_equal(arrays["two"], whole[[2000, 2001, 2002, 2003, 2400, 2401]])
+        assert arrays["chr21"].shape == (4_000,)
+    assert "no chromosome 'chr1'" in avocado("impute", *keys, "regions='chr1:1-2000'", "out=x.npz").error
+    assert "no region 'chr9'" in avocado("impute", *keys, "regions=chr9", "out=x.npz").error
+
+
 def test_pairs_that_an_imputer_cannot_impute_are_left_out_and_named(avocado, store, tmp_path, monkeypatch):
     from avocado.imputers.average import AverageActivity
 
     predict = AverageActivity.predict
 
-    def without_brain(self, cell, assay, region):
-        if cell.startswith("brain"):
-            raise InputError(f"no {cell} {assay}")
-        return predict(self, cell, assay, region)
+    def without_brain(self, pairs, region):
+        for cell, assay in pairs:
+            if cell.startswith("brain"):
+                raise InputError(f"no {cell} {assay}")
+        return predict(self, pairs, region)
 
     monkeypatch.setattr(AverageActivity, "predict", without_brain)
     keys = [f"store={store}", "imputer=average", "progress=false", "regions=chr21", "assay=DNase"]
@@ -366,11 +385,11 @@ def test_score_agrees_with_train(avocado, store, quick, demo, tmp_path):
 
 
 def test_score_all_regions_and_chosen_tracks(avocado, store, unchanged):
-    from avocado.runs.baselines import tracks_in
+    from avocado.data.compendium import pairs_in
     from avocado.runs.run import SplitConfig
 
     roles = SplitConfig(fold=0).roles(open_store(store))
-    (cell, assay), (learned, its) = tracks_in(roles, "test")[0], tracks_in(roles, "train")[0]
+    (cell, assay), (learned, its) = pairs_in(roles, "test")[0], pairs_in(roles, "train")[0]
     keys = ["imputer=nearest", f"store={store}"]
     with unchanged():
         answer = avocado("score", *keys, f"tracks={cell}:{assay}")

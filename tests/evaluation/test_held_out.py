@@ -1,20 +1,23 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from toy import PAIRS, TEST, TRAIN, VAL, make_store
 from toy_model import save
 
+from avocado.data.compendium import pairs_in
 from avocado.data.genome import Region, Segment
 from avocado.errors import InputError
 from avocado.evaluation.comparison import variability
-from avocado.evaluation.held_out import held_out, score_model, stratify_model
+from avocado.evaluation.held_out import score_model, stratify_model
 from avocado.evaluation.metrics import AnnotationWindows, mse_var, mse_windows
 from avocado.inference.impute import impute
+from avocado.model import directory
 from avocado.model.directory import load_model
-from avocado.plotting.held_out import picture
+from avocado.plotting.held_out import different_tracks, picture
 
 HELD = [PAIRS[column] for column in TEST]
 
@@ -27,9 +30,9 @@ def model(tmp_path_factory):
 
 
 def test_roles(model):
-    assert held_out(model) == HELD
-    assert held_out(model, "val") == [PAIRS[column] for column in VAL]
-    assert held_out(model, "train") == [PAIRS[column] for column in TRAIN]
+    assert pairs_in(model.tracks, "test") == HELD
+    assert pairs_in(model.tracks, "val") == [PAIRS[column] for column in VAL]
+    assert pairs_in(model.tracks, "train") == [PAIRS[column] for column in TRAIN]
 
 
 @pytest.mark.parametrize("region", ["pilot", "chr20"])
@@ -72,7 +75,7 @@ def test_scores_of_places(model, tiny_store):
 
 
 def test_variability_is_of_training_tracks_only(model, tiny_store, tmp_path):
-    training = held_out(model, "train")
+    training = pairs_in(model.tracks, "train")
     # the signal of every track that is held out, replaced
     spoiled = make_store(tmp_path / "spoiled", **{f"t{column}": 777.0 for column in [*TEST, *VAL]})
     for assay in {assay for _, assay in PAIRS}:
@@ -98,7 +101,7 @@ def test_strata_of_a_model(model, tiny_store):
 
 
 def test_validation_tracks_may_be_scored(model, tiny_store):
-    assert len(score_model(model, tiny_store, "pilot", held_out(model, "val"))) == 2 * (len(VAL) + 1)
+    assert len(score_model(model, tiny_store, "pilot", pairs_in(model.tracks, "val"))) == 2 * (len(VAL) + 1)
 
 
 def test_training_tracks_are_refused(model, tiny_store):
@@ -132,6 +135,33 @@ def test_a_picture(model, tiny_store, region):
     text = " ".join(t.get_text() for t in figure.findobj(lambda artist: hasattr(artist, "get_text")))
     assert all(f"cell type {cell}, assay {assay}" in text for cell, assay in HELD)
     pyplot.close(figure)
+
+
+def test_the_factors_of_a_region_are_opened_once_for_all_scores_and_once_for_the_picture(
+    model, tiny_store, monkeypatch
+):
+    opened, read = [], directory._opened
+    monkeypatch.setattr(directory, "_opened", lambda path: opened.append(path.name) or read(path))
+    score_model(model, tiny_store, "chr20", HELD)
+    assert opened.count("chr20.safetensors") == 1
+    pyplot.close(picture(model, tiny_store, "chr20", HELD, width=2_000))
+    assert opened.count("chr20.safetensors") == 2
+
+
+def test_scores_do_not_depend_on_how_many_tracks_are_in_memory(model, tiny_store, monkeypatch):
+    whole = score_model(model, tiny_store, "chr20", HELD)
+    monkeypatch.setattr("avocado.imputers.GROUP", 1)
+    pd.testing.assert_frame_equal(score_model(model, tiny_store, "chr20", HELD), whole, atol=1e-6)
+
+
+def test_a_picture_shows_the_imputation_of_its_place(model, tiny_store, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("avocado.plotting.held_out.plot_tracks", lambda rows, *place, title: shown.update(rows))
+    picture(model, tiny_store, "chr20", HELD, place=("chr20", 10_000, 20_000))
+    for pair, rows in zip(different_tracks(tiny_store, HELD), shown.values(), strict=True):
+        expected = impute(model, [pair], "chr20")[400:800, 0]
+        np.testing.assert_allclose(rows["Avocado"], expected, atol=1e-6)
+        assert rows["average activity"].shape == (400,)
 
 
 def test_a_picture_of_a_place(model, tiny_store):

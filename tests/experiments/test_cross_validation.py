@@ -72,7 +72,7 @@ def test_every_track_is_imputed_by_the_fold_that_lacked_it(run, tiny_store):
         assert PAIRS.index(track) not in cv.training[fold]
         direct = AverageActivity()
         direct.fit(tiny_store, cv.training[fold], "pilot")
-        np.testing.assert_array_equal(average[track], direct.predict(*track, "pilot"))
+        np.testing.assert_array_equal(average[track], direct.predict([track], "pilot")[:, 0])
         np.testing.assert_array_equal(cv.observed[track], tiny_store.read_track(*track, "pilot"))
 
 
@@ -125,18 +125,20 @@ def test_an_interrupted_one_goes_on_where_it_stopped(run, monkeypatch, tmp_path)
     whole = AverageActivity.predict
     made = []
 
-    def predict(self, cell, assay, region):
+    def predict(self, pairs, region):
         if len(made) == 5:
             raise KeyboardInterrupt
-        made.append((cell, assay))
-        return whole(self, cell, assay, region)
+        made.extend(pairs)
+        return whole(self, pairs, region)
 
     monkeypatch.setattr(AverageActivity, "predict", predict)
     with pytest.raises(KeyboardInterrupt):
         run(imputed, {"average": []} | {"average": BASELINES["average"]})
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 5
     again = []
-    monkeypatch.setattr(AverageActivity, "predict", lambda self, *track: again.append(track[:2]) or whole(self, *track))
+    monkeypatch.setattr(
+        AverageActivity, "predict", lambda self, pairs, *region: again.extend(pairs) or whole(self, pairs, *region)
+    )
     cv = run(imputed, {"average": BASELINES["average"]})
     assert set(again) == set(cv.tracks) - set(made)
     assert len(again) == len(set(again))

@@ -28,7 +28,7 @@ def test_mean_of_the_training_tracks_of_the_assay(store, monkeypatch, chunk):
     monkeypatch.setattr(average, "CHUNK_BLOCKS", chunk)
     imputer = AverageActivity()
     imputer.fit(store, [0, 1, 3, 4], "toy")
-    imputed = imputer.predict("E3", "DNase", "toy")
+    imputed = imputer.predict([("E3", "DNase")], "toy")[:, 0]
     assert imputed.dtype == np.float32
     assert imputed.shape == (280,)
     np.testing.assert_allclose(imputed, store.read_tracks([0, 1], "toy").mean(axis=1), rtol=1e-6)
@@ -38,16 +38,18 @@ def test_mean_of_the_training_tracks_of_the_assay(store, monkeypatch, chunk):
 def test_a_training_track_is_left_out_of_its_own_average(store):
     imputer = AverageActivity()
     imputer.fit(store, range(5), "toy")
-    np.testing.assert_allclose(imputer.predict("E2", "DNase", "toy"), store.read_tracks([0, 2], "toy").mean(axis=1))
-    assert imputer.predict("never measured", "DNase", "toy")[0] == pytest.approx(7 / 3)
+    np.testing.assert_allclose(
+        imputer.predict([("E2", "DNase")], "toy")[:, 0], store.read_tracks([0, 2], "toy").mean(axis=1)
+    )
+    assert imputer.predict([("never measured", "DNase")], "toy")[:, 0][0] == pytest.approx(7 / 3)
 
 
 def test_an_assay_without_another_training_track(store):
     imputer = AverageActivity()
     imputer.fit(store, [0, 1, 3], "toy")
     with pytest.raises(InputError, match="E1 H3K4me3: H3K4me3 has no training track in another cell type"):
-        imputer.predict("E1", "H3K4me3", "toy")
+        imputer.predict([("E1", "H3K4me3")], "toy")
     with pytest.raises(InputError, match=r"H3K27ac has no training track .*: DNase, H3K4me3"):
-        imputer.predict("E1", "H3K27ac", "toy")
+        imputer.predict([("E1", "H3K27ac")], "toy")
     with pytest.raises(InputError, match="no region 'chr9'"):
         imputer.fit(store, [0], "chr9")

@@ -29,18 +29,18 @@ class Counting(AverageActivity):
         self.weights = {"a": 0.25}
         super().fit(store, experiments, region)
 
-    def predict(self, cell, assay, region):
-        self.predictions.append((cell, assay, region))
-        return super().predict(cell, assay, region) + np.float32(self.constant)
+    def predict(self, pairs, region):
+        self.predictions += [(*pair, region) for pair in pairs]
+        return super().predict(pairs, region) + np.float32(self.constant)
 
 
 class Dying(Counting):
     """Killed by the system in the middle of its second track."""
 
-    def predict(self, cell, assay, region):
+    def predict(self, pairs, region):
         if self.predictions:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().predict(cell, assay, region)
+        return super().predict(pairs, region)
 
 
 def fitted(folder, store, imputer=None, key="key", training=TRAINING, region="pilot", **options) -> Cached:
@@ -52,14 +52,14 @@ def fitted(folder, store, imputer=None, key="key", training=TRAINING, region="pi
 def test_a_prediction_is_the_imputers_own_and_is_made_once(tmp_path, tiny_store):
     first = fitted(tmp_path, tiny_store)
     assert not first.has(*TRACK, "pilot")
-    signal = first.predict(*TRACK, "pilot")
+    signal = first.predict([TRACK], "pilot")[:, 0]
     plain = AverageActivity()
     plain.fit(tiny_store, TRAINING, "pilot")
-    np.testing.assert_array_equal(signal, plain.predict(*TRACK, "pilot"))
+    np.testing.assert_array_equal(signal, plain.predict([TRACK], "pilot")[:, 0])
     assert first.has(*TRACK, "pilot")
 
     second = fitted(tmp_path, tiny_store)
-    again = second.predict(*TRACK, "pilot")
+    again = second.predict([TRACK], "pilot")[:, 0]
     np.testing.assert_array_equal(again, signal)
     assert again.dtype == np.float32
     assert type(again) is np.ndarray
@@ -67,11 +67,11 @@ def test_a_prediction_is_the_imputers_own_and_is_made_once(tmp_path, tiny_store)
 
 
 def test_it_is_fitted_once_for_all_that_is_missing(tmp_path, tiny_store):
-    fitted(tmp_path, tiny_store).predict(*TRACK, "pilot")
+    fitted(tmp_path, tiny_store).predict([TRACK], "pilot")
     cached = fitted(tmp_path, tiny_store)
     for region in ("pilot", "chr20"):
         for cell in ("B cell", "E003", "liver"):
-            cached.predict(cell, "H3K4me3", region)
+            cached.predict([(cell, "H3K4me3")], region)
     assert cached.imputer.fits == [TRAINING]
     assert len(cached.imputer.predictions) == 5  # of 6
 
@@ -80,17 +80,17 @@ def test_it_is_fitted_once_for_all_that_is_missing(tmp_path, tiny_store):
     "change", [{"key": "other"}, {"training": TRAINING[:-1]}, {"region": "chr20"}], ids=["key", "training", "region"]
 )
 def test_whatever_a_prediction_depends_on_has_a_folder_of_its_own(tmp_path, tiny_store, change):
-    fitted(tmp_path, tiny_store).predict(*TRACK, "pilot")
+    fitted(tmp_path, tiny_store).predict([TRACK], "pilot")
     other = fitted(tmp_path, tiny_store, Counting(1.0), **change)
     assert not other.has(*TRACK, "pilot")
-    other.predict(*TRACK, "pilot")
+    other.predict([TRACK], "pilot")
     assert len(other.imputer.fits) == 1
 
 
 def test_another_store_is_another_identity(tmp_path, tiny_store):
     from toy import make_store
 
-    fitted(tmp_path, tiny_store).predict(*TRACK, "pilot")
+    fitted(tmp_path, tiny_store).predict([TRACK], "pilot")
     same = make_store(tmp_path / "same")
     assert fitted(tmp_path, same).has(*TRACK, "pilot")
     import pandas as pd
@@ -109,25 +109,25 @@ def test_the_order_of_tracks_says_nothing(tmp_path, tiny_store):
 
 def test_a_second_fit_of_the_same_object_is_another_one(tmp_path, tiny_store):
     cached = fitted(tmp_path, tiny_store)
-    all_tracks = cached.predict(*TRACK, "pilot").copy()
+    all_tracks = cached.predict([TRACK], "pilot")[:, 0].copy()
     cached.fit(tiny_store, [0, 1, 4, 5, 7], "pilot")
-    fewer = cached.predict(*TRACK, "pilot")
+    fewer = cached.predict([TRACK], "pilot")[:, 0]
     assert cached.imputer.fits == [TRAINING, [0, 1, 4, 5, 7]]
     assert not np.array_equal(all_tracks, fewer)
     cached.fit(tiny_store, TRAINING, "pilot")
-    np.testing.assert_array_equal(cached.predict(*TRACK, "pilot"), all_tracks)
+    np.testing.assert_array_equal(cached.predict([TRACK], "pilot")[:, 0], all_tracks)
     assert len(cached.imputer.fits) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", None], ids=["empty", "cut", "short"])
 def test_a_damaged_file_is_made_again(tmp_path, tiny_store, damage):
     cached = fitted(tmp_path, tiny_store)
-    signal = cached.predict(*TRACK, "pilot").copy()
+    signal = cached.predict([TRACK], "pilot")[:, 0].copy()
     file = cached.file(*TRACK, "pilot")
     file.write_bytes(file.read_bytes()[:-4] if damage is None else damage)
     again = fitted(tmp_path, tiny_store)
     assert not again.has(*TRACK, "pilot")
-    np.testing.assert_array_equal(again.predict(*TRACK, "pilot"), signal)
+    np.testing.assert_array_equal(again.predict([TRACK], "pilot")[:, 0], signal)
     assert again.imputer.fits == [TRAINING]
 
 
@@ -142,7 +142,7 @@ def test_what_it_cost_is_beside_it(tmp_path, tiny_store):
     cached = fitted(tmp_path, tiny_store)
     with pytest.raises(InputError, match="nothing has been imputed"):
         cached.cost(*TRACK, "pilot")
-    cached.predict(*TRACK, "pilot")
+    cached.predict([TRACK], "pilot")
     cost = fitted(tmp_path, tiny_store).cost(*TRACK, "pilot")
     assert 0 < cost.fit_seconds < 60
     assert 0 < cost.predict_seconds < 60
@@ -164,14 +164,14 @@ def test_noted_attributes_survive(tmp_path, tiny_store):
     cached = fitted(tmp_path, tiny_store, recorded=("weights",))
     with pytest.raises(InputError, match="nothing has been imputed"):
         cached.note("weights")
-    cached.predict(*TRACK, "pilot")
+    cached.predict([TRACK], "pilot")
     assert fitted(tmp_path, tiny_store, recorded=("weights",)).note("weights") == {"a": 0.25}
 
 
 def test_a_refused_prediction_leaves_nothing(tmp_path, tiny_store):
     cached = fitted(tmp_path, tiny_store)
     with pytest.raises(InputError, match="no average activity"):
-        cached.predict("E003", "unheard of", "pilot")
+        cached.predict([("E003", "unheard of")], "pilot")
     assert not list(tmp_path.rglob("*.npy"))
 
 
@@ -183,7 +183,7 @@ def test_an_unknown_region_is_refused_before_any_work(tmp_path, tiny_store):
 def _impute(imputer, folder, store):
     cached = fitted(folder, store, imputer)
     for cell in ("B cell", "E003", "liver"):
-        cached.predict(cell, "H3K4me3", "pilot")
+        cached.predict([(cell, "H3K4me3")], "pilot")
 
 
 def test_killed_in_the_middle_it_goes_on_with_the_missing_tracks(tmp_path, tiny_store):
@@ -209,7 +209,7 @@ def test_two_processes_at_once_agree(tmp_path, tiny_store):
     plain = AverageActivity()
     plain.fit(tiny_store, TRAINING, "pilot")
     for cell in ("B cell", "E003", "liver"):
-        expected = plain.predict(cell, "H3K4me3", "pilot")
-        np.testing.assert_array_equal(cached.predict(cell, "H3K4me3", "pilot"), expected)
+        expected = plain.predict([(cell, "H3K4me3")], "pilot")[:, 0]
+        np.testing.assert_array_equal(cached.predict([(cell, "H3K4me3")], "pilot")[:, 0], expected)
     assert cached.imputer.fits == []
     assert not list(tmp_path.rglob("*.tmp"))

@@ -24,10 +24,13 @@ class Scaled:
         self.store = store
         self.fits.append(sorted(experiments))
 
-    def predict(self, cell, assay, region):
-        self.asked.append((cell, assay))
-        truth = self.store.read_track(cell, assay, region)
-        random = np.random.default_rng([self.seed, PAIRS.index((cell, assay))])
+    def predict(self, pairs, region):
+        self.asked += pairs
+        return np.stack([self.made(pair, region) for pair in pairs], axis=1)
+
+    def made(self, pair, region):
+        truth = self.store.read_track(*pair, region)
+        random = np.random.default_rng([self.seed, PAIRS.index(pair)])
         return (self.scale * truth + self.noise * random.standard_normal(len(truth))).astype(np.float32)
 
 
@@ -42,7 +45,7 @@ def test_the_plain_mean(tiny_store):
     ensemble = fitted(tiny_store, members)
     assert ensemble.member_weights == pytest.approx({"low": 1 / 3, "high": 1 / 3, "true": 1 / 3})
     truth = tiny_store.read_track(*PAIRS[3], "chr20")
-    signal = ensemble.predict(*PAIRS[3], "chr20")
+    signal = ensemble.predict([PAIRS[3]], "chr20")[:, 0]
     assert signal.dtype == np.float32
     np.testing.assert_allclose(signal, truth * 3.5 / 3, rtol=1e-6)
     assert all(member.fits == [TRAINING] for member in members.values())
@@ -83,7 +86,7 @@ def test_held_out_tracks_are_never_read(tmp_path, tiny_store):
         for store, chosen in zip((tiny_store, poisoned), members, strict=True)
     ]
     assert ensembles[0].member_weights == ensembles[1].member_weights
-    first, second = (ensemble.predict(*PAIRS[3], "pilot") for ensemble in ensembles)
+    first, second = (ensemble.predict([PAIRS[3]], "pilot")[:, 0] for ensemble in ensembles)
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
 
@@ -95,7 +98,7 @@ def test_a_member_without_weight_is_neither_fitted_again_nor_asked(tiny_store):
     assert ensemble.member_weights["far"] == 0
     assert len(members["far"].fits) == 1
     asked = len(members["far"].asked)
-    ensemble.predict(*PAIRS[3], "pilot")
+    ensemble.predict([PAIRS[3]], "pilot")
     assert len(members["far"].asked) == asked
     assert len(members["near"].fits) == 2
 
@@ -107,7 +110,7 @@ def test_a_fitted_ensemble_beats_its_members_and_the_mean(tiny_store):
     truth = tiny_store.read_track(*PAIRS[6], "chr20")
 
     def error(ensemble):
-        return float(np.mean((ensemble.predict(*PAIRS[6], "chr20") - truth) ** 2))
+        return float(np.mean((ensemble.predict([PAIRS[6]], "chr20")[:, 0] - truth) ** 2))
 
     best = error(fitted(tiny_store, make(), weights="fitted", validation=5))
     assert best < error(fitted(tiny_store, make()))
@@ -179,8 +182,8 @@ def test_too_few_tracks(tiny_store):
 
 def test_a_member_that_cannot_impute_from_the_rest(tiny_store):
     class Refusing(Scaled):
-        def predict(self, cell, assay, region):
-            raise InputError(f"cannot impute {cell} {assay}")
+        def predict(self, pairs, region):
+            raise InputError(f"cannot impute {pairs}")
 
     message = r"of the tracks set apart 0 can be imputed by all members, .*cannot impute .*; lower validation, or take"
     with pytest.raises(InputError, match=message):
@@ -217,10 +220,10 @@ def test_rounds_set_other_tracks_apart_and_all_count(tiny_store):
 
 def test_tracks_that_a_member_cannot_impute_are_passed_over(tiny_store):
     class Choosy(Scaled):
-        def predict(self, cell, assay, region):
-            if (cell, assay) in refused:
-                raise InputError(f"cannot impute {cell} {assay}")
-            return super().predict(cell, assay, region)
+        def predict(self, pairs, region):
+            if refused & set(pairs):
+                raise InputError(f"cannot impute one of {pairs}")
+            return super().predict(pairs, region)
 
     probe = Scaled(1.0)
     fitted(tiny_store, {"a": probe}, weights="fitted", validation=4)

@@ -72,13 +72,14 @@ def test_similarity_is_the_mean_correlation_over_common_assays(store):
 
 @pytest.mark.parametrize("region", ["pilot", "chr2"])
 def test_the_nearest_cell_types_track(store, region):
-    imputed = fitted(NearestCell(), store).predict("A", "H3K4me3", region)
+    imputed = fitted(NearestCell(), store).predict([("A", "H3K4me3")], region)[:, 0]
     assert imputed.dtype == np.float32
     assert np.array_equal(imputed, store.read_track("C", "H3K4me3", region))
     # without C, it is B, which is a little similar, and not D, of which nothing is known
     rest = [column for (cell, _), column in COLUMN.items() if cell != "C"]
     assert np.array_equal(
-        fitted(NearestCell(), store, rest).predict("A", "H3K4me3", region), store.read_track("B", "H3K4me3", region)
+        fitted(NearestCell(), store, rest).predict([("A", "H3K4me3")], region)[:, 0],
+        store.read_track("B", "H3K4me3", region),
     )
 
 
@@ -91,7 +92,7 @@ def test_of_equally_similar_cell_types_the_first_by_name(tmp_path):
     columns = [COLUMN[track] for track in reversed(TRACKS) if track[1] != "H3K27ac"]
     imputer = fitted(NearestCell(), open_store(tmp_path), columns)
     assert imputer.similarities("A", ["B", "C"], without="H3K4me3") == pytest.approx([1, 1])
-    assert np.array_equal(imputer.predict("A", "H3K4me3", "pilot"), store.read_track("B", "H3K4me3", "pilot"))
+    assert np.array_equal(imputer.predict([("A", "H3K4me3")], "pilot")[:, 0], store.read_track("B", "H3K4me3", "pilot"))
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
@@ -100,11 +101,11 @@ def test_the_weighted_mean(store, sharpness):
     similar = imputer.similarities("A", ["B", "C"], without="H3K4me3")
     weights = similar**sharpness / (similar**sharpness).sum()
     tracks = store.read_tracks([COLUMN["B", "H3K4me3"], COLUMN["C", "H3K4me3"]], "chr2")
-    np.testing.assert_allclose(imputer.predict("A", "H3K4me3", "chr2"), tracks @ weights, rtol=1e-5)
+    np.testing.assert_allclose(imputer.predict([("A", "H3K4me3")], "chr2")[:, 0], tracks @ weights, rtol=1e-5)
 
 
 def test_a_large_sharpness_is_the_nearest_cell(store):
-    sharp = fitted(SimilarityAverage(SimilarityConfig(5000.0)), store).predict("A", "H3K4me3", "chr2")
+    sharp = fitted(SimilarityAverage(SimilarityConfig(5000.0)), store).predict([("A", "H3K4me3")], "chr2")[:, 0]
     np.testing.assert_allclose(sharp, store.read_track("C", "H3K4me3", "chr2"), rtol=1e-6)
 
 
@@ -113,8 +114,8 @@ def test_average_activity_where_nothing_is_known(store, kind, caplog):
     average, imputer = fitted(AverageActivity(), store), fitted(kind(), store)
     with caplog.at_level(logging.INFO):
         for cell in ("E", "never measured"):
-            imputed = imputer.predict(cell, "H3K4me3", "chr2")
-            np.testing.assert_allclose(imputed, average.predict(cell, "H3K4me3", "chr2"), rtol=1e-6)
+            imputed = imputer.predict([(cell, "H3K4me3")], "chr2")[:, 0]
+            np.testing.assert_allclose(imputed, average.predict([(cell, "H3K4me3")], "chr2")[:, 0], rtol=1e-6)
     assert "E H3K4me3 is imputed as average activity" in caplog.text
 
 
@@ -123,7 +124,9 @@ def test_neither_held_out_tracks_nor_the_asked_one_have_a_part(store, tmp_path, 
     asked, held = COLUMN["B", "H3K4me3"], COLUMN["A", "DNase"]
     training = [column for column in ALL if column != held]
     spoiled = make(tmp_path, **{f"t{asked}": 9.0, f"t{held}": 7.0})
-    mine, theirs = (fitted(kind(), one, training).predict("B", "H3K4me3", "pilot") for one in (store, spoiled))
+    mine, theirs = (
+        fitted(kind(), one, training).predict([("B", "H3K4me3")], "pilot")[:, 0] for one in (store, spoiled)
+    )
     assert np.array_equal(mine, theirs)
     assert np.array_equal(mine, store.read_track("C", "H3K4me3", "pilot"))  # not that of D, which is not known
 
@@ -134,9 +137,9 @@ def test_what_cannot_be_imputed(store, kind):
         fitted(kind(), store, [0, 1])
     imputer = fitted(kind(), store)
     with pytest.raises(InputError, match="cannot impute E H3K9me3: H3K9me3 has no training track in another"):
-        imputer.predict("E", "H3K9me3", "pilot")
+        imputer.predict([("E", "H3K9me3")], "pilot")
     with pytest.raises(InputError, match="no region 'chr9'"):
-        imputer.predict("A", "H3K4me3", "chr9")
+        imputer.predict([("A", "H3K4me3")], "chr9")
 
 
 @pytest.mark.parametrize("sharpness", [0, -1.0, float("inf"), True, "high"])

@@ -270,20 +270,20 @@ def test_imputes_better_than_average_activity(tmp_path, standardise, share):
     errors = {}
     for method in (imputer, average):
         method.fit(open_store(tmp_path), training, "pilot")
-        imputed = np.stack([method.predict(*pairs[column], "pilot") for column in held_out], axis=1)
+        imputed = np.stack([method.predict([pairs[column]], "pilot")[:, 0] for column in held_out], axis=1)
         errors[method] = ((imputed - signal[:, held_out]) ** 2).mean()
     assert errors[imputer] < share * errors[average]
 
 
 def test_any_region_in_chunks_one_track_or_several(store, imputer, monkeypatch):
     pairs = [PAIRS[column] for column in TEST]
-    together = imputer.predict_tracks(pairs, "chr20")
+    together = imputer.predict(pairs, "chr20")
     assert together.dtype == np.float32
     assert together.shape == (CHR20.n_bins, len(TEST))
     assert together.min() >= 0
     monkeypatch.setattr(predictd, "chunk_blocks", lambda n_tracks: 2)
     for number, pair in enumerate(pairs):
-        np.testing.assert_allclose(imputer.predict(*pair, "chr20"), together[:, number], atol=1e-5)
+        np.testing.assert_allclose(imputer.predict([pair], "chr20")[:, 0], together[:, number], atol=1e-5)
 
 
 def test_the_mean_of_all_models_is_what_falls_to_zero_at_0(store, imputer):
@@ -298,7 +298,7 @@ def test_the_mean_of_all_models_is_what_falls_to_zero_at_0(store, imputer):
     learned = imputer._learned
     single = [ridge_by_hand(learned.factors, k, tracks, observed, wanted, learned.ridge) for k in range(QUICK.splits)]
     expected = (mean + deviation * np.mean(single, axis=0)).clip(0)
-    np.testing.assert_allclose(imputer.predict(cell, assay, "pilot"), expected, atol=1e-4)
+    np.testing.assert_allclose(imputer.predict([(cell, assay)], "pilot")[:, 0], expected, atol=1e-4)
 
 
 def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
@@ -314,7 +314,7 @@ def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
         write_region(place, PILOT, len(PAIRS), "float32", [(signal * factor).astype(np.float32)])
         write_metadata(place, ASSEMBLY, [PILOT], table, "float32")
         store = open_store(place)
-        imputed = fitted(store).predict(*pair, "pilot")
+        imputed = fitted(store).predict([pair], "pilot")[:, 0]
         ((mean, deviation),) = expected_scales(track_scales(store, "pilot", np.array(TRAIN)), train, [pair])
         found.append((imputed - mean) / deviation)
     assert found[0].std() > 0.1
@@ -325,7 +325,9 @@ def test_held_out_signal_is_never_looked_at(store, imputer, tmp_path):
     changed = make_store(tmp_path, **{f"t{column}": np.nan for column in TEST}, t3=777)
     again = fitted(changed)
     for column in (*TEST, 3):
-        np.testing.assert_array_equal(imputer.predict(*PAIRS[column], "chr20"), again.predict(*PAIRS[column], "chr20"))
+        np.testing.assert_array_equal(
+            imputer.predict([PAIRS[column]], "chr20")[:, 0], again.predict([PAIRS[column]], "chr20")[:, 0]
+        )
 
 
 def test_a_training_track_is_imputed_without_itself(imputer):
@@ -347,8 +349,10 @@ def test_published_models_leave_validation_tracks_out(store):
 
 def test_the_seed_decides(store, imputer):
     pair = PAIRS[TEST[0]]
-    np.testing.assert_array_equal(imputer.predict(*pair, "chr20"), fitted(store).predict(*pair, "chr20"))
-    assert not np.array_equal(imputer.predict(*pair, "chr20"), fitted(store, seed=1).predict(*pair, "chr20"))
+    np.testing.assert_array_equal(imputer.predict([pair], "chr20")[:, 0], fitted(store).predict([pair], "chr20")[:, 0])
+    assert not np.array_equal(
+        imputer.predict([pair], "chr20")[:, 0], fitted(store, seed=1).predict([pair], "chr20")[:, 0]
+    )
 
 
 def test_float16_and_progress(tmp_path, capsys):
@@ -356,7 +360,7 @@ def test_float16_and_progress(tmp_path, capsys):
     write_metadata(tmp_path, ASSEMBLY, [CHR20], make_store(tmp_path / "other").tracks, "float16")
     imputer = Predictd(QUICK, device="cpu", progress=True)
     imputer.fit(open_store(tmp_path), TRAIN, "chr20")
-    assert imputer.predict(*PAIRS[3], "chr20").dtype == np.float32
+    assert imputer.predict([PAIRS[3]], "chr20")[:, 0].dtype == np.float32
     said = capsys.readouterr()
     assert "validation MSE" in said.err
     assert not said.out
@@ -364,16 +368,16 @@ def test_float16_and_progress(tmp_path, capsys):
 
 def test_unknown_cell_types_and_assays(store, imputer):
     with pytest.raises(InputError, match=r"cell type K562 has no training track; .*B cell, E003"):
-        imputer.predict("K562", "DNase", "pilot")
+        imputer.predict([("K562", "DNase")], "pilot")
     with pytest.raises(InputError, match=r"assay ATAC has no training track; .*DNase"):
-        imputer.predict("E003", "ATAC", "pilot")
+        imputer.predict([("E003", "ATAC")], "pilot")
     with pytest.raises(InputError, match="no region 'chr9'"):
-        imputer.predict("E003", "DNase", "chr9")
+        imputer.predict([("E003", "DNase")], "chr9")
     with pytest.raises(InputError, match="no region 'chr9'"):
         Predictd(QUICK, device="cpu").fit(store, TRAIN, "chr9")
     alone = fitted(store, [0, 1, 2, 3, 4, 5, 6, 12])
     with pytest.raises(InputError, match="cell type liver has no training track besides this one"):
-        alone.predict(*PAIRS[12], "pilot")
+        alone.predict([PAIRS[12]], "pilot")
 
 
 def test_too_few_tracks_and_signal_that_is_not_finite(store, tmp_path):

@@ -98,6 +98,14 @@ def test_a_model_is_small_until_its_factors_are_asked_for(tmp_path):
         model.genome("chr20")
 
 
+def test_rows_of_factors_are_read_when_asked_for(tmp_path):
+    save(tmp_path)
+    model = load_model(tmp_path)
+    assert torch.equal(model.rows("chr20")[1:3], model.genome("chr20")[1:3])
+    with pytest.raises(InputError, match=r"no factors of 'chr1'"):
+        model.rows("chr1")
+
+
 def refused(path):
     """The error of loading a model and all its factors."""
     with pytest.raises(InputError) as caught:  # noqa: PT012

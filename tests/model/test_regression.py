@@ -274,7 +274,9 @@ def test_the_baseline_is_the_same_regression(tmp_path):
         cell, assay = store.tracks[["cell", "assay"]].iloc[column]
         index = np.array([store.cells.index(cell)]), np.array([store.assays.index(assay)])
         blocks = next(baseline.blocks("chr20", *index, [(0, layout.n_blocks)])).numpy()
-        np.testing.assert_allclose(layout.from_blocks(blocks)[:, 0], imputer.predict(cell, assay, "chr20"), atol=1e-5)
+        np.testing.assert_allclose(
+            layout.from_blocks(blocks)[:, 0], imputer.predict([(cell, assay)], "chr20")[:, 0], atol=1e-5
+        )
         file = baseline.write(tmp_path / f"written{column}", "chr20", *index)
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)
 
@@ -298,14 +300,14 @@ def test_as_an_imputer(tmp_path):
     imputer.fit(store, range(len(tracks)), "pilot")
     cell, assay = tracks["cell"].iloc[0], tracks["assay"].iloc[0]
     for region in ("pilot", "chr20"):
-        imputed = imputer.predict(cell, assay, region)
+        imputed = imputer.predict([(cell, assay)], region)[:, 0]
         assert imputed.shape == (store.region(region).n_bins,)
         assert imputed.dtype == np.float32
         assert np.isfinite(imputed).all()
     with pytest.raises(InputError, match=f"cannot regress heart {assay}: no other training track of cell type heart"):
-        imputer.predict("heart", assay, "pilot")
+        imputer.predict([("heart", assay)], "pilot")
     with pytest.raises(InputError, match="no other training track of assay ATAC"):
-        imputer.predict(cell, "ATAC", "pilot")
+        imputer.predict([(cell, "ATAC")], "pilot")
 
 
 @pytest.mark.parametrize(

@@ -430,6 +430,6 @@ def test_planted_structure_is_imputed_better_than_by_average_activity(tmp_path):
     average = AverageActivity()
     average.fit(store, known, "pilot")
     pairs = [tuple(store.tracks.iloc[column][["cell", "assay"]]) for column in test]
-    theirs = np.stack([average.predict(*pair, "pilot") for pair in pairs], axis=1)
+    theirs = np.stack([average.predict([pair], "pilot")[:, 0] for pair in pairs], axis=1)
     assert mse < 0.7 * np.square(theirs - observed).mean()
     assert trained.history.train_mse[-1] < 0.5 * trained.history.train_mse[0]
