@@ -180,4 +180,6 @@ def _parameters(study: Study) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(app.run("hyperparameters", hyperparameters, sys.argv[1:]))
+    from avocado.search.storage import keep_password
+
+    sys.exit(app.run("hyperparameters", hyperparameters, keep_password(sys.argv[1:])))

@@ -44,3 +44,14 @@ def work(path: Path, trials: int, seconds: float, note: Path | None = None) -> N
 
     config = SweepConfig(trials, stale_after=5)
     search(begin(path, config), read_space(GRID), config, slow)
+
+
+def work_at(storage: str, trials: int, seconds: float) -> None:
+    """A worker on the study in a database."""
+
+    def slow(trial, report):
+        time.sleep(seconds)
+        return judge(trial)
+
+    config = SweepConfig(trials, stale_after=60)
+    search(open_study(storage, "toy", config, {}), read_space(GRID), config, slow)

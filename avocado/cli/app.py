@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from avocado.cli import launcher
 from avocado.config.overrides import check, groups_of, hydra_config, read_arguments, separate_options
 from avocado.config.values import config_directory
 from avocado.errors import InputError
+from avocado.utils.addresses import hide_passwords
 from avocado.utils.pipes import until_reader_leaves
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def _run(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]
     try:
         carry_out(verb, task, arguments)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {hide_passwords(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -99,21 +101,23 @@ def _run_here(
             if len(names) > 1:
                 print(f"{name}: failed: {failures[name]}", flush=True)
 
-    if any(option in SHOWING for option in options) and hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Hydra prints and does nothing else, and, has a traceback for it
     folder, name = hydra_config(verb)
     before, scratch = sys.argv, tempfile.TemporaryDirectory()
     options = [*options, *(["-m"] if multirun else [])]
     if multirun and not any(override.startswith("hydra") for override in overrides):
         options.insert(0, f"hydra.sweep.dir={scratch.name}")  # for the multirun.yaml that Hydra leaves otherwise
     sys.argv = [sys.argv[0], *overrides, *options]
+    shown = io.StringIO() if any(option in SHOWING for option in options) else None
     try:
-        hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
+        with contextlib.redirect_stdout(shown or sys.stdout):
+            hydra.main(version_base="1.3", config_path=folder, config_name=name)(guarded)()
     except SystemExit:
         if ended is not None:
             raise ended from None
         raise
     finally:
+        if shown:
+            print(hide_passwords(shown.getvalue()), end="")
         sys.argv = before
         scratch.cleanup()
     same = set(failures.values())

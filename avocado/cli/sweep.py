@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
-from avocado.config.overrides import check, read_arguments
+from avocado.config.overrides import check, read_arguments, separate_options
 from avocado.config.values import as_list, build, config_directory
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
+from avocado.utils.addresses import hide_passwords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,8 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
     from avocado.config.training import hardware_of, plan
     from avocado.search.candidates import Candidates
     from avocado.search.space import read_space
-    from avocado.search.study import SweepConfig, best_trials, open_study, search, storage_errors
+    from avocado.search.storage import require_storage, storage_errors
+    from avocado.search.study import SweepConfig, best_trials, open_study, search
 
     node = config.sweep
     values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
@@ -62,15 +64,17 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
         if train.trainer.threads:
             torch.set_num_threads(train.trainer.threads)
         hardware_of(train)
+        storage = storage_of(node.storage, train.runs, node.name)
+        require_storage(storage)
         store = prepare_store(train)
         run = plan(train, store, step)
-        storage = storage_of(node.storage, train.runs, node.name)
         same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
         _make_place(Path(train.runs))
         candidates = Candidates(store, run.region, run.split)
         with storage_errors(storage):
             study = open_study(storage, node.name, settings, same, overrides)
-            print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {storage}")
+            place = hide_passwords(storage)
+            print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {place}")
             tracker = _tracker(train, node.name, storage, store)
             judge = _judge(overrides, step, store, candidates, settings.objectives, tracker)
             with _progress(settings, train.trainer.progress) as (told, counted), _quiet(), _kept(tracker):
@@ -81,7 +85,7 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
             return
         title = "the best" if len(settings.objectives) == 1 else "the Pareto front: no trial is better in everything"
         print(f"\n{title}\n{format_trials(best)}\n\nnext:")
-        place = f" storage={shlex.quote(node.storage)}" if node.storage else ""
+        place = f" storage={shlex.quote(hide_passwords(node.storage))}" if node.storage else ""
         place += f" runs={shlex.quote(train.runs)}" if train.runs != "runs" and not node.storage else ""
         print(
             f"  python -m experiments.hyperparameters name={node.name}{place}    # figures, and the winner as a config"
@@ -335,7 +339,13 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    space = [argument for argument in arguments if argument.startswith(SPACE)]
-    own = [argument for argument in arguments if argument.startswith(OWN) and argument not in space]
-    typed = [argument for argument in arguments if argument not in own and argument not in space]
-    return app.run("sweep", lambda config: sweep(config, space, typed), own)
+    from avocado.search.storage import keep_password
+
+    try:
+        options, rest = separate_options(arguments)
+    except InputError:
+        options, rest = list(arguments), []  # which app.run refuses
+    space = [argument for argument in rest if argument.startswith(SPACE)]
+    own = [argument for argument in rest if argument.startswith(OWN) and argument not in space]
+    typed = [argument for argument in rest if argument not in own and argument not in space]
+    return app.run("sweep", lambda config: sweep(config, space, typed), [*keep_password(own), *options])

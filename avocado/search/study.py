@@ -22,21 +22,20 @@ from typing import Any
 
 import optuna
 import pandas as pd
-import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
 from avocado.errors import InputError
 from avocado.search.space import JUDGED, OPEN, Space, Unrepeated, combination_of, space_size, taken_by
+from avocado.search.storage import back_since, connect, storage_errors
+from avocado.utils.addresses import hide_passwords
 from avocado.utils.settings import changes
 
 log = logging.getLogger(__name__)
 SAMPLERS = ("random", "tpe")
 OBJECTIVES = ("mse", "parameters", "flops")
-LOCK_TIMEOUT = 60  # seconds that SQLite waits for other workers' short transactions
 POLL = 0.2  # seconds between looks at what other workers do
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -72,47 +71,6 @@ class SweepConfig:
             raise InputError(f"sweep.stale_after={self.stale_after}: expected seconds, a number above 0")
 
 
-@contextlib.contextmanager
-def storage_errors(storage: str) -> Iterator[None]:
-    """What goes wrong with a database becomes a one-line InputError, without the password."""
-    try:
-        yield
-    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-        database = isinstance(cause, sqlalchemy.exc.SQLAlchemyError | ImportError) or "optuna" in str(cause)
-        if not database:
-            raise
-        told = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise InputError(
-            f"cannot use the study storage {_shown(storage)}: {told}; check that it can be reached and written, "
-            "or choose another with sweep.storage="
-        ) from None
-
-
-def _shown(storage: str) -> str:
-    try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return storage
-
-
-def _connect(storage: str) -> RDBStorage:
-    url = make_url(storage)
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if url.get_backend_name() == "sqlite" and url.database:
-        options = {"connect_args": {"timeout": LOCK_TIMEOUT}}
-    for attempt in range(5):
-        try:
-            return RDBStorage(storage, engine_kwargs=options)
-        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError, StorageInternalError) as error:
-            # several workers that start at once all make the tables
-            made_by_other = "already exists" in str(error) or isinstance(error, sqlalchemy.exc.IntegrityError)
-            if attempt == 4 or not made_by_other:
-                raise
-            time.sleep(POLL)
-    raise AssertionError
-
-
 def open_study(
     storage: str, name: str, config: SweepConfig, settings: Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> optuna.Study:
@@ -131,7 +89,7 @@ def open_study(
             except OSError as error:
                 raise InputError(f"cannot write {file}: {error.strerror}; choose sweep.storage= or runs=") from None
         study = optuna.create_study(
-            storage=_connect(storage), study_name=name, load_if_exists=True,
+            storage=connect(storage), study_name=name, load_if_exists=True,
             directions=[StudyDirection.MINIMIZE] * len(config.objectives), pruner=optuna.pruners.MedianPruner(),
         )  # fmt: skip
         if "settings" not in study.user_attrs:
@@ -142,8 +100,8 @@ def open_study(
     changed = changes(before, now)
     if changed:
         raise InputError(
-            f"the study {name} in {_shown(storage)} was begun with other settings ({'; '.join(changed[:4])}), and its "
-            "trials could not be compared: choose another sweep.name=, or the settings that it was begun with"
+            f"the study {name} in {hide_passwords(storage)} was begun with other settings ({'; '.join(changed[:4])}), "
+            "and its trials could not be compared: choose another sweep.name=, or the settings that it was begun with"
         )
     return study
 
@@ -154,10 +112,10 @@ def load_study(storage: str, name: str) -> optuna.Study:
         file = make_url(storage).database if storage.startswith("sqlite:") else None
         if file and not Path(file).is_file():
             raise InputError(f"no study at {file}: run avocado sweep first, or say where it is with storage=")
-        connected = _connect(storage)
+        connected = connect(storage)
         known = [study.study_name for study in connected.get_all_studies()]
         if name not in known:
-            raise InputError(f"no study '{name}' in {_shown(storage)}; there is: {', '.join(known) or 'none'}")
+            raise InputError(f"no study '{name}' in {hide_passwords(storage)}; there is: {', '.join(known) or 'none'}")
         return optuna.load_study(study_name=name, storage=connected)
 
 
@@ -269,26 +227,39 @@ def _carry_out(
             raise optuna.TrialPruned
 
     values, state = None, TrialState.FAIL
-    try:
-        with _signs_of_life(trial, config.stale_after / 5):
-            try:
-                values, state = judge(trial, report if config.prune else None), TrialState.COMPLETE
-            except optuna.TrialPruned:
-                state = TrialState.PRUNED
-            except (InputError, MemoryError) as error:
-                trial.set_user_attr("failure", " ".join(str(error).split()) or type(error).__name__)
-            except BaseException as error:
+    with _signs_of_life(trial, config.stale_after / 5):
+        try:
+            values, state = judge(trial, report if config.prune else None), TrialState.COMPLETE
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except UpdateFinishedTrialError as error:  # of a report
+            return _ended(study, trial, state, values, error)
+        except (InputError, MemoryError) as error:
+            trial.set_user_attr("failure", " ".join(str(error).split()) or type(error).__name__)
+        except BaseException as error:
+            with contextlib.suppress(StorageInternalError, UpdateFinishedTrialError):  # others see that we are gone
                 trial.set_user_attr("dropped", f"stopped by {type(error).__name__}")
                 study.tell(trial, state=TrialState.FAIL)
                 if isinstance(error, KeyboardInterrupt):
                     _try_again(study, trial.params)
-                raise
+            raise
+    try:
         return study.tell(trial, values, state)
     except (UpdateFinishedTrialError, ValueError) as error:
-        if study.get_trials(deepcopy=False)[trial.number].state in OPEN:
-            raise
-        log.warning("trial %d was taken over by another worker meanwhile (%s)", trial.number, error)
-        return None
+        return _ended(study, trial, state, values, error)
+
+
+def _ended(
+    study: optuna.Study, trial: optuna.Trial, state: TrialState, values: Sequence[float] | None, error: Exception
+) -> FrozenTrial | None:
+    """A trial that could not be told as it has ended already: as we said, in an answer that was lost, or by others."""
+    found = study.get_trials(deepcopy=False)[trial.number]
+    if found.state in OPEN:
+        raise error
+    if found.state == state and (values is None or found.values == list(values)):
+        return found
+    log.warning("trial %d was taken over by another worker meanwhile (%s)", trial.number, error)
+    return None
 
 
 @contextlib.contextmanager
@@ -330,7 +301,8 @@ class _Watch:
         sign, now = (len(trial.params), trial.user_attrs.get("beat")), time.monotonic()
         if self.seen.get(trial.number, (None, 0.0))[0] != sign:
             self.seen[trial.number] = sign, now
-        return now - self.seen[trial.number][1] > self.stale_after
+        # while the database was away nobody could show one
+        return now - max(self.seen[trial.number][1], back_since()) > self.stale_after
 
 
 def is_other_process(pid: int) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from avocado.data.store import SignalStore
 from avocado.runs.run import RunSpec
 from avocado.tracking.session import PATIENCE, TRIAL, Subject, Tracker, Tracking, described, place
+from avocado.utils.addresses import hide_logins
 
 STATE = "trial/state"  # complete, pruned or failed, as in the study
 
@@ -71,4 +72,4 @@ def _location(storage: str) -> str:
     url = make_url(storage)
     if url.get_backend_name() == "sqlite" and url.database:
         return f"sqlite:///{Path(url.database).resolve()}"
-    return url._replace(username=None, password=None).render_as_string()
+    return hide_logins(url.render_as_string(hide_password=False))

@@ -24,6 +24,7 @@ from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.runs.run import SplitConfig, train
 from avocado.search import candidates as candidates_module
+from avocado.search import storage as storage_module
 from avocado.search import study as sweep_module
 from avocado.search.candidates import Candidates, flops, parameters
 from avocado.search.space import Unrepeated, read_space, space_size
@@ -294,14 +295,14 @@ def test_storages_that_cannot_be_used(tmp_path, monkeypatch):
 
 
 def test_a_locked_database_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_module, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setitem(storage_module.OPTIONS, "pysqlite", {"timeout": 0.1})
     config = SweepConfig(3)
     study = begin(tmp_path, config)
     other = sqlite3.connect(tmp_path / "study.db")
     other.execute("BEGIN EXCLUSIVE")
     with (
         pytest.raises(InputError, match="database is locked"),
-        sweep_module.storage_errors(url(tmp_path)),
+        storage_module.storage_errors(url(tmp_path)),
     ):
         search(study, read_space(GRID), config, judge)
     other.close()
