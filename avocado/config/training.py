@@ -77,4 +77,5 @@ def tracking_of(config: DictConfig) -> Tracking:
     """What logger= asks for."""
     from avocado.tracking.session import Tracking
 
-    return build(Tracking, config.logger, "logger")
+    # an empty WANDB_MODE= is none
+    return build(Tracking, {**config.logger, "mode": config.logger.mode or "online"}, "logger")

@@ -8,12 +8,16 @@ on disk for `wandb sync`; its errors are reported once, and training goes on.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import os
 import re
+import ssl
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +30,7 @@ import avocado
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.runs.run import RunSpec
+from avocado.utils.addresses import hide_logins
 from avocado.utils.settings import flat
 
 log = logging.getLogger(__name__)
@@ -33,9 +38,9 @@ log = logging.getLogger(__name__)
 MODES = ("online", "offline", "disabled")
 TRIAL = "trial"  # job type of trials; that of training runs is their stage
 COST = "cost/"  # and parameters, or flops
+REACH = 5.0  # seconds until somebody has to answer at W&B's address
 PATIENCE = 30.0  # seconds that a run waits for an answer of W&B's
 SECRET = re.compile(r"(^|[._])(api_?key|key|token|secret|password|credentials?)$", re.IGNORECASE)  # names of settings
-LOGIN = re.compile(r'(?<=://)[^/@\s"]+@')  # user:password@ in an address
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,8 @@ class Tracker(Logger):
                 self.kept.append(place)
 
     def _begin(self, subject: Subject) -> None:
+        if not os.environ.get("WANDB_MODE", "online"):
+            del os.environ["WANDB_MODE"]  # set to nothing, which wandb takes for an unknown mode
         import wandb
 
         sweep = os.environ.get("WANDB_SWEEP_ID")
@@ -171,16 +178,23 @@ class Tracker(Logger):
             log.warning("W&B: not logged in, so this is kept on disk; `wandb login` once, or set WANDB_API_KEY")
             self._mode = "offline"
         if self._mode == "online":
+            silent = _silent(wandb.setup().settings.base_url)
+            if silent:  # which wandb would wait for much longer
+                self._keep(silent)
+        if self._mode == "online":
             try:
                 self._wandb_run = wandb.init(mode="online", resume=None if sweep else "allow", **given)
             except Exception as error:
-                log.warning("W&B: not reached (%s), so this is kept on disk", _line(error))
+                self._keep(_line(error))
                 wandb.teardown()  # else it would say that the id is in use
-                self._mode = "offline"
         if self._mode == "offline":
             self._wandb_run = wandb.init(mode="offline", **given)
         self._wandb_run.define_metric("bins")
         self._wandb_run.define_metric("*", step_metric="bins")
+
+    def _keep(self, reason: str) -> None:
+        log.warning("W&B: not reached (%s), so this is kept on disk", reason)
+        self._mode = "offline"
 
     def _patiently(self, what: str, call: Callable[[], None]) -> None:
         """Wait for W&B's answer for a while only: without network there will be none."""
@@ -245,7 +259,21 @@ def sync_command(records: list[Path]) -> str:
 def _public(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that are secret, and addresses without their logins."""
     shown = {key: value for key, value in values.items() if not SECRET.search(key)}
-    return json.loads(LOGIN.sub("", json.dumps(shown, default=str)))
+    return json.loads(hide_logins(json.dumps(shown, default=str)))
+
+
+def _silent(address: str) -> str:
+    """Why nobody answers at an address within seconds; nothing where somebody does, whatever the answer is."""
+    try:
+        urllib.request.urlopen(address, timeout=REACH).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except (ValueError, http.client.HTTPException):  # for wandb to judge
+        pass
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return "" if isinstance(reason, ssl.SSLError) else str(reason)  # wandb may have other certificates
+    return ""
 
 
 def _commit() -> str | None:

@@ -140,6 +140,16 @@ def test_ids_are_of_the_study_and_the_trial(tiny_store, tmp_path, monkeypatch):
     assert "hunter2" not in str(begun[-1])
 
 
+def test_an_empty_mode_is_none(avocado, tiny_store, quick, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    wandb.teardown()
+    answer = avocado("train", *quick, f"store={tiny_store.path}", "stage=pilot", "logger=wandb", "split.folds=4")
+    assert answer.status == 0, answer.err
+    assert len(logged(tmp_path / "runs/pilot/pilot/fold0/seed0")) == 1
+
+
 def test_a_lost_network_is_waited_for_once(avocado, keys, tmp_path, monkeypatch, caplog):
     tried, init = [], wandb.init
 
@@ -150,6 +160,7 @@ def test_a_lost_network_is_waited_for_once(avocado, keys, tmp_path, monkeypatch,
         return init(mode=mode, **{name: value for name, value in options.items() if name != "resume"})
 
     monkeypatch.setattr("wandb.login", lambda **options: True)
+    monkeypatch.setattr("avocado.tracking.session._silent", lambda address: "")
     monkeypatch.setattr("wandb.init", unreachable)
     answer = avocado("sweep", *keys, "logger=wandb", "logger.mode=online", "sweep.trials=2")
     assert answer.status == 0, answer.err
@@ -196,6 +207,7 @@ def test_an_upload_that_does_not_end_is_waited_for_once(tiny_store, tmp_path, mo
         return Stuck(run) if mode == "online" else run
 
     monkeypatch.setattr("wandb.login", lambda **options: True)
+    monkeypatch.setattr("avocado.tracking.session._silent", lambda address: "")
     monkeypatch.setattr("wandb.init", begin)
     tracker = TrialTracker(Tracking("online"), "widths", "sqlite:///study.db", tiny_store, tmp_path)
     for number in range(3):
