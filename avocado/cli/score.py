@@ -221,8 +221,9 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     signals = [read(file) for file in others]
     if len(signals) > 1:
         loci = replace(loci, variance=np.var(signals, axis=0, dtype=np.float64))
-    methods = {AVERAGE: {track: np.mean(signals, axis=0)}, Path(config.imputed).name: {track: read(config.imputed)}}
-    return score_table({track: read(config.observed)}, methods, loci)
+    name = Path(config.imputed).name
+    methods = {AVERAGE: {track: np.mean(signals, axis=0)}, name: {track: read(config.imputed)}}
+    return score_table({track: read(config.observed)}, methods, loci, files=[name])
 
 
 def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, AnnotationWindows]:

@@ -1,8 +1,7 @@
 """Measures of one imputed track against the observed one, over the bins of one chromosome or region.
 
 Every function takes two vectors (n_bins,) of arcsinh signal in any float type, computes in float64 and returns one
-float. Some look at places besides: windows, peaks, weights (see `AnnotationWindows`). `mse_raw` and `pearson_raw` go
-back to −log10 p first, as the ENCODE Imputation Challenge scores it. Sources: MSEglobal, MSE1obs,
+float. Some look at places besides: windows, peaks, weights (see `AnnotationWindows`). Sources: MSEglobal, MSE1obs,
 MSE1imp, MSEProm, MSEGene and MSEEnh are those of the Avocado paper (Table 1); match1, catch1obs, catch1imp and the
 areas under the curve those of Ernst and Kellis 2015; MSE1of follows PREDICTD (Durham et al. 2018); MSEvar is the ENCODE
 Imputation Challenge's (2023). For several chromosomes see `scores.combine_regions`.
@@ -22,8 +21,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-
-from avocado.model.scales import pval
 
 HIGHER = (
     "pearson",
@@ -128,18 +125,6 @@ def spearman(observed: np.ndarray, imputed: np.ndarray) -> float:
     return pearson(observed.ranks, imputed.ranks)
 
 
-def mse_raw(observed: np.ndarray, imputed: np.ndarray) -> float:
-    """Mean squared error of −log10 p, not of its arcsinh: the few strongest peaks of a track decide it."""
-    observed, imputed = _checked(observed, imputed)
-    return mse(pval(observed), pval(imputed))
-
-
-def pearson_raw(observed: np.ndarray, imputed: np.ndarray) -> float:
-    """Pearson correlation of −log10 p; NaN where one of the tracks is constant."""
-    observed, imputed = _checked(observed, imputed)
-    return pearson(pval(observed), pval(imputed))
-
-
 def match1(observed: np.ndarray, imputed: np.ndarray) -> float:
     """How much of the observed top 1 % is in the imputed top 1 %, in percent ("Match1").
 
@@ -233,8 +218,6 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mse_1imp": mse_1imp,
     "pearson": pearson,
     "spearman": spearman,
-    "mse_raw": mse_raw,
-    "pearson_raw": pearson_raw,
     "match1": match1,
     "catch1obs": catch1obs,
     "catch1imp": catch1imp,

@@ -5,6 +5,9 @@ tracks. So a table without it is refused, here and wherever a table is printed o
 
 The table has the columns cell, assay, method, bins (how many were scored), one for each measure, and
 
+    mse_raw     mean squared error of −log10 p as it is written to files, where all others are of its arcsinh: a few
+                strong peaks decide it (the ENCODE Imputation Challenge scores so)
+    pearson_raw Pearson correlation of the same
     mse_1avg    mean squared error over the top 1 % of average activity's bins, the same bins for every method
     skill       1 − MSE / MSE of average activity on the same track: 1 is perfect, 0 as good as average activity,
                 below 0 worse than it
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +30,7 @@ import pandas as pd
 from avocado.data.compendium import Pair
 from avocado.errors import InputError
 from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse_1of, pearson, score_track
+from avocado.model.scales import imputed_pval, pval
 from avocado.utils.files import replacing
 
 AVERAGE = "average activity"
@@ -57,13 +61,15 @@ def score_table(
     observed: Mapping[Pair, np.ndarray],
     methods: Mapping[str, Mapping[Pair, np.ndarray]],
     loci: AnnotationWindows | Mapping[Pair, AnnotationWindows] | None = None,
+    files: Collection[str] = (),
 ) -> pd.DataFrame:
     """Scores of every method on every observed track, and their means.
 
     `observed` and each of the `methods` map (cell, assay) to arcsinh signal (n_bins,). The methods must contain
     'average activity' (ValueError) and have imputed every observed track (InputError). `loci`: places for the measures
-    that need them, of all tracks or of each. What is undefined for a track is NaN, and so is then the method's mean: it
-    is not computed from the easier rest.
+    that need them, of all tracks or of each. `files`: methods whose signal was read from files, in which −log10 p is as
+    it was written. What is undefined for a track is NaN, and so is then the method's mean: it is not computed from the
+    easier rest.
     """
     rows: list[dict[str, object]] = []
     for track, signal, imputations in _each(observed, methods):
@@ -72,6 +78,9 @@ def score_table(
         for method, imputed in imputations.items():
             try:
                 scores = score_track(signal, imputed, places)
+                observed_raw, written = pval(signal[kept]), pval if method in files else imputed_pval
+                scores["mse_raw"] = mse(observed_raw, written(imputed[kept]))
+                scores["pearson_raw"] = pearson(observed_raw, written(imputed[kept]))
                 scores["mse_1avg"] = mse_1of(signal[kept], imputed[kept], imputations[AVERAGE][kept])
             except ValueError as error:
                 raise InputError(f"cannot score {method} on {' '.join(track)}: {error}") from None

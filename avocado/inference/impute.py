@@ -18,6 +18,7 @@ from avocado.inference.track_files import track_files
 from avocado.model.directory import SHARED, Model
 from avocado.model.network import Network
 from avocado.model.regression import piece_blocks
+from avocado.model.scales import imputed_pval
 from avocado.utils.files import claimed
 from avocado.utils.hardware import Hardware
 
@@ -121,8 +122,8 @@ def write_tracks(
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
 
-    regions: places as `windows.windows` takes them. scale: 'pval' is −log10 p, sinh of the model's output floored at 0;
-    'arcsinh' is the output as it is. A bigWig has the full chromosome sizes of the model's assembly; an .npz has one
+    regions: places as `windows.windows` takes them. scale: 'pval' is −log10 p, see `scales.imputed_pval`; 'arcsinh' is
+    the model's output as it is. A bigWig has the full chromosome sizes of the model's assembly; an .npz has one
     float32 array (n_bins,) per region. A file appears under its name when it is complete. `progress` is called with
     (blocks × tracks) done so far in each piece. workers: processes that write while this one computes; see
     `track_files`.
@@ -141,7 +142,7 @@ def write_tracks(
             for region in ordered:
                 for segments, values in impute_chunks(model, group, source[region.name], hardware):
                     if scale == "pval":
-                        values = np.sinh(np.maximum(values, 0, out=values), out=values)
+                        values = imputed_pval(values)
                     add(region.name, segments, values)
                     progress(sum(segment.n_blocks for segment in segments) * len(group))
 

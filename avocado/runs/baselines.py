@@ -33,6 +33,7 @@ from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
 from avocado.inference.impute import require_files
 from avocado.inference.track_files import track_file, track_files
+from avocado.model.scales import imputed_pval
 from avocado.plotting.held_out import different_tracks, draw
 from avocado.plotting.plots import plot_scores, save_png
 from avocado.runs.run import SplitConfig, locked, require_same_settings
@@ -161,13 +162,13 @@ def write_imputed(
 ) -> None:
     """Write imputed tracks, arcsinh signal (n_bins, n_paths) of each region in the order of the genome, to their files.
 
-    bigWig or .npz by its ending, as `impute.write_tracks` does. scale: 'pval' is −log10 p, sinh of the signal floored
-    at 0; 'arcsinh' is the signal as it is.
+    bigWig or .npz by its ending, as `impute.write_tracks` does. scale: 'pval' is −log10 p, see `scales.imputed_pval`;
+    'arcsinh' is the signal as it is.
     """
     require_files(paths, scale)
     with track_files(paths, assembly) as add:
         for region, signal in signals:
-            add(region.name, region.segments, np.sinh(np.maximum(signal, 0)) if scale == "pval" else signal)
+            add(region.name, region.segments, imputed_pval(signal) if scale == "pval" else signal)
 
 
 @dataclass

@@ -379,6 +379,7 @@ def test_impute_named_pairs(avocado, model, tmp_path, named):
 def test_impute_arrays_agree_with_the_bigwig(avocado, model, tmp_path):
     from avocado.data.bigwig import read_bins
     from avocado.data.genome import Segment
+    from avocado.model.scales import imputed_pval
 
     arguments = [f"model={model}", "progress=false", "cell=stem1", "assay=DNase"]
     assert avocado("impute", *arguments, "out=x.npz", "regions=chr20,pilot", "scale=arcsinh").status == 0
@@ -389,7 +390,7 @@ def test_impute_arrays_agree_with_the_bigwig(avocado, model, tmp_path):
     assert signal.shape == (6_000,)
     assert signal.dtype == np.float32
     from_bigwig = read_bins("x.bigWig", [Segment("chr20", 0, 6_000)])
-    np.testing.assert_allclose(from_bigwig, np.sinh(np.maximum(signal, 0)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(from_bigwig, imputed_pval(signal), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from avocado.evaluation.scores import (
     track_rows,
     write_scores,
 )
+from avocado.model.scales import imputed_pval
 
 
 @pytest.fixture
@@ -95,15 +96,20 @@ def test_scores_of_an_earlier_version_are_printed(table):
     assert "raw MSE" not in text
 
 
-def test_raw_scores_are_of_minus_log10_p():
-    p, average = np.array([0.0, 1, 10, 100]), np.array([0.0, 2, 10, 70])
+def test_raw_scores_are_of_minus_log10_p_as_it_is_written():
+    p, other = np.array([0.0, 1, 10, 100]), np.array([0.0, 2, 10, 70])
     track = ("E1", "DNase")
-    table = score_table({track: np.arcsinh(p)}, {AVERAGE: {track: np.arcsinh(average)}, "flat": {track: p - 200}})
-    scores = table.set_index("method").loc[:, ["mse_raw", "pearson_raw"]].iloc[:2]
-    assert scores.loc[AVERAGE, "mse_raw"] == pytest.approx(901 / 4)
-    assert scores.loc[AVERAGE, "pearson_raw"] == pytest.approx(np.corrcoef(p, average)[0, 1])
-    assert scores.loc["flat", "mse_raw"] == pytest.approx(np.mean(p**2))  # no negative −log10 p is written
-    assert math.isnan(scores.loc["flat", "pearson_raw"])
+    signal = {track: np.arcsinh(other)}
+    kept = AnnotationWindows(kept=np.array([True, True, True, True]))
+    methods = {AVERAGE: signal, "file": signal, "below 0": {track: p - 200}}
+    scores = score_table({track: np.arcsinh(p)}, methods, kept, files=["file"]).set_index("method").iloc[:3]
+    written = imputed_pval(np.arcsinh(other))  # of a mean in arcsinh space
+    assert scores.loc[AVERAGE, "mse_raw"] == pytest.approx(np.mean((p - written) ** 2))
+    assert scores.loc[AVERAGE, "pearson_raw"] == pytest.approx(np.corrcoef(p, written)[0, 1])
+    assert scores.loc["file", "mse_raw"] == pytest.approx(901 / 4)
+    assert scores.loc["file", "pearson_raw"] == pytest.approx(np.corrcoef(p, other)[0, 1])
+    assert scores.loc["below 0", "mse_raw"] == pytest.approx(np.mean(p**2))
+    assert math.isnan(scores.loc["below 0", "pearson_raw"])
 
 
 def test_written_scores(table, tmp_path):
@@ -115,7 +121,7 @@ def test_written_scores(table, tmp_path):
     rows = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert len(rows) == 6
     assert rows[0]["pearson"] is None
-    numbers = table.loc[2, ["bins", *METRICS, "mse_1avg", "skill"]]
+    numbers = table.loc[2, ["bins", *METRICS, "mse_raw", "pearson_raw", "mse_1avg", "skill"]]
     assert rows[2] == {"cell": "E2", "assay": "[H2A.Z]", "method": "Avocado", **numbers}
 
 

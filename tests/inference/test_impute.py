@@ -15,6 +15,7 @@ from avocado.inference import impute as impute_module
 from avocado.inference.impute import impute, impute_chunks, is_current, regions_to_impute, shared_out, write_tracks
 from avocado.model.directory import load_model
 from avocado.model.network import reference
+from avocado.model.scales import imputed_pval
 from avocado.utils.files import claimed
 from avocado.utils.hardware import Hardware
 
@@ -128,7 +129,7 @@ def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending
             assert file.header()["nLevels"] > 0
             assert file.header()["minVal"] == 0
         found = np.concatenate([read(path, segment) for segment in region.segments])
-        np.testing.assert_allclose(found, np.sinh(np.maximum(0, imputed[:, column])), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found, imputed_pval(imputed[:, column]), rtol=1e-5, atol=1e-6)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [f"0.{ending}", f"1.{ending}"]
 
 
@@ -159,7 +160,7 @@ def test_npz_files_hold_an_array_per_region(model, tmp_path, monkeypatch):
     with np.load(path, allow_pickle=False) as arrays:
         assert set(arrays) == {"pilot", "chr20"}
         for region in (PILOT, CHR20):
-            expected = np.sinh(np.maximum(0, by_reference(model, TWO[0], region)))
+            expected = imputed_pval(by_reference(model, TWO[0], region))
             assert arrays[region.name].shape == (region.n_bins,)
             assert arrays[region.name].dtype == np.float32
             np.testing.assert_allclose(arrays[region.name], expected, rtol=1e-4, atol=1e-5)
