@@ -461,6 +461,9 @@ def test_score_names_with_blanks_and_colons():
 
 
 def test_score_two_files(avocado, demo, unchanged, tmp_path):
+    from avocado.data.bigwig import read_bins
+    from avocado.data.genome import Segment
+
     keys = [f"observed={demo.bigwig('stem2', 'DNase')}", f"imputed={demo.bigwig('brain1', 'DNase')}"]
     keys += [f"assembly={demo.sizes}", "region=chr20"]
     with unchanged():
@@ -470,6 +473,9 @@ def test_score_two_files(avocado, demo, unchanged, tmp_path):
     assert answer.status == 0, answer
     table = pd.read_csv(tmp_path / "s" / "scores.csv").set_index("method")
     assert set(table.index) == {"average activity", "brain1-DNase.pval.signal.bigwig"}
+    seen, given = (read_bins(demo.bigwig(cell, "DNase"), [Segment("chr20", 0, 6_000)]) for cell in ("stem2", "brain1"))
+    raw = table["mse_raw"]["brain1-DNase.pval.signal.bigwig"].iloc[0]
+    assert raw == pytest.approx(np.mean((seen - given) ** 2), rel=1e-4)  # as the file says
     with unchanged():
         assert "one region" in avocado("score", *keys, average, "region=all").error
         assert "chr99" in avocado("score", *keys, average, "region=chr99").error
