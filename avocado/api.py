@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from avocado.data.compendium import five_by_five, pairs_in, read_table
-from avocado.data.genome import Assembly, load_assembly, parse_regions
+from avocado.data.genome import Assembly, load_assembly
 from avocado.data.ingest import ingest as ingest_tracks
+from avocado.data.regions import parse_regions
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 from avocado.evaluation.held_out import score_model

@@ -296,7 +296,7 @@ def _states(asked: Asked, bins: Bins) -> Iterator[Row]:
 
 def _expression(asked: Asked) -> Iterator[Row]:
     """Genes of all regions together, as one has few."""
-    from avocado.evaluation.annotations import read_genes
+    from avocado.data.intervals import read_genes
     from experiments.readout import expression_score
 
     assert asked.truth is not None

@@ -27,7 +27,8 @@ import pandas as pd
 from avocado.data.genome import BIN_SIZE, Region
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.evaluation.annotations import Intervals, read_genes, region_windows
+from avocado.data.intervals import Intervals, read_genes
+from avocado.evaluation.annotations import region_windows
 from avocado.evaluation.metrics import coverage, mse, pearson
 from avocado.model.scales import imputed_pval, pval
 

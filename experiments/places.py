@@ -48,7 +48,8 @@ def places(cv: CrossValidation, files: Mapping[str, str | None], windows: str = 
     """
     from dataclasses import replace
 
-    from avocado.evaluation.annotations import loci_of, read_genes, read_intervals
+    from avocado.data.intervals import read_genes, read_intervals
+    from avocado.evaluation.annotations import loci_of
     from avocado.evaluation.comparison import Lazy
 
     assembly = cv.store.assembly
@@ -69,11 +70,12 @@ def peaks_of(cv: CrossValidation, files: Mapping[str, str | None], tracks: Seque
     """Bool (n_bins,) of each track: bins in its peak calls; None where no peaks are given."""
     from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.comparison import Lazy
+    from avocado.inference.track_files import track_file
 
     pattern = files["peaks"]
     if pattern is None:
         return None
-    found = {(c, a): Path(pattern.replace("{cell}", c).replace("{assay}", a)) for c, a in tracks}
+    found = {(c, a): track_file(pattern, c, a) for c, a in tracks}
     for (cell, assay), file in found.items():
         if not file.is_file():
             raise InputError(f"{file}: no such file of peaks of {cell} {assay}; correct peaks=, or leave it out")

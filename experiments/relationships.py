@@ -87,7 +87,8 @@ def relationships(config: DictConfig) -> None:
 
 def gene_windows(cv: CrossValidation, file: str) -> tuple[np.ndarray, np.ndarray]:
     """Promoter and body of every gene of a file, int (n_genes, 2) each: bin ranks, [0, 0) outside the region."""
-    from avocado.evaluation.annotations import body_bins, promoter_bins, read_genes, region_windows
+    from avocado.data.intervals import read_genes
+    from avocado.evaluation.annotations import body_bins, promoter_bins, region_windows
     from avocado.evaluation.relationships import whole_windows
 
     genes, region = read_genes(file, cv.store.assembly), cv.store.region(cv.region)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,11 @@ def ingest(config: DictConfig) -> None:
     store = make_store(config, config.out, config.workers, config.progress)
     print(describe_store(store))
     chromosomes = [name for name in store.regions if name in store.assembly.sizes]
-    if "pilot" in store.regions and chromosomes:
-        print(f"next: python train.py store={store.path} chrom={chromosomes[0]}")
-    elif "pilot" in store.regions:
-        print(f"next: python train.py store={store.path} stage=pilot")
+    if "pilot" in store.regions:
+        what = f"chrom={chromosomes[0]}" if chromosomes else "stage=pilot"
     else:
-        print(f"next: python train.py store={store.path} stage=joint chrom={next(iter(store.regions))}")
+        what = f"stage=joint chrom={next(iter(store.regions))}"
+    print("next:", shlex.join(["python", "train.py", f"store={store.path}", *what.split()]))
 
 
 def main(arguments: Sequence[str]) -> int:

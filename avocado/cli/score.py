@@ -41,6 +41,7 @@ class _Judged:
 
 def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
     """Print tables, and write them where `out` is given. settings: of the imputer, as typed."""
+    from avocado.data.genome import file_stem
     from avocado.evaluation.scores import format_scores, write_scores
 
     if config.model is not None and config.imputer is not None:
@@ -63,7 +64,7 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
             print(f"{region}:")
         print(format_scores(table, color=sys.stdout.isatty()))
         if config.out is not None:
-            write_scores(table, Path(config.out) / region)
+            write_scores(table, Path(config.out) / file_stem(region))
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
@@ -148,7 +149,7 @@ def _score_regions(
 
     prepare: what takes long and has to happen first, once everything that was typed has been found to be of use.
     """
-    from avocado.data.genome import chromosome_region
+    from avocado.data.genome import chromosome_region, file_stem
     from avocado.evaluation.scores import combine_regions
     from avocado.plotting.plots import save_png
     from avocado.utils.files import replacing
@@ -170,7 +171,7 @@ def _score_regions(
 
         tables[region] = judged.table(region, places[region], peaks if peak_files else None)
         if config.out is not None:
-            folder = Path(config.out) / region
+            folder = Path(config.out) / file_stem(region)
             save_png(judged.picture(region), folder / "tracks.png")
             if config.strata:
                 with replacing(folder / "strata.csv") as temporary:
@@ -188,7 +189,8 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
 
     import numpy as np
 
-    from avocado.data.genome import load_assembly, parse_regions
+    from avocado.data.genome import load_assembly
+    from avocado.data.regions import parse_regions
     from avocado.data.sources import check_source, read_signal
     from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.scores import AVERAGE, score_table
@@ -228,7 +230,8 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
 
 def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, AnnotationWindows]:
     """Genes, enhancers and blacklist of every region; each file is read once."""
-    from avocado.evaluation.annotations import loci_of, read_genes, read_intervals
+    from avocado.data.intervals import read_genes, read_intervals
+    from avocado.evaluation.annotations import loci_of
 
     genes = None if config.genes is None else read_genes(config.genes, assembly)
     enhancers, blacklist = (
@@ -239,11 +242,13 @@ def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -
 
 def _peak_file(pattern: str, cell: str, assay: str) -> Path:
     """The file of one track's peaks. Raises InputError where there is none."""
+    from avocado.inference.track_files import track_file
+
     if "{cell}" not in pattern or "{assay}" not in pattern:
         raise InputError(
             f"peaks={pattern}: give a pattern with {{cell}} and {{assay}}, which stand for a track's names"
         )
-    path = Path(pattern.replace("{cell}", cell).replace("{assay}", assay))
+    path = track_file(pattern, cell, assay)
     if not path.is_file():
         raise InputError(
             f"{path}: no such file of peaks of {cell} {assay}; correct peaks=, or name others with tracks="

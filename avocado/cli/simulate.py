@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,15 @@ def simulate(config: DictConfig) -> None:
     settings = demo_settings(config)
     out = simulate(Path(config.out), config.seed, settings, processes=config.processes, progress=config.progress)
     print(f"demo compendium in {out}; next:")
-    print(f"  avocado ingest table={out}/compendium.tsv assembly={out}/demo.chrom.sizes \\")
-    print(f"    regions={out}/demo.pilot.bed,{settings.sizes[0][0]} out=demo_store")
+    table, assembly, regions = map(
+        shlex.quote,
+        (
+            f"table={out}/compendium.tsv",
+            f"assembly={out}/demo.chrom.sizes",
+            f"regions={out}/demo.pilot.bed,{settings.sizes[0][0]}",
+        ),
+    )
+    print(f"  avocado ingest {table} {assembly} \\\n    {regions} out=demo_store")
 
 
 def main(arguments: Sequence[str]) -> int:

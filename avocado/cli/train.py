@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from avocado.cli import app
 from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
+from avocado.data.genome import file_stem
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
 
@@ -131,7 +133,8 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
     if last.imputed is not None:
         print(f"bigWig   {last.imputed}  (held-out tracks)")
     if _lacks_pairs(store):
-        print(f"next:\n  avocado impute imputer={name} store={store.path}    # every pair that was never measured")
+        place = shlex.quote(f"store={store.path}")
+        print(f"next:\n  avocado impute imputer={name} {place}    # every pair that was never measured")
 
 
 def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
@@ -143,14 +146,14 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
         print(f"bigWig   {imputed}  (held-out tracks)")
     print("next:")
     if _lacks_pairs(store):
-        print(f"  avocado impute model={outcome.model}    # every pair that was never measured")
-    print(f"  avocado inspect path={outcome.model}")
+        print(f"  avocado impute {shlex.quote(f'model={outcome.model}')}    # every pair that was never measured")
+    print(f"  avocado inspect {shlex.quote(f'path={outcome.model}')}")
     done = outcome.directory.parent.parent.name
-    others = [name for name in store.regions if name not in ("pilot", done)]
+    others = [name for name in store.regions if file_stem(name) not in ("pilot", done)]
     same = {"store": (config.store, config.data.store), "runs": (config.runs, "runs"), "fold": (config.fold, 0)}
-    keys = "".join(f" {key}={value}" for key, (value, default) in same.items() if value != default)
+    keys = "".join(f" {shlex.quote(f'{key}={value}')}" for key, (value, default) in same.items() if value != default)
     if others:
-        print(f"  avocado train -m stage=genome chrom={','.join(others[:3])}{keys}")
+        print(f"  avocado train -m stage=genome {shlex.quote('chrom=' + ','.join(others[:3]))}{keys}")
     if config.data.simulate is not None and config.store == config.data.store:
         print("  avocado ingest --help                # your own bigWig files")
 

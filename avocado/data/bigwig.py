@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import struct
@@ -20,6 +21,8 @@ import pyBigWig
 from avocado.data.genome import BIN_SIZE, Assembly, Region, Segment, same_sizes
 from avocado.errors import InputError
 from avocado.utils.files import replacing
+
+log = logging.getLogger(__name__)
 
 READ_BINS = 100_000  # bins read at a time: 2.5 Mb, 10 MB of bases
 WRITE_BINS = 1_000_000  # bins written at a time
@@ -73,21 +76,27 @@ def chromosomes(path: str | Path) -> dict[str, int]:
         return dict(file.chroms())
 
 
-def read_bins(path: str | Path, segments: Iterable[Segment]) -> np.ndarray:
+def read_bins(path: str | Path, segments: Iterable[Segment], warn: Callable[[str], None] = log.warning) -> np.ndarray:
     """Mean signal of the 25-bp bins of `segments`, one after the other: float32 (n_bins,), as stored (−log10 p).
 
     Bases without a value and NaN count as 0. Raises InputError, with the position, for infinite values and where
-    the file is damaged. Opens the file anew, as a handle must not be shared between processes.
+    the file is damaged. Calls `warn` where intervals of the file overlap: the last one counts there. Opens the
+    file anew, as a handle must not be shared between processes.
     """
     path, segments = Path(path), tuple(segments)
+    overlapping = None
     bins = np.empty(sum(segment.n_bins for segment in segments), dtype=np.float32)
     done = 0
     with _open(path) as file:
         for segment in segments:
             for first in range(segment.start, segment.end, READ_BINS):
                 last = min(first + READ_BINS, segment.end)
-                bins[done : done + last - first] = _read_chunk(path, file, Segment(segment.chrom, first, last))
+                chunk = Segment(segment.chrom, first, last)
+                bins[done : done + last - first], n_covered = _read_chunk(path, file, chunk)
+                overlapping = overlapping or _overlap(file, chunk, n_covered)
                 done += last - first
+    if overlapping:
+        warn(f"{path}: intervals overlap, first at {overlapping}, where the last one counts: have the file made anew")
     return bins
 
 
@@ -227,16 +236,32 @@ def _open(path: Path):  # -> pyBigWig's handle, which has no type to name
         raise InputError(_damaged(path, "its header")) from None
 
 
-def _read_chunk(path: Path, file, chunk: Segment) -> np.ndarray:
-    """Mean of each bin, float64 (n_bins,)."""
+def _overlap(file, chunk: Segment, n_covered: int) -> str | None:
+    """Where two intervals of a chunk overlap, if any do. n_covered: bases of the chunk that have a value."""
+    start, end = chunk.start * BIN_SIZE, chunk.end * BIN_SIZE
+    # the sum of the intervals' lengths costs next to nothing, the intervals themselves more than reading the signal
+    covered = file.stats(chunk.chrom, start, end, type="coverage", exact=True)[0] or 0
+    if round(covered * (end - start)) <= n_covered:
+        return None
+    reached = 0
+    for first, last, _ in sorted(its for its in file.intervals(chunk.chrom, start, end) if not np.isnan(its[2])):
+        if first < reached:
+            return f"{chunk.chrom}:{first + 1:,}"
+        reached = last
+    return None
+
+
+def _read_chunk(path: Path, file, chunk: Segment) -> tuple[np.ndarray, int]:
+    """Mean of each bin, float64 (n_bins,), and the number of bases that have a value."""
     start, end = chunk.start * BIN_SIZE, chunk.end * BIN_SIZE
     try:
         bases = file.values(chunk.chrom, start, end, numpy=True)
     except RuntimeError:
         raise InputError(_damaged(path, f"{chunk.chrom}:{start}-{end}")) from None
     if len(bases) == 0:  # what pyBigWig gives for a file without any value
-        return np.zeros(chunk.n_bins)
-    bases[np.isnan(bases)] = 0
+        return np.zeros(chunk.n_bins), 0
+    missing = np.isnan(bases)
+    bases[missing] = 0
     infinite = np.isinf(bases)
     if infinite.any():
         place = start + int(infinite.argmax())
@@ -244,7 +269,7 @@ def _read_chunk(path: Path, file, chunk: Segment) -> np.ndarray:
             f"{path} has an infinite value at {chunk.chrom}:{place}: cap such values, or leave the track out"
         )
     # float64, as a sum of 25 float32 may overflow
-    return bases.reshape(-1, BIN_SIZE).mean(axis=1, dtype=np.float64)
+    return bases.reshape(-1, BIN_SIZE).mean(axis=1, dtype=np.float64), int(np.count_nonzero(~missing))
 
 
 def _check_piece(assembly: Assembly, segment: Segment, values: np.ndarray) -> None:

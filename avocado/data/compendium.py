@@ -11,6 +11,7 @@ import csv
 import difflib
 import glob
 import logging
+import os
 import re
 from collections.abc import Sequence
 from itertools import product
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from avocado.data.text import numbered_lines
 from avocado.errors import InputError
 
 COLUMNS = ("cell", "assay", "file")
@@ -48,20 +50,22 @@ def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFram
 
     The columns cell, assay and, unless `needed` says otherwise, file must be there, in any order; cell_type, celltype
     and biosample also mean cell, path and filename also mean file. Relative files are taken relative to the table.
+    Rows that begin with # are comments, and are counted in the log.
     Raises InputError for a table that is missing, empty, lacks a column or a field, or names a (cell, assay) pair
     twice.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such table; give a TSV or CSV file with the columns {', '.join(needed)}")
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        delimiter = "\t" if "\t" in file.readline() else ","
-        file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter)
-        try:
-            lines = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(map(str.strip, row))]
-        except csv.Error as error:
-            raise InputError(f"{path} line {reader.line_num}: {error}; expected a TSV or CSV file") from None
+    text = [line for _, line in numbered_lines(path, "table")]
+    reader = csv.reader(text, delimiter="\t" if any("\t" in line for line in text[:1]) else ",")
+    try:
+        rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise InputError(f"{path} line {reader.line_num}: {error}; expected a TSV or CSV file") from None
+    lines = [(number, row) for number, row in rows if not row[0].startswith("#")]
+    if len(lines) < len(rows):
+        log.info("%s: %d lines that begin with # are left out", path, len(rows) - len(lines))
     if not lines:
         raise InputError(f"{path}: the table is empty; it needs a header line with {', '.join(needed)}")
     header = _column_names(path, lines.pop(0)[1], needed)
@@ -83,7 +87,7 @@ def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFram
         first_seen[pair] = number
     table = pd.DataFrame([row for _, row in lines], columns=pd.Index(header))
     if "file" in needed:
-        table["file"] = [str(path.parent / Path(file).expanduser()) for file in table["file"]]
+        table["file"] = [str(path.parent / os.path.expanduser(file)) for file in table["file"]]
     return table
 
 
@@ -112,7 +116,7 @@ def scan_folder(folder: str | Path, pattern: str) -> pd.DataFrame:
     Every placeholder becomes a column and stands for one or more characters other than '/'. Where a name can be read
     in several ways, the first placeholder takes the shortest text, then the second: `{cell}.{assay}.npz` reads
     `E003.H2A.Z.npz` as cell E003, assay H2A.Z. Where that is wrong for your names, write a table. A placeholder used
-    twice must stand for the same text. Hidden files are skipped.
+    twice must stand for the same text. Blanks around it are not part of a name. Hidden files are skipped.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -132,7 +136,7 @@ def scan_folder(folder: str | Path, pattern: str) -> pd.DataFrame:
         match = re.fullmatch(expression, path.relative_to(folder).as_posix())
         if match is None or path.name.startswith(".") or not path.is_file():
             continue
-        row = {**match.groupdict(), "file": str(path)}
+        row = {**{name: text.strip() for name, text in match.groupdict().items()}, "file": str(path)}
         pair = row["cell"], row["assay"]
         if pair in rows:
             raise InputError(f"{rows[pair]['file']} and {row['file']} both are {' '.join(pair)}; keep one of them")
@@ -190,7 +194,8 @@ def balanced_folds(table: pd.DataFrame, n_folds: int, seed: int, n_shuffles: int
     if n_folds < 2 or len(dealt) < n_folds:
         raise InputError(
             f"cannot make {n_folds} folds: at least 2 are needed, and only {len(dealt)} of the {len(table)} tracks "
-            "share both their cell type and their assay with another track"
+            "share both their cell type and their assay with another track; give another split.folds=, a column fold "
+            "or split in the table, or fold=all to train on every track"
         )
     member = np.zeros((len(dealt), len(totals)), dtype=np.float32)
     np.put_along_axis(member, groups[dealt], 1, axis=1)
@@ -263,7 +268,8 @@ def split(
     proportion to their tracks and drawn with `seed`; it is not used where the column `split` names val tracks.
 
     Every cell type and assay of a val or test track keeps a training track. Raises InputError where that is
-    impossible or the table's own columns break it, and for an unknown fold or hold-out.
+    impossible or the table's own columns break it, for an unknown fold or hold-out, and where tracks that are the same
+    file (column `sha256`) have different roles.
     """
     roles = np.full(len(table), "train", dtype="<U5")
     own_recipe = "fold" not in table and "split" not in table
@@ -285,7 +291,29 @@ def split(
     _require_training(table, roles)
     if validation and "val" not in roles:
         roles[_choose_validation(roles == "train", groups, validation, seed)] = "val"
+    _refuse_copies(table, roles)
     return roles
+
+
+def copies(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of `table` whose files are the same one, by the column sha256: a table for each file that is there twice."""
+    if "sha256" not in table:
+        return []
+    twice = table[table.duplicated("sha256", keep=False) & table["sha256"].notna()]
+    return [rows for _, rows in twice.groupby("sha256", sort=False)]
+
+
+def _refuse_copies(table: pd.DataFrame, roles: np.ndarray) -> None:
+    """Raise InputError where a file under two names would be held out and trained on."""
+    for rows in copies(table.assign(role=roles)):
+        if rows["role"].nunique() > 1:
+            shown = ", ".join(
+                f"{cell} {assay} ({role})" for cell, assay, role in rows[["cell", "assay", "role"]].values
+            )
+            raise InputError(
+                f"{shown} are the same file: a held-out track would be trained on; leave all but one out of the table "
+                "and ingest again, or hold none out (fold=all)"
+            )
 
 
 def _read_split(table: pd.DataFrame) -> np.ndarray:

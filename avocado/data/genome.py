@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from avocado.data.text import numbered_lines
 from avocado.errors import InputError
 
 BIN_SIZE = 25  # bp
@@ -133,6 +134,11 @@ class Region:
         raise InputError(f"{chrom}:{start}-{end} is not in region {self.name}")
 
 
+def file_stem(region: str) -> str:
+    """What files and folders of a region are called: its name, with %2F for the / of a chromosome such as chr1/alt."""
+    return region.replace("%", "%25").replace("/", "%2F")
+
+
 def spelling_hint(chrom: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)' when `chrom` and `known` differ only by the prefix 'chr', else ''."""
     other = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
@@ -143,16 +149,15 @@ def load_assembly(source: str | Path) -> Assembly:
     """The assembly `hg19` or `hg38`, or one read from a chrom.sizes file (name, tab, size in bp)."""
     if str(source) in BUILT_IN:
         name = str(source)
-        text = (files("avocado") / "assets" / f"{name}.chrom.sizes").read_text()
+        path = Path(str(files("avocado") / "assets" / f"{name}.chrom.sizes"))
     else:
         path = Path(source)
         if not path.is_file():
             raise InputError(f"unknown assembly '{source}': give one of {', '.join(BUILT_IN)}, or a chrom.sizes file")
-        name = path.name.removesuffix(".chrom.sizes")
-        text = path.read_text(errors="replace")
+        name = path.name.removesuffix(".gz").removesuffix(".chrom.sizes")
     sizes: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+    for number, line in numbered_lines(path):
+        if not line.strip() or line.startswith("#"):
             continue
         fields = line.split()
         if len(fields) < 2 or not fields[1].isdigit() or int(fields[1]) == 0 or fields[0] in sizes:
@@ -174,104 +179,7 @@ def same_sizes(sizes: Mapping[str, int]) -> str | None:
 
 
 def chromosome_region(assembly: Assembly, chrom: str) -> Region:
-    """All whole bins of one chromosome."""
+    """All whole bins of one chromosome. Raises InputError for an unknown one, and one that is shorter than a bin."""
+    if not assembly.n_bins(chrom):
+        raise InputError(f"{chrom} has {assembly.size(chrom)} bp in {assembly.name}, less than a bin of {BIN_SIZE} bp")
     return Region(chrom, (Segment(chrom, 0, assembly.n_bins(chrom)),))
-
-
-def bed_region(assembly: Assembly, path: str | Path, name: str | None = None) -> Region:
-    """The bins that the intervals of a BED file touch, merged where they overlap, in assembly order.
-
-    The rule for every BED, one called something.pilot.bed among them; `pilot_region` says why `pilot` has another.
-    """
-    chosen: dict[str, list[tuple[int, int]]] = {}
-    for chrom, start, end in read_bed(assembly, Path(path)):
-        last = min(-(-end // BIN_SIZE), assembly.n_bins(chrom))
-        if start // BIN_SIZE < last:
-            chosen.setdefault(chrom, []).append((start // BIN_SIZE, last))
-    segments: list[Segment] = []
-    for chrom in assembly.sizes:
-        for start, end in sorted(chosen.get(chrom, [])):
-            if segments and segments[-1].chrom == chrom and start <= segments[-1].end:
-                segments[-1] = Segment(chrom, segments[-1].start, max(end, segments[-1].end))
-            else:
-                segments.append(Segment(chrom, start, end))
-    if not segments:
-        raise InputError(f"{path}: no intervals in it")
-    return Region(name or Path(path).name.removesuffix(".bed"), tuple(segments))
-
-
-def pilot_region(assembly: Assembly) -> Region:
-    """The 42 autosomal ENCODE pilot regions of hg19 or hg38 in chromosome order.
-
-    An interval [a, b) in bp has bins a//25 − 1 to b//25, both included (none below 0), on either assembly: one bin
-    more on both sides than lies within it. This is how the original program's hg19 vectors of 1,126,469 bins, which
-    come without coordinates, are laid out: no other count has their borders, and on real tracks peaks of the same
-    experiment fit best there. A BED of your own follows the plain rule of `bed_region`, the bins that it touches, as
-    there is no vector that it has to agree with.
-    """
-    if assembly.name not in BUILT_IN:
-        raise InputError(
-            f"assembly {assembly.name} has no built-in pilot regions (only {', '.join(BUILT_IN)}): "
-            "give a BED file, for instance regions=my.pilot.bed"
-        )
-    bed = files("avocado") / "assets" / f"{assembly.name}.pilot.bed"
-    segments = tuple(
-        Segment(chrom, max(start // BIN_SIZE - 1, 0), end // BIN_SIZE + 1)
-        for chrom, start, end in _parse_bed(assembly, bed.read_text(), bed.name)
-        if chrom != "chrX"
-    )
-    return Region("pilot", segments)
-
-
-def pilot_note(assembly: Assembly, region: Region) -> str:
-    """' (...)' where `region` has the built-in pilot regions one bin too far right, as earlier versions; else ''."""
-    if region.name != "pilot" or assembly.name not in BUILT_IN:
-        return ""
-    earlier = tuple(Segment(s.chrom, s.start + 1, s.end + 1) for s in pilot_region(assembly).segments)
-    return " (earlier versions had each pilot region 25 bp further right)" if region.segments == earlier else ""
-
-
-def read_bed(assembly: Assembly, path: Path) -> list[tuple[str, int, int]]:
-    """(chrom, start, end) in bp of every line of a BED file, checked against the assembly."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such BED file")
-    return _parse_bed(assembly, path.read_text(errors="replace"), str(path))
-
-
-def _parse_bed(assembly: Assembly, text: str, source: str) -> list[tuple[str, int, int]]:
-    intervals = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
-            continue
-        fields = line.split()
-        if len(fields) < 3 or not (fields[1].isdigit() and fields[2].isdigit()):
-            raise InputError(f"{source} line {number}: expected chromosome, start and end")
-        chrom, start, end = fields[0], int(fields[1]), int(fields[2])
-        if not start < end <= assembly.size(chrom):
-            raise InputError(
-                f"{source} line {number}: {chrom}:{start}-{end} is empty or outside {assembly.name}, "
-                f"where {chrom} has {assembly.size(chrom):,} bp"
-            )
-        intervals.append((chrom, start, end))
-    return intervals
-
-
-def parse_regions(assembly: Assembly, names: Iterable[str]) -> list[Region]:
-    """Regions from what a user types: `pilot`, a chromosome, `autosomes`, `all`, or the path of a BED file."""
-    regions: dict[str, Region] = {}
-    for name in names:
-        if name == "pilot":
-            found = [pilot_region(assembly)]
-        elif name in ("all", "autosomes"):
-            chroms = [c for c in assembly.sizes if name == "all" or c.removeprefix("chr").isdigit()]
-            found = [chromosome_region(assembly, c) for c in chroms]
-        elif name.endswith(".bed"):
-            # a file called pilot.bed or demo.pilot.bed is the region that stage=pilot looks for
-            stem = Path(name).name.removesuffix(".bed").split(".")[-1]
-            found = [bed_region(assembly, name, stem)]
-        else:
-            found = [chromosome_region(assembly, name)]
-        regions.update({region.name: region for region in found})
-    if not regions:
-        raise InputError("no regions asked for: give regions=[pilot,chr20], a chromosome, or a BED file")
-    return list(regions.values())

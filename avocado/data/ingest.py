@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from avocado.data.genome import BLOCK_BINS, Assembly, Region, pilot_note
+from avocado.data.compendium import copies
+from avocado.data.genome import BLOCK_BINS, Assembly, Region, file_stem
+from avocado.data.regions import pilot_note
 from avocado.data.sources import ARRAYS, check_source, read_signal
 from avocado.data.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
 from avocado.errors import InputError
@@ -30,6 +32,8 @@ from avocado.utils.progress import shown
 from avocado.utils.workers import in_processes
 
 log = logging.getLogger(__name__)
+
+OWN_COLUMNS = ("source", "sha256", "min", "max", "mean", "zeros", "warning")  # that a store's table gets
 
 SHOWN = 5  # bad tracks that an error message spells out
 
@@ -73,7 +77,7 @@ class _Track:
         """The record of the finished part, or None when the track has yet to be read."""
         try:
             record = json.loads((self.directory / "part.json").read_text())
-            whole = all((self.directory / f"{region.name}.npy").is_file() for region in self.regions)
+            whole = all((self.directory / f"{file_stem(region.name)}.npy").is_file() for region in self.regions)
         except (FileNotFoundError, ValueError):
             return None
         return record if whole and record["identity"] == self.identity() else None
@@ -93,7 +97,9 @@ def ingest(
     """Make the signal store `out` of the tracks in `compendium`, or add regions to it, or just open it.
 
     `compendium` has the columns cell, assay and file; others travel along into `store.tracks`, which also gets
-    source, sha256, the statistics min, max, mean and zeros (share) of the stored arcsinh signal, and warning. Files:
+    source, sha256, the statistics min, max, mean and zeros (share) of the stored arcsinh signal, and warning; columns
+    of these names in `compendium` are called table_source, ... there. Tracks are in the order of cell types and assays,
+    whatever that of the rows. Tracks that are the same file are warned of. Files:
 
     * bigWig (.bw, .bigWig): raw −log10 p; stored is the arcsinh of the mean over each 25-bp bin, gaps counting as 0.
     * .npy: the bins of the one region asked for; .npz: arrays named by region, or one array for the one region.
@@ -134,7 +140,7 @@ def ingest(
         _write_regions(scratch, tracks, [record["sha256"] for record in records], progress)
         out.mkdir(exist_ok=True)
         for region in new:
-            os.replace(scratch / f"{region.name}.npy", out / f"{region.name}.npy")
+            os.replace(scratch / f"{file_stem(region.name)}.npy", out / f"{file_stem(region.name)}.npy")
         write_metadata(out, assembly, [*(existing.regions.values() if existing else []), *new], described, dtype)
         shutil.rmtree(scratch, ignore_errors=True)
     return open_store(out)
@@ -144,7 +150,7 @@ def ingest(
 
 
 def _checked_table(compendium: pd.DataFrame) -> pd.DataFrame:
-    """The table with cell, assay and file as strings, or InputError."""
+    """The table with cell, assay and file as strings, in the order of cell types and assays, or InputError."""
     missing = [column for column in ("cell", "assay", "file") if column not in compendium]
     if missing:
         raise InputError(f"the table of tracks has no column {', '.join(missing)}; it needs cell, assay and file")
@@ -156,11 +162,18 @@ def _checked_table(compendium: pd.DataFrame) -> pd.DataFrame:
         if empty.any():
             raise InputError(f"row {int(empty.argmax()) + 1} of the table of tracks has no {column}")
         table[column] = table[column].astype(str)
+    for column in ("cell", "assay"):
+        table[column] = table[column].str.strip()
+    taken = [column for column in OWN_COLUMNS if column in table]
+    if taken:
+        log.warning("columns %s of the table of tracks are kept as table_%s, ...", ", ".join(taken), taken[0])
+        table = table.rename(columns={column: f"table_{column}" for column in taken})
     twice = table[table.duplicated(["cell", "assay"])]
     if len(twice):
         cell, assay = twice.iloc[0][["cell", "assay"]]
         raise InputError(f"the table of tracks has {cell} {assay} more than once: keep one row of it")
-    return table
+    # the same tracks in another order would be another store, and its model another model
+    return table.sort_values(["cell", "assay"], ignore_index=True)
 
 
 def _check_options(dtype: str, arrays: str, workers: int, regions: Sequence[Region]) -> None:
@@ -254,7 +267,8 @@ def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list
 
 def _read_track(track: _Track) -> str:
     """Write one track's part. Returns what is wrong with the source file, or ''; raises when the disk is full."""
-    statistics = {}
+    statistics: dict[str, Any] = {}
+    warnings: list[str] = []
     shutil.rmtree(track.directory, ignore_errors=True)
     try:
         identity = track.identity()
@@ -263,7 +277,7 @@ def _read_track(track: _Track) -> str:
         return f"{track.name}: {track.source} cannot be read to its end: {error.strerror}"
     for region in track.regions:
         try:
-            values = read_signal(track.source, region, track.single, track.arrays, track.dtype)
+            values = read_signal(track.source, region, track.single, track.arrays, track.dtype, warnings.append)
         except InputError as error:
             return f"{track.name}: {error}"
         statistics[region.name] = {
@@ -275,7 +289,9 @@ def _read_track(track: _Track) -> str:
         }
         write_region(track.directory, region, 1, track.dtype, [region.to_blocks(values)[:, :, None]])
     with replacing(track.directory / "part.json") as temporary:
-        temporary.write_text(json.dumps({"identity": identity, "sha256": digest, "statistics": statistics}))
+        temporary.write_text(
+            json.dumps({"identity": identity, "sha256": digest, "statistics": statistics, "warnings": warnings})
+        )
     return ""
 
 
@@ -298,8 +314,8 @@ def _write_regions(scratch: Path, tracks: Sequence[_Track], checksums: Sequence[
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(plan))
     for region in shown(regions, "writing regions", len(regions), progress):
-        if not (scratch / f"{region.name}.npy").is_file():
-            parts = [track.directory / f"{region.name}.npy" for track in tracks]
+        if not (scratch / f"{file_stem(region.name)}.npy").is_file():
+            parts = [track.directory / f"{file_stem(region.name)}.npy" for track in tracks]
             write_region(scratch, region, len(parts), dtype, _transposed(parts, region, dtype))
 
 
@@ -322,7 +338,7 @@ def _describe(
 ) -> pd.DataFrame:
     """The store's table of tracks: the user's columns, source, sha256, statistics over all regions, and warning."""
     old_bins = sum(region.n_bins for region in existing.regions.values()) if existing else 0
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, (track, record, warning) in enumerate(zip(tracks, records, warnings, strict=True)):
         regions = list(record["statistics"].values())
         if existing:
@@ -342,7 +358,7 @@ def _describe(
             "mean": float(np.average([region["mean"] for region in regions], weights=weights)),
             "zeros": float(np.average([region["zeros"] for region in regions], weights=weights)),
         }
-        found = [warning] if warning else []
+        found = [its for its in (warning, *record.get("warnings", ())) if its]
         if row["min"] == row["max"] == 0:
             found.append("no signal: all bins are 0")
         if row["min"] < 0:
@@ -352,8 +368,13 @@ def _describe(
             log.warning("%s (%s): %s", track.name, track.source, row["warning"])
         rows.append(row)
     described = existing.tracks.copy() if existing else table.drop(columns="file")
-    for column in rows[0]:
+    for column in OWN_COLUMNS:
         described[column] = [row[column] for row in rows]
+    for same in copies(described):
+        pairs = same["cell"].str.cat(same["assay"], " ")
+        log.warning("%s are the same file (%s): keep one of them", ", ".join(pairs), same["source"].iloc[0])
+        note = described.loc[same.index, "warning"] + f"; the same file as {', '.join(pairs)}"
+        described.loc[same.index, "warning"] = note.str.removeprefix("; ")
     return described
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ import numpy as np
 from avocado.data.bigwig import check_bigwig, read_bins
 from avocado.data.genome import Assembly, Region
 from avocado.errors import InputError
+
+log = logging.getLogger(__name__)
 
 BIGWIG = (".bw", ".bigwig")
 ARRAYS = ("arcsinh", "raw")  # what the values of .npy and .npz files are; bigWigs are always raw −log10 p
@@ -48,15 +51,22 @@ def check_source(source: str, assembly: Assembly, regions: Sequence[Region], sin
     return []
 
 
-def read_signal(source: str, region: Region, single: bool, arrays: str, dtype: str) -> np.ndarray:
+def read_signal(
+    source: str,
+    region: Region,
+    single: bool,
+    arrays: str,
+    dtype: str,
+    warn: Callable[[str], None] = log.warning,
+) -> np.ndarray:
     """Arcsinh signal of one track, (n_bins,) of `dtype`: arcsinh after the mean over each bin (Methods, "Data sets").
 
-    `arrays` says what .npy and .npz files hold: 'arcsinh' or 'raw' −log10 p. Raises InputError for damaged files and
-    for values that are NaN, infinite or beyond `dtype`.
+    `arrays` says what .npy and .npz files hold: 'arcsinh' or 'raw' −log10 p. `warn` is as in `read_bins`.
+    Raises InputError for damaged files and for values that are NaN, infinite or beyond `dtype`.
     """
     path = Path(source)
     if path.suffix.lower() in BIGWIG:
-        values, raw = read_bins(path, region.segments), True
+        values, raw = read_bins(path, region.segments, warn), True
     else:
         with _open_array(path, region, single) as file, np.errstate(over="ignore"):
             values = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)

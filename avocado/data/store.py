@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,8 @@ import numpy as np
 import pandas as pd
 
 from avocado.data.compendium import Pair, pairs_in
-from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, pilot_note
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, file_stem
+from avocado.data.regions import is_bed, pilot_note
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.utils.files import replacing
@@ -53,13 +55,13 @@ class SignalStore:
     def windows(self, place: str | Path) -> list[Window]:
         """Where a place lies in the regions of this store, see `windows.windows`, which raises InputError."""
         name = str(place)
-        if ":" not in name and not name.endswith(".bed"):
+        if name in self.regions or not (":" in name or is_bed(name)):
             self.region(name)
         return windows(self.regions, self.assembly, place)
 
     def file(self, region: str) -> Path:
         """The .npy file of a region's signal."""
-        return self.path / f"{region}.npy"
+        return self.path / f"{file_stem(region)}.npy"
 
     def signal(self, region: str) -> np.memmap:
         """Memory-mapped arcsinh signal (n_blocks, 200, n_tracks), read-only; padding bins hold 0."""
@@ -82,7 +84,7 @@ class SignalStore:
             known = "cell type" if cell not in self.cells else "assay" if assay not in self.assays else "pair"
             raise InputError(
                 f"store {self.path} has no experiment {cell} {assay}: unknown {known}; "
-                f"`avocado inspect path={self.path}` lists what it has"
+                f"`avocado inspect {shlex.quote(f'path={self.path}')}` lists what it has"
             )
         return found
 
@@ -192,7 +194,7 @@ def write_region(directory: Path, region: Region, n_tracks: int, dtype: str, chu
     """Write `<region>.npy` from chunks of whole blocks, each (blocks, 200, n_tracks), in order."""
     done = 0
     # written, not memory-mapped: a full disk is then an error and not a killed process
-    with replacing(directory / f"{region.name}.npy") as temporary, temporary.open("wb") as file:
+    with replacing(directory / f"{file_stem(region.name)}.npy") as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file,
             {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (region.n_blocks, BLOCK_BINS, n_tracks)},

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, bed_region, spelling_hint
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, spelling_hint
+from avocado.data.regions import bed_name, bed_region, is_bed
 from avocado.errors import InputError
 
 PLACE = re.compile(r"([^:\s]+):([\d,]+)-([\d,]+)")
@@ -39,7 +40,7 @@ def windows(regions: Mapping[str, Region], assembly: Assembly, place: str | Path
             raise InputError(f"{name}: expected first and last bp from 1 to {assembly.sizes[chrom]:,}")
         end = min(-(-last // BIN_SIZE), assembly.n_bins(chrom))
         segments: tuple[Segment, ...] = (Segment(chrom, min((first - 1) // BIN_SIZE, end - 1), end),)
-    elif name.endswith(".bed"):
+    elif is_bed(name):
         segments = bed_region(assembly, name).segments
     elif ":" in name:
         raise InputError(f"cannot read the place '{name}': give chrom:start-end, such as chr20:1,000,000-1,200,000")
@@ -49,7 +50,7 @@ def windows(regions: Mapping[str, Region], assembly: Assembly, place: str | Path
     found: dict[str, list[Segment]] = {}
     for segment in segments:
         found.setdefault(_holding(regions, segment, name), []).append(segment)
-    label = name if typed else Path(name).name.removesuffix(".bed")
+    label = name if typed else bed_name(name)
     names = {source: label if len(found) == 1 else f"{label}.{source}" for source in found}
     return [Window(source, Region(names[source], tuple(parts))) for source, parts in found.items()]
 
@@ -57,6 +58,8 @@ def windows(regions: Mapping[str, Region], assembly: Assembly, place: str | Path
 def _require_chromosome(assembly: Assembly, chrom: str) -> None:
     if chrom not in assembly.sizes:
         raise InputError(f"assembly {assembly.name} has no chromosome '{chrom}'{spelling_hint(chrom, assembly.sizes)}")
+    if not assembly.n_bins(chrom):
+        raise InputError(f"{chrom} has {assembly.sizes[chrom]} bp in {assembly.name}, less than a bin of {BIN_SIZE} bp")
 
 
 def _holding(regions: Mapping[str, Region], segment: Segment, place: str) -> str:

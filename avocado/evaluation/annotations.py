@@ -1,8 +1,4 @@
-"""Genes, enhancers, peaks and blacklists: annotation files → places of a region, for scores and downstream work.
-
-Files are plain or gzipped, and are read as intervals in bp, 0-based and half-open. Of a genome with more chromosomes
-than the assembly (chrM, unplaced contigs) the others are skipped; a file that shares no chromosome name with the
-assembly, or goes beyond a chromosome's end, is of another assembly and refused.
+"""Genes, enhancers, peaks and blacklists → places of a region, for scores and downstream work.
 
 Places are given as ranks among the bins of a `genome.Region`, which a track's array is indexed by. What lies outside
 the region's segments is left out: a window over a segment's border is cut there.
@@ -10,17 +6,13 @@ the region's segments is left out: a window over a segment's border is cut there
 
 from __future__ import annotations
 
-import gzip
 import logging
-import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from avocado.data.genome import BIN_SIZE, Assembly, Region, spelling_hint
+from avocado.data.genome import BIN_SIZE, Assembly, Region
+from avocado.data.intervals import Intervals, read_intervals
 from avocado.errors import InputError
 from avocado.evaluation.metrics import AnnotationWindows
 
@@ -28,67 +20,6 @@ log = logging.getLogger(__name__)
 
 PROMOTER_BINS = 80  # 2 kb upstream of the transcription start site (Avocado paper, Methods)
 WINDOWS = ("avocado", "challenge")  # whose promoters: with the bin of the TSS, or without it
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Intervals of the genome, in the order of their file; `len` is their number."""
-
-    chrom: np.ndarray  # str (n,)
-    start: np.ndarray  # int64 (n,), bp
-    end: np.ndarray  # int64 (n,), bp, the first base behind the interval
-    name: np.ndarray  # str (n,): gene name or column 4 of a BED file, '' where there is none
-    forward: np.ndarray  # bool (n,): False on the minus strand
-
-    def __len__(self) -> int:
-        return len(self.chrom)
-
-
-def read_genes(path: str | Path, assembly: Assembly, gene_type: str | None = "protein_coding") -> Intervals:
-    """Genes of a GTF file (its `gene` lines of that `gene_type`; None: of all) or of a BED file with strands (BED6).
-
-    A BED file does not say what type its genes are: all of them are taken. Raises InputError for a missing or damaged
-    file, one of another assembly, one without genes, and genes without a strand.
-    """
-    path, rows, types = Path(path), [], set()
-    for number, fields in _lines(path):
-        is_gtf = len(fields) >= 9 and not fields[1].isdigit()
-        if is_gtf:
-            if fields[2] != "gene":
-                continue
-            found = re.search(r'gene_(?:bio)?type "([^"]*)"', fields[8])
-            types.add(found[1] if found else "of unknown type")
-            if gene_type is not None and (found is None or found[1] != gene_type):
-                continue
-            label = re.search(r'gene_name "([^"]*)"', fields[8]) or re.search(r'gene_id "([^"]*)"', fields[8])
-            # GTF counts from 1 and includes the end
-            start, end, strand = int(fields[3]) - 1, int(fields[4]), fields[6]
-            name = label[1] if label else ""
-        else:
-            start, end = int(fields[1]), int(fields[2])
-            name, strand = fields[3] if len(fields) > 3 else "", fields[5] if len(fields) > 5 else "."
-        if strand not in ("+", "-"):
-            raise InputError(f"{path} line {number}: a gene needs its strand, + or -: give a GTF or a BED6 file")
-        rows.append((number, fields[0], start, end, name, strand))
-    if not rows:
-        known = f" of type {gene_type} (it has: {', '.join(sorted(types))})" if types else ""
-        raise InputError(f"{path}: no genes{known} in it; give a GTF with gene lines, or a BED6 file")
-    return _intervals(path, rows, assembly)
-
-
-def read_intervals(path: str | Path, assembly: Assembly) -> Intervals:
-    """Intervals of a BED file of any number of columns: enhancers (BED12), peak calls (narrowPeak), a blacklist.
-
-    The blocks and the `thick` part of BED12 are not used. Raises InputError for a missing or damaged file and for one
-    of another assembly. A file without intervals is fine: there are tracks without a peak.
-    """
-    rows = []
-    for number, fields in _lines(Path(path)):
-        if not fields[1].isdigit():
-            raise InputError(f"{path} line {number}: this looks like a GTF file; a BED file is wanted here")
-        name, strand = fields[3] if len(fields) > 3 else "", fields[5] if len(fields) > 5 else "."
-        rows.append((number, fields[0], int(fields[1]), int(fields[2]), name, strand))
-    return _intervals(Path(path), rows, assembly)
 
 
 def promoter_bins(genes: Intervals, windows: str = "avocado") -> np.ndarray:
@@ -181,50 +112,3 @@ def read_peaks(path: str | Path, assembly: Assembly, region: Region) -> np.ndarr
 def _require_known(windows: str) -> None:
     if windows not in WINDOWS:
         raise InputError(f"unknown windows '{windows}'; there is: {', '.join(WINDOWS)}")
-
-
-def _intervals(path: Path, rows: list[tuple[int, str, int, int, str, str]], assembly: Assembly) -> Intervals:
-    """The rows (line number, chrom, start, end, name, strand) on the assembly's chromosomes."""
-    kept = [row for row in rows if row[1] in assembly.sizes]
-    if rows and not kept:
-        chrom = rows[0][1]
-        raise InputError(
-            f"{path} and assembly {assembly.name} have no chromosome in common: it has '{chrom}'"
-            f"{spelling_hint(chrom, assembly.sizes)}, the assembly {', '.join(list(assembly.sizes)[:3])}, ..."
-        )
-    for number, chrom, start, end, _, _ in kept:
-        if not start < end:
-            raise InputError(f"{path} line {number}: {chrom}:{start}-{end} is empty; correct or remove it")
-        if end > assembly.sizes[chrom]:
-            raise InputError(
-                f"{path} line {number}: {chrom}:{start}-{end} is beyond the end of {chrom} in {assembly.name} "
-                f"({assembly.sizes[chrom]:,} bp): the file is of another assembly; give one of {assembly.name}"
-            )
-    _, chroms, starts, ends, names, strands = zip(*kept, strict=True) if kept else [()] * 6
-    return Intervals(
-        np.array(chroms, dtype=str),
-        np.array(starts, dtype=np.int64),
-        np.array(ends, dtype=np.int64),
-        np.array(names, dtype=str),
-        np.array([strand != "-" for strand in strands], dtype=bool),
-    )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number from 1 and fields of every data line, which has three of them at least."""
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rt", errors="replace") if zipped else path.open(errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip() or line.startswith(("#", "track", "browser")):
-                    continue
-                fields = line.rstrip("\r\n").split("\t" if "\t" in line else None)
-                interval = fields[3:5] if len(fields) >= 9 and not fields[1].isdigit() else fields[1:3]
-                if len(interval) < 2 or not all(text.isdigit() for text in interval):
-                    raise InputError(f"{path} line {number}: neither BED (chromosome, start, end) nor GTF")
-                yield number, fields
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; correct its path") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}): get it again, or check its permissions") from None

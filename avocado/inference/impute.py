@@ -11,7 +11,7 @@ import torch
 
 from avocado.data.bigwig import covered_bases
 from avocado.data.compendium import Pair
-from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, file_stem
 from avocado.data.windows import Window, chosen_bins
 from avocado.errors import InputError
 from avocado.inference.track_files import track_files
@@ -192,7 +192,7 @@ def shared_out(
 
 def is_current(path: Path, model: Model, regions: Sequence[str]) -> bool:
     """Whether a bigWig holds all of these regions and is newer than the parts of the model that it is made of."""
-    parts = [model.path / SHARED, *(model.path / f"{region}.safetensors" for region in regions)]
+    parts = [model.path / SHARED, *(model.path / f"{file_stem(region)}.safetensors" for region in regions)]
     sizes, segments = model.assembly.sizes, [its for region in regions for its in model.regions[region].segments]
     bases = sum(min(its.end * BIN_SIZE, sizes[its.chrom]) - its.start * BIN_SIZE for its in segments)
     try:
@@ -210,7 +210,11 @@ def require_files(files: Sequence[Path], scale: str) -> None:
         if path.suffix not in FORMATS:
             raise InputError(f"{path}: unknown kind of file; name it .bigWig or .npz")
     if len(set(files)) < len(files):
-        raise InputError("several pairs would be written to one file: put {cell} and {assay} into the name")
+        twice = next(path for path in files if list(files).count(path) > 1)
+        raise InputError(
+            f"several tracks would be written to {twice}: put {{cell}} and {{assay}} into the name; where their names "
+            "differ only in / and _, or in what {cell} and {assay} share out, write them one at a time"
+        )
 
 
 def regions_in_order(assembly: Assembly, regions: Iterable[Region], disjoint: bool) -> list[Region]:

@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avocado.data.compendium import Pair, pairs_in, unmeasured
-from avocado.data.genome import Assembly, Region
+from avocado.data.genome import Assembly, Region, file_stem
+from avocado.data.regions import is_bed
 from avocado.data.store import SignalStore, open_store
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
@@ -65,13 +66,13 @@ class Model:
     def rows(self, region: str) -> Any:
         """What `genome` returns, of which only the rows are read that a slice asks for; now only the file's header."""
         self._require(region)
-        with _opened(self.path / f"{region}.safetensors") as file:
+        with _opened(self.path / f"{file_stem(region)}.safetensors") as file:
             rows = file.get_slice("genome") if "genome" in file.keys() else None  # noqa: SIM118
         shape = (self.regions[region].n_blocks, self.network.config.block_width)
         found = None if rows is None else tuple(rows.get_shape())
         if found != shape:
             raise InputError(
-                f"{self.path / region}.safetensors holds factors of shape {found}, the model needs "
+                f"{self.path / file_stem(region)}.safetensors holds factors of shape {found}, the model needs "
                 f"{shape}: it belongs to another model; train this region again"
             )
         return rows
@@ -120,7 +121,7 @@ class Model:
         Raises InputError for a place that the model has no factors of; no file is read.
         """
         name = str(region)
-        if ":" not in name and not name.endswith(".bed"):
+        if name in self.regions or not (":" in name or is_bed(name)):
             self._require(name)
         return windows(self.regions, self.assembly, region)
 
@@ -208,11 +209,11 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
         "shared_sha256": sha256(directory / SHARED),
     }
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
-    with replacing(directory / f"{region.name}.safetensors") as temporary:
+    with replacing(directory / f"{file_stem(region.name)}.safetensors") as temporary:
         _write(
             {"genome": genome.detach().cpu().contiguous()},
             temporary,
-            directory / f"{region.name}.safetensors",
+            directory / f"{file_stem(region.name)}.safetensors",
             metadata,
         )
 
@@ -333,7 +334,7 @@ def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:
     meta = yaml.safe_load((path / "model.yaml").read_text())
     width = ModelConfig(**meta["model"]).block_width
     found = {}
-    for file in _region_files(path) if region is None else [path / f"{region}.safetensors"]:
+    for file in _region_files(path) if region is None else [path / f"{file_stem(region)}.safetensors"]:
         try:
             _region(file, meta["shared_sha256"], width)
         except InputError as error:
@@ -380,7 +381,7 @@ def _region(file: Path, checksum: str, width: int | None) -> Region:
             f"{file} was trained with other shared parameters than {file.parent / SHARED}: "
             f"remove it, or train this region again"
         )
-    if region.name != file.stem:
+    if file_stem(region.name) != file.stem:
         raise InputError(f"{file} holds the factors of {region.name}: remove it, or train this region again")
     if width is not None and shape != [region.n_blocks, width]:
         raise InputError(f"{file} holds factors of shape {shape}, not {[region.n_blocks, width]}: train it again")

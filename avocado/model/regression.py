@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from avocado.data.compendium import Pair
-from avocado.data.genome import BLOCK_BINS, Region
+from avocado.data.genome import BLOCK_BINS, Region, file_stem
 from avocado.data.store import SignalStore, write_region
 from avocado.errors import InputError
 from avocado.model.scales import RIDGE, Experiments, expected_scales, experiments_of, track_scales
@@ -330,7 +330,7 @@ class RegressionBaseline:
         shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
         blocks = self.blocks(region, cells, assays, shown_steps, device)
         write_region(directory, layout, len(cells), "float16", (its.half().cpu().numpy() for its in blocks))
-        return directory / f"{region}.npy"
+        return directory / f"{file_stem(region)}.npy"
 
 
 def fit_regression(

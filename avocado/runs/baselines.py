@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -23,7 +24,7 @@ import yaml
 
 import avocado
 from avocado.data.compendium import Pair, pairs_in
-from avocado.data.genome import Assembly, Region
+from avocado.data.genome import Assembly, Region, file_stem
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.comparison import compare, loci_of_tracks
@@ -64,7 +65,7 @@ class Baseline:
 
     def directory(self, runs: Path, region: str) -> Path:
         """Where the record of its scores on a region lies."""
-        return runs / self.name / region / self._place
+        return runs / self.name / file_stem(region) / self._place
 
     def imputed(self, runs: Path) -> Path:
         """Where its imputed tracks lie."""
@@ -122,7 +123,7 @@ def score_baseline(
     if not held_out:
         raise InputError(
             f"no track is held out, so there is nothing to score {baseline.name} on: give fold= or split.hold_out=; "
-            f"to impute from all tracks: avocado impute imputer={baseline.name} store={store.path}"
+            f"to impute from all tracks: avocado impute imputer={baseline.name} {shlex.quote(f'store={store.path}')}"
         )
     learned_on = region_of_fit(store, regions[-1])
 

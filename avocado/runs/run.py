@@ -25,6 +25,7 @@ from pytorch_lightning.loggers import Logger
 import avocado
 from avocado.data.compendium import pairs_in, split
 from avocado.data.datamodule import Tracks, tracks_of
+from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.held_out import score_model
@@ -82,7 +83,7 @@ class RunSpec(TrainingSpec):
 
     def directory(self, runs: Path) -> Path:
         """Where this run's record lies."""
-        return runs / self.stage / self.region / self.split.name / f"seed{self.seed}"
+        return runs / self.stage / file_stem(self.region) / self.split.name / f"seed{self.seed}"
 
     def model_directory(self, runs: Path) -> Path:
         """The model that this run makes or completes."""
@@ -315,7 +316,7 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
 
 def _has_region(model_dir: Path, region: str) -> bool:
     """Whether the model has factors of the region that fit it."""
-    there = all((model_dir / name).is_file() for name in ("model.yaml", f"{region}.safetensors"))
+    there = all((model_dir / name).is_file() for name in ("model.yaml", f"{file_stem(region)}.safetensors"))
     return there and not unusable_regions(model_dir, region)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.evaluation.scores import KEYS, mean_rows, track_rows
 from avocado.model.directory import SHARED
@@ -148,7 +149,7 @@ class RunTracker(Tracker):
         names = ["model.yaml", SHARED] if self._pilot() is None else ["model.yaml"]
         for name in names:
             artifact.add_file(str(outcome.model / name))
-        factors = outcome.model / f"{self._run.region}.safetensors"
+        factors = outcome.model / f"{file_stem(self._run.region)}.safetensors"
         if self.tracking.upload_factors:
             artifact.add_file(str(factors), policy="immutable")  # not copied first: they are large
         else:

@@ -22,7 +22,8 @@ import pandas as pd
 
 from avocado.cli import app
 from avocado.config.values import as_list
-from avocado.data.genome import chromosome_region, load_assembly, pilot_region
+from avocado.data.genome import chromosome_region, load_assembly
+from avocado.data.regions import pilot_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
 from experiments.benchmarks.store import chunks

@@ -44,7 +44,8 @@ class Stage:
 
 def benchmark(config: DictConfig) -> None:
     """Measure both stages, print the assumptions and the projection, and write it as CSV."""
-    from avocado.data.genome import load_assembly, parse_regions
+    from avocado.data.genome import load_assembly
+    from avocado.data.regions import parse_regions
     from avocado.errors import InputError
     from avocado.training.config import FitConfig
     from avocado.utils.hardware import Hardware

@@ -287,3 +287,18 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "out.bw").mkdir()
     with pytest.raises(InputError, match=r"cannot write .*out\.bw: Is a directory"):
         write_bigwig(tmp_path / "out.bw", TOY, [(Segment("chr2", 0, 2), np.ones(2))])
+
+
+def test_overlapping_intervals_are_warned_of(tmp_path):
+    said = []
+    with pyBigWig.open(str(tmp_path / "a.bw"), "w") as file:
+        file.addHeader(list(TOY.sizes.items()))
+        for start, end, value in ((0, 50, 1), (50, 75, np.nan), (75, 100, 2), (90, 125, 5)):
+            file.addEntries(["chr2"], [start], ends=[end], values=[float(value)], validate=False)
+    assert read_bins(tmp_path / "a.bw", [Segment("chr2", 0, 3)], said.append).tolist() == [1, 1, 0]
+    assert said == []  # a NaN is no overlap
+    bins = read_bins(tmp_path / "a.bw", [Segment("chr2", 0, 5)], said.append)
+    np.testing.assert_allclose(bins, [1, 1, 0, (15 * 2 + 10 * 5) / 25, 5])
+    assert said == [
+        f"{tmp_path / 'a.bw'}: intervals overlap, first at chr2:91, where the last one counts: have the file made anew"
+    ]

@@ -156,7 +156,7 @@ def test_no_fold_holds_all_of_a_cell_type_or_assay(seed):
 
 
 def test_too_few_tracks_for_folds():
-    with pytest.raises(InputError, match="cannot make 5 folds"):
+    with pytest.raises(InputError, match=r"cannot make 5 folds: .*split\.folds=.*fold=all"):
         balanced_folds(grid(2, 2), 5, seed=0)
     with pytest.raises(InputError, match="cannot make 1 folds"):
         balanced_folds(grid(2, 2), 1, seed=0)
@@ -240,3 +240,33 @@ def test_validation_never_takes_the_last_training_track():
     for wrong in (-0.1, 1.5):
         with pytest.raises(InputError, match="give a share"):
             split(table, None, validation=wrong)
+
+
+def test_comment_rows_are_no_tracks(tmp_path, caplog):
+    text = "# mine\ncell,assay,file\nE1,DNase,a\n#E2,DNase,b\n# old, not used\nE3,DNase,#c\n"
+    with caplog.at_level(logging.INFO):
+        table = read_table(write(tmp_path / "t.csv", text))
+    assert table["cell"].tolist() == ["E1", "E3"]
+    assert caplog.messages == [f"{tmp_path / 't.csv'}: 3 lines that begin with # are left out"]
+
+
+def test_a_tilde_that_is_no_home(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "cell,assay,file\nE1,DNase,~t.bw\n"))
+    assert table["file"].tolist() == [str(tmp_path / "~t.bw")]
+
+
+def test_blanks_in_file_names_are_no_part_of_names(tmp_path):
+    (tmp_path / "E1-H3K27ac .bw").touch()
+    assert scan_folder(tmp_path, "{cell}-{assay}.bw")["assay"].tolist() == ["H3K27ac"]
+    (tmp_path / "E1-H3K27ac.bw").touch()
+    with pytest.raises(InputError, match="both are E1 H3K27ac; keep one"):
+        scan_folder(tmp_path, "{cell}-{assay}.bw")
+
+
+def test_the_same_file_twice_is_not_split():
+    table = grid(3, 3).assign(sha256=list("abcdefgha"))
+    assert (split(table, None) == "train").all()
+    with pytest.raises(InputError, match=r"C0 A0 \(test\), C2 A2 \(train\) are the same file"):
+        split(table, None, hold_out=["C0 A0"])
+    assert (split(table, None, hold_out=["C0 A0", "C2 A2"]) == "test").sum() == 2
+    assert (split(table, None, hold_out=["C0 A1"]) == "test").sum() == 1

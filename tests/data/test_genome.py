@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 
@@ -5,15 +7,13 @@ from avocado.data.genome import (
     Assembly,
     Region,
     Segment,
-    bed_region,
     chromosome_region,
     load_assembly,
-    parse_regions,
-    pilot_note,
-    pilot_region,
     same_sizes,
     spelling_hint,
 )
+from avocado.data.regions import bed_region, parse_regions, pilot_note, pilot_region
+from avocado.data.windows import windows
 from avocado.errors import InputError
 
 TOY = Assembly("toy", {"chr1": 10_049, "chr2": 5_000, "chrX": 100})
@@ -69,7 +69,7 @@ def test_where_pilot_regions_lie():
 def test_pilot_regions_begin_at_bin_0_at_the_least(monkeypatch, tmp_path):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "hg19.pilot.bed").write_text("chr1\t0\t60\tA\nchr2\t24\t75\tB\nchr3\t25\t75\tC\n")
-    monkeypatch.setattr("avocado.data.genome.files", lambda package: tmp_path)
+    monkeypatch.setattr("avocado.data.regions.files", lambda package: tmp_path)
     region = pilot_region(Assembly("hg19", {"chr1": 1_000, "chr2": 1_000, "chr3": 1_000}))
     assert region.segments == (Segment("chr1", 0, 3), Segment("chr2", 0, 4), Segment("chr3", 0, 4))
 
@@ -240,10 +240,10 @@ def test_bed_in_the_partial_last_bin_only(bed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("chr1\t5\n", "line 1: expected chromosome, start and end"),
-        ("chr1\t0\t25\nchr1\t-5\t10\n", "line 2: expected"),
-        ("chr1\t10\t10\n", "line 1: chr1:10-10 is empty or outside toy"),
-        ("chr2\t0\t5001\n", "where chr2 has 5,000 bp"),
+        ("chr1\t5\n", "line 1: neither BED .chromosome, start, end. nor GTF"),
+        ("chr1\t0\t25\nchr1\t-5\t10\n", "line 2: neither BED"),
+        ("chr1\t10\t10\n", "line 1: chr1:10-10 is empty"),
+        ("chr2\t0\t5001\n", "line 1: chr2:0-5001 is beyond the end of chr2 in toy .5,000 bp."),
         ("1\t0\t25\n", "did you mean 'chr1'"),
         ("", "no intervals in it"),
     ],
@@ -267,3 +267,60 @@ def test_parse_regions(bed):
         parse_regions(TOY, [])
     with pytest.raises(InputError, match="toy has no built-in pilot regions"):
         parse_regions(TOY, ["pilot"])
+
+
+# --- names that are odd, or taken ---
+
+
+def test_a_gzipped_bed_or_any_file_of_intervals_is_a_region(bed, tmp_path):
+    text = "chr1\t0\t30\n"
+    for name in ("p.bed.gz", "p.narrowPeak.gz", "x.p.bed", "p"):
+        file = tmp_path / name
+        file.write_bytes(gzip.compress(text.encode()))
+        (region,) = parse_regions(TOY, [str(file)])
+        assert (region.name, region.segments) == ("p", (Segment("chr1", 0, 2),))
+
+
+def test_a_bed_never_takes_the_name_of_something_else(bed):
+    text = "chr1\t0\t25\n"
+    with pytest.raises(InputError, match=r"a\.chr1\.bed: its region would be called 'chr1', a chromosome of toy"):
+        parse_regions(TOY, ["chr1", str(bed(text, "a.chr1.bed"))])
+    with pytest.raises(InputError, match=r"shared\.bed: its region would be called 'shared', a name of the program"):
+        parse_regions(TOY, [str(bed(text, "shared.bed"))])
+    two = [str(bed(text, "a.x.bed")), str(bed("chr2\t0\t25\n", "b.x.bed"))]
+    with pytest.raises(InputError, match=r"b\.x\.bed: another region is called x, too"):
+        parse_regions(TOY, two)
+    assert len(parse_regions(TOY, [two[0], two[0], "chr1", "chr1"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "autosomes"),
+    [
+        ("chrI chrII chrIII chrIV chrV chrVI chrVII chrVIII chrIX chrX chrXI chrM", 11),  # yeast: X is the tenth
+        ("chrI chrII chrIII chrIV chrV chrX chrM", 5),  # worm: X is a sex chromosome
+        ("I II III Mito", 3),
+        ("chr2L chr2R chr3L chr3R chr4 chrX chrY", 5),  # fly
+        ("Chr1 Chr2 ChrM ChrC", 2),
+        ("1 2 X MT GL000192.1", 2),
+    ],
+)
+def test_autosomes_of_other_species(names, autosomes):
+    assembly = Assembly("other", dict.fromkeys(names.split(), 1_000))
+    assert [region.name for region in parse_regions(assembly, ["autosomes"])] == names.split()[:autosomes]
+
+
+def test_autosomes_that_cannot_be_told():
+    assembly = Assembly("odd", {"NC_1": 1_000, "NC_2": 1_000})
+    with pytest.raises(InputError, match=r"odd has no chromosomes called by numbers.* regions= \(NC_1, NC_2, \.\.\.\)"):
+        parse_regions(assembly, ["autosomes"])
+
+
+def test_contigs_shorter_than_a_bin(caplog):
+    assembly = Assembly("odd", {"chr1": 1_000, "tiny": 24})
+    with caplog.at_level("INFO"):
+        assert [region.name for region in parse_regions(assembly, ["all"])] == ["chr1"]
+    assert caplog.messages == ["1 contigs shorter than a bin of 25 bp are left out"]
+    with pytest.raises(InputError, match="tiny has 24 bp in odd, less than a bin of 25 bp"):
+        parse_regions(assembly, ["tiny"])
+    with pytest.raises(InputError, match="tiny has 24 bp in odd, less than a bin of 25 bp"):
+        windows({}, assembly, "tiny:1-24")

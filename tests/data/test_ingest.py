@@ -1,6 +1,7 @@
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pandas as pd
+import pyBigWig
 import pytest
 
 from avocado.data import ingest as ingest_module
@@ -31,7 +33,7 @@ STORED = np.arcsinh(SIGNAL)
 def table(tmp_path):
     """Four bigWigs and their table."""
     rows = []
-    for number, (cell, assay) in enumerate([("E1", "DNase"), ("E1", "H3K4me3"), ("NA", "DNase"), ("01", "H3K27ac")]):
+    for number, (cell, assay) in enumerate([("E1", "DNase"), ("E1", "H3K4me3"), ("NA", "DNase"), ("nan", "H3K27ac")]):
         path = tmp_path / f"{number}.bigWig"
         pieces = [(CHR1.segments[0], SIGNAL[number, :500]), (CHR2.segments[0], SIGNAL[number, 500:])]
         write_bigwig(path, TOY, pieces)
@@ -49,9 +51,9 @@ def reads(monkeypatch):
     """Names of the bigWigs that are read, in order; one entry for each region."""
     names = []
 
-    def read(path, segments):
+    def read(path, segments, warn):
         names.append(path.name)
-        return read_bins(path, segments)
+        return read_bins(path, segments, warn)
 
     read_bins = sources.read_bins
     monkeypatch.setattr(sources, "read_bins", read)
@@ -93,7 +95,7 @@ def test_the_table_of_tracks(table, out):
     assert list(tracks) == [
         "cell", "assay", "fold", "lab", "source", "sha256", "min", "max", "mean", "zeros", "warning",
     ]  # fmt: skip
-    assert tracks["cell"].tolist() == ["E1", "E1", "NA", "01"]
+    assert tracks["cell"].tolist() == ["E1", "E1", "NA", "nan"]
     assert tracks["fold"].tolist() == [0, 1, 2, 3]
     assert tracks["source"].tolist() == table["file"].tolist()
     assert tracks["sha256"].tolist() == [sha256(table["file"].map(type(out))[i]) for i in range(4)]
@@ -137,11 +139,11 @@ def test_strange_tracks_are_reported(tmp_path, out, caplog):
         rows.append((name, "DNase", str(tmp_path / f"{name}.npy")))
     with caplog.at_level(logging.WARNING):
         store = ingest(pd.DataFrame(rows, columns=["cell", "assay", "file"]), out, TOY, [CHR2])
-    zero, negative, fine = store.tracks["warning"]
+    fine, negative, zero = store.tracks["warning"]
     assert zero == "no signal: all bins are 0"
     assert negative.startswith("negative values down to -0.5")
     assert fine == ""
-    assert [r.getMessage().split()[0] for r in caplog.records] == ["zero", "negative"]
+    assert [r.getMessage().split()[0] for r in caplog.records] == ["negative", "zero"]
 
 
 # --- mistakes ---
@@ -160,7 +162,7 @@ def test_all_bad_files_are_reported_at_once_before_reading(table, out, reads, tm
     assert "text.bigWig is not a bigWig but a text file" in message
     assert "E1 H3K4me3: " in message
     assert "1.bigWig is truncated" in message
-    assert "01 H3K27ac: absent.txt is of an unknown kind" in message
+    assert "nan H3K27ac: absent.txt is of an unknown kind" in message
     assert "\n" not in message
     assert reads == []
     assert left(out) == []
@@ -232,10 +234,10 @@ def test_a_directory_with_other_things_in_it(table, out):
 def interrupt_after(monkeypatch, n, error):
     read_bins, calls = sources.read_bins, iter(range(n))
 
-    def read(path, segments):
+    def read(path, segments, warn):
         if next(calls, None) is None:
             raise error
-        return read_bins(path, segments)
+        return read_bins(path, segments, warn)
 
     monkeypatch.setattr(sources, "read_bins", read)
 
@@ -295,7 +297,7 @@ def test_a_row_dropped_in_between(table, out, monkeypatch, reads):
     reads.clear()
     store = ingest(table.iloc[[3, 1, 2]], out, TOY, [CHR1])
     assert reads == ["3.bigWig"]
-    assert_content(store, [3, 1, 2])
+    assert_content(store, [1, 2, 3])
 
 
 def test_a_damaged_file_does_not_stop_the_others(table, out, tmp_path, reads):
@@ -333,12 +335,12 @@ def test_killed_and_started_again(table, out, tmp_path, reads):
         from avocado.data.genome import Assembly, chromosome_region
         from avocado.data.ingest import ingest
         read_bins, calls = sources.read_bins, []
-        def read(path, segments):
+        def read(path, segments, warn):
             calls.append(path)
             if len(calls) == 3:
                 print("third", flush=True)
                 time.sleep(60)
-            return read_bins(path, segments)
+            return read_bins(path, segments, warn)
         sources.read_bins = read
         toy = Assembly("toy", {dict(TOY.sizes)})
         ingest(pd.read_pickle({str(tmp_path / "table.pkl")!r}), {str(out)!r}, toy, [chromosome_region(toy, "chr1")])
@@ -439,7 +441,7 @@ def test_a_store_of_something_else_is_left_alone(table, out):
     other = Assembly("other", {"chr1": 12_510})
     shorter = Region("chr1", (Segment("chr1", 0, 100),))
     for change, message in [
-        (lambda: ingest(table[:3], out, TOY, [CHR1]), r"has 1 other tracks \(01 H3K27ac\)"),
+        (lambda: ingest(table[:3], out, TOY, [CHR1]), r"has 1 other tracks \(nan H3K27ac\)"),
         (lambda: ingest(table.assign(cell="E9"), out, TOY, [CHR1]), "more than once"),
         (lambda: ingest(table.assign(assay=list("abcd")), out, TOY, [CHR1]), r"lacks 4 of the tracks \(E1 a\)"),
         (lambda: ingest(table, out, TOY, [CHR1], dtype="float32"), "holds float16, not float32"),
@@ -459,3 +461,69 @@ def test_opening_reads_no_signal(table, out, monkeypatch):
 
     monkeypatch.setattr(np, "load", load)
     assert len(open_store(out).tracks) == 4
+
+
+# --- tables and names as people have them ---
+
+
+def test_the_order_of_the_rows_does_not_matter(table, out, tmp_path):
+    first = ingest(table, out, TOY, [CHR1])
+    other = ingest(table.iloc[[2, 0, 3, 1]], tmp_path / "other", TOY, [CHR1])
+    assert other.tracks_checksum == first.tracks_checksum
+    assert (out / "chr1.npy").read_bytes() == (tmp_path / "other" / "chr1.npy").read_bytes()
+
+
+def test_a_store_in_another_order_goes_on(table, out, monkeypatch):
+    """Stores of versions that kept the order of the table."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "sort_values", lambda self, *_, **__: self)
+        before = ingest(table.iloc[::-1], out, TOY, [CHR1])
+    assert before.tracks["cell"].tolist() == ["nan", "NA", "E1", "E1"]
+    store = ingest(table, out, TOY, [CHR1, CHR2])
+    assert store.tracks_checksum == before.tracks_checksum
+    assert_content(store, [3, 2, 1, 0])
+
+
+def test_columns_of_the_stores_own_names_travel_under_others(table, out, caplog):
+    own = table.assign(source=list("abcd"), mean=[1, 2, 3, 4], warning="mine")
+    tracks = ingest(own, out, TOY, [CHR1]).tracks
+    assert tracks["table_source"].tolist() == list("abcd")
+    assert tracks["table_mean"].tolist() == [1, 2, 3, 4]
+    assert tracks["table_warning"].tolist() == ["mine"] * 4
+    assert tracks["source"].tolist() == table["file"].tolist()
+    assert tracks["warning"].tolist() == [""] * 4
+    assert "columns source, mean, warning of the table" in caplog.text
+
+
+def test_the_same_file_twice_is_warned_of(table, out, caplog):
+    shutil.copy(table["file"][0], table["file"][2])
+    tracks = ingest(table, out, TOY, [CHR1]).tracks
+    said = "the same file as E1 DNase, NA DNase"
+    assert tracks["warning"].tolist() == [said, "", said, ""]
+    assert "E1 DNase, NA DNase are the same file" in caplog.text
+
+
+def test_overlapping_intervals_are_noted(table, out):
+    with pyBigWig.open(table["file"][1], "w") as file:
+        file.addHeader(list(TOY.sizes.items()))
+        file.addEntries(["chr1"] * 2, [0, 10], ends=[30, 50], values=[1.0, 2.0], validate=False)
+    warnings = ingest(table, out, TOY, [CHR1]).tracks["warning"].tolist()
+    assert "intervals overlap, first at chr1:11" in warnings[1]
+    assert warnings[:1] + warnings[2:] == [""] * 3
+
+
+def test_a_chromosome_whose_name_is_no_file_name(tmp_path, out):
+    assembly = Assembly("toy", {"chr1/alt": 5_000, "chr1%2Falt": 5_000})
+    regions = [chromosome_region(assembly, chrom) for chrom in assembly.sizes]
+    pieces = [(region.segments[0], SIGNAL[number, 500:]) for number, region in enumerate(regions)]
+    write_bigwig(tmp_path / "a.bw", assembly, pieces)
+    table = pd.DataFrame({"cell": ["a/b"], "assay": ["DNase"], "file": [str(tmp_path / "a.bw")]})
+    store = ingest(table, out, assembly, regions)
+    assert list(open_store(out).regions) == ["chr1/alt", "chr1%2Falt"]
+    for number, region in enumerate(regions):
+        expected = STORED[number, 500:].astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(store.read_track("a/b", "DNase", region.name), expected)
+
+
+def test_blanks_around_names_are_dropped(table, out):
+    assert ingest(table.assign(assay=table["assay"] + " "), out, TOY, [CHR1]).assays == ["DNase", "H3K27ac", "H3K4me3"]

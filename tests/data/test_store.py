@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from avocado.data import store as store_module
-from avocado.data.genome import Assembly, Region, Segment, load_assembly, pilot_region
+from avocado.data.genome import Assembly, Region, Segment, load_assembly
+from avocado.data.regions import pilot_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
 

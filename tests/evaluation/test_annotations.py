@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avocado.data.genome import Assembly, Region, Segment, chromosome_region, load_assembly, parse_regions
+from avocado.data.genome import Assembly, Region, Segment, chromosome_region, load_assembly
+from avocado.data.intervals import Intervals, read_genes, read_intervals
+from avocado.data.regions import parse_regions
 from avocado.errors import InputError
 from avocado.evaluation.annotations import (
-    Intervals,
     body_bins,
     loci_of,
     promoter_bins,
-    read_genes,
-    read_intervals,
     read_peaks,
     region_mask,
     region_windows,

@@ -12,7 +12,8 @@ import pyBigWig
 import pytest
 from scipy.stats import poisson
 
-from avocado.data.genome import BIN_SIZE, bed_region, load_assembly, parse_regions
+from avocado.data.genome import BIN_SIZE, load_assembly
+from avocado.data.regions import bed_region, parse_regions
 from avocado.errors import InputError
 from avocado.simulation import compendium as synthetic
 from avocado.simulation import reads
