@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 
 from avocado.data.genome import BIN_SIZE, Region
+from avocado.data.intervals import Intervals, read_genes
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.data.intervals import Intervals, read_genes
 from avocado.evaluation.annotations import region_windows
 from avocado.evaluation.metrics import coverage, mse, pearson
 from avocado.model.scales import imputed_pval, pval

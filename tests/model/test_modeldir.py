@@ -27,7 +27,7 @@ from avocado.data.genome import Region, Segment
 from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.inference.impute import impute
-from avocado.model.directory import load_model, save_region, save_shared
+from avocado.model.directory import load_model, save_region, save_shared, unusable_regions
 from avocado.model.regression import RegressionBaseline
 from avocado.model.scales import experiments_of
 from avocado.utils.hardware import Hardware, device_of
@@ -369,3 +369,13 @@ def test_devices():
     for name in ("gpu4", "cuda:99"):
         with pytest.raises(InputError, match=rf"device '{name}' cannot be used: "):
             device_of(name)
+
+
+def test_a_region_whose_name_is_no_file_name(tmp_path):
+    _, genomes, _ = save(tmp_path, TINY)
+    odd = replace(CHR20, name="chr20/alt")
+    save_region(tmp_path, odd, genomes["chr20"])
+    model = load_model(tmp_path)
+    assert model.regions["chr20/alt"] == odd
+    assert torch.equal(model.genome("chr20/alt"), genomes["chr20"])
+    assert unusable_regions(tmp_path) == {}
