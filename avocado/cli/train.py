@@ -14,7 +14,7 @@ from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
 from avocado.data.genome import file_stem
 from avocado.errors import InputError
-from avocado.training.stages import stage_named
+from avocado.training.stages import STAGES, stage_named
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,8 +41,8 @@ def train(config: DictConfig, advice: bool = True) -> None:
             f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(store.tracks)}"
         )
     steps = list(config.stage.steps)
-    if not steps or not set(steps) <= set(config.epochs):
-        raise InputError(f"stage.steps={steps}: give some of {', '.join(config.epochs)}")
+    if not steps or not set(steps) <= set(STAGES):
+        raise InputError(f"stage.steps={steps}: give some of {', '.join(STAGES)}")
     if config.imputer.name != "avocado" or config.imputer.models != 1:
         _score_imputer(config, store, steps)
         return

@@ -28,6 +28,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
         raise InputError(f"seed={config.seed}: expected a whole number")
     region, split = region_of(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
+    epochs = config.epochs.get(step, stage_named(step).epochs)
     return RunSpec(
         stage=step,
         region=region,
@@ -35,7 +36,7 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
         seed=config.seed,
         model=build(ModelConfig, config.model, "model"),
         optimizer=build(OptimizerConfig, config.optimizer, "optimizer"),
-        fit=build(FitConfig, config.fit, "fit", epochs=config.epochs[step]).for_region(n_bins, split.n_training(store)),
+        fit=build(FitConfig, config.fit, "fit", epochs=epochs).for_region(n_bins, split.n_training(store)),
     )
 
 

@@ -76,7 +76,8 @@ class Avocado:
             train = tracks_of(store, self._experiments, store.cells, store.assays)
             network = initial_network(plan.model, store, region, train, generator)
             folder = self._directory(number)
-            training = {"store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}
+            training = {"stage": plan.stage, "region": region, "seed": plan.seed,
+                        "store": str(store.path.resolve()), "store_checksum": store.tracks_checksum}  # fmt: skip
 
             trained = self._train(plan, network, generator)
             fitted = None if trained.baseline is None else trained.baseline.fitted

@@ -135,6 +135,8 @@ def write_tracks(
     source = {window.layout.name: window for window in found}
     chosen = list(files)
     bigwig = any(path.suffix != ".npz" for path in files.values())
+    if model.baseline is not None:
+        model.baseline.require(chosen)  # of all groups at once
     ordered = regions_in_order(model.assembly, [window.layout for window in found], bigwig)
     for first in range(0, len(chosen), GROUP):
         group = chosen[first : first + GROUP]

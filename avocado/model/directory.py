@@ -20,8 +20,6 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from avocado.data.compendium import Pair, pairs_in, unmeasured
@@ -30,12 +28,14 @@ from avocado.data.regions import is_bed
 from avocado.data.store import SignalStore, open_store
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
+from avocado.model.baseline import RegressionBaseline, forget_regressions, kept_regressions
 from avocado.model.config import ModelConfig
 from avocado.model.factors import GenomeFactors, factors_at, joined
 from avocado.model.network import Network
-from avocado.model.regression import OTHERS, WINDOWS, Fitted, RegressionBaseline
+from avocado.model.regression import OTHERS, WINDOWS, Fitted
 from avocado.model.scales import experiments_of
 from avocado.model.states import StatesNetwork
+from avocado.model.tensor_files import opened, read_tensors, write_tensors
 from avocado.utils.files import replacing, sha256
 
 FORMAT_VERSION = 4
@@ -55,7 +55,7 @@ class Model:
     tracks: pd.DataFrame  # cell, assay, role: train, val or test
     regions: dict[str, Region]  # with genome factors in this directory
     training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
-    regression: Fitted | None = None  # of a model with a baseline, see `regression.RegressionBaseline`
+    regression: Fitted | None = None  # of a model with a baseline, see `baseline.RegressionBaseline`
     store: SignalStore | None = None  # where the training tracks are now, if not where they were
     alone: bool = False  # leave the baseline out, and so need no store
 
@@ -66,7 +66,7 @@ class Model:
     def rows(self, region: str) -> Any:
         """What `genome` returns, of which only the rows are read that a slice asks for; now only the file's header."""
         self._require(region)
-        with _opened(self.path / f"{file_stem(region)}.safetensors") as file:
+        with opened(self.path / f"{file_stem(region)}.safetensors") as file:
             rows = file.get_slice("genome") if "genome" in file.keys() else None  # noqa: SIM118
         shape = (self.regions[region].n_blocks, self.network.config.block_width)
         found = None if rows is None else tuple(rows.get_shape())
@@ -139,7 +139,12 @@ class Model:
             return None
         store = store_of(self)
         columns = [store.track_index(*pair) for pair in pairs_in(self.tracks, "train")]
-        return RegressionBaseline(store, experiments_of(store, columns), self.cells, self.assays, self.regression)
+        region = self.training.get("region")
+        if region in self.regions and store.regions.get(region) not in (None, self.regions[region]):
+            region = None  # of this name, and elsewhere
+        train, seed = experiments_of(store, columns), self.training.get("seed", 0)
+        kept = kept_regressions(self.path, self.shared_checksum)
+        return RegressionBaseline.of(store, train, self.cells, self.assays, self.regression, region, seed, kept)
 
     def _require(self, region: str) -> None:
         if region not in self.regions:
@@ -185,7 +190,7 @@ def save_shared(
         parts = (regression.scales, regression.projection, regression.weights)
         tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
     with replacing(directory / SHARED) as temporary:
-        _write(tensors, temporary, directory / SHARED)
+        write_tensors(tensors, temporary, directory / SHARED)
         checksum = sha256(temporary)
     content = {
         "format_version": FORMAT_VERSION,
@@ -197,6 +202,7 @@ def save_shared(
         "assembly": {"name": assembly.name, "sizes": dict(assembly.sizes)},
         "tracks": [list(row) for row in tracks[["cell", "assay", "role"]].itertuples(index=False)],
     }
+    forget_regressions(directory)
     with replacing(directory / "model.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
 
@@ -210,20 +216,8 @@ def save_region(directory: Path, region: Region, genome: Tensor) -> None:
     }
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
     with replacing(directory / f"{file_stem(region.name)}.safetensors") as temporary:
-        _write(
-            {"genome": genome.detach().cpu().contiguous()},
-            temporary,
-            directory / f"{file_stem(region.name)}.safetensors",
-            metadata,
-        )
-
-
-def _write(tensors: dict[str, Tensor], file: Path, name: Path, metadata: dict[str, str] | None = None) -> None:
-    """Save tensors to `file`, which is to become `name`. A full disk is no OSError there."""
-    try:
-        save_file(tensors, file, metadata=metadata)
-    except SafetensorError as error:
-        raise InputError(f"cannot write {name}: {error}") from None
+        tensors = {"genome": genome.detach().cpu().contiguous()}
+        write_tensors(tensors, temporary, directory / f"{file_stem(region.name)}.safetensors", metadata)
 
 
 def load_model(
@@ -271,7 +265,7 @@ def load_model(
             raise
         reason = " ".join(str(error).split())  # YAML's take several lines
         raise InputError(f"{file} is damaged ({type(error).__name__}: {reason}); restore it or train again") from None
-    tensors, n_train = _read(path / SHARED), int((tracks["role"] == "train").sum())
+    tensors, n_train = read_tensors(path / SHARED), int((tracks["role"] == "train").sum())
     network = new_network(config, len(cells), len(assays), n_train)
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
@@ -368,9 +362,9 @@ def _regions(path: Path, checksum: str, assembly: Assembly, only_of_width: int |
 def _region(file: Path, checksum: str, width: int | None) -> Region:
     """The region of a factors file. Raises InputError where it does not belong to the model, or, with the `width` of a
     block's factors, has another shape."""
-    with _opened(file) as opened:
-        metadata = opened.metadata() or {}
-        shape = opened.get_slice("genome").get_shape() if "genome" in opened.keys() else None  # noqa: SIM118
+    with opened(file) as tensors:
+        metadata = tensors.metadata() or {}
+        shape = tensors.get_slice("genome").get_shape() if "genome" in tensors.keys() else None  # noqa: SIM118
     try:
         layout = json.loads(metadata["region"])
         region = Region.of_plain(layout["name"], layout["segments"])
@@ -386,25 +380,3 @@ def _region(file: Path, checksum: str, width: int | None) -> Region:
     if width is not None and shape != [region.n_blocks, width]:
         raise InputError(f"{file} holds factors of shape {shape}, not {[region.n_blocks, width]}: train it again")
     return region
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file."""
-    with _opened(path) as file:
-        try:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise _damaged(path, error) from None
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: restore it, or train again") from None
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged ({error}): restore it, or train again")

@@ -16,18 +16,16 @@ measured. So a model may be trained on regressions of its training tracks and me
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import product
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from avocado.data.compendium import Pair
-from avocado.data.genome import BLOCK_BINS, Region, file_stem
-from avocado.data.store import SignalStore, write_region
+from avocado.data.genome import BLOCK_BINS, Region
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.model.scales import RIDGE, Experiments, expected_scales, experiments_of, track_scales
+from avocado.model.scales import RIDGE, Experiments
 from avocado.utils.progress import shown
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
@@ -155,8 +153,8 @@ def regress(
     `expected_scales`; assays: all, in their order. Of a pair whose assay has one other training track, that is
     rescaled; of one without any, the expected mean is all.
     """
-    n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
-    projection = np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
+    projection = _drawn_projection(assays, config)
+    n_inputs = len(projection) - 1
     weights = np.zeros((len(pairs), n_inputs + config.features + 1), dtype=np.float32)
     for number, pair in enumerate(shown(pairs, "fitting regressions", len(pairs), progress)):
         inputs = _inputs_of(pair, train, assays)
@@ -168,6 +166,18 @@ def regress(
         weights[number] *= expected[number, 1]
         weights[number, -1] += expected[number, 0]
     return Fitted(scales, projection, weights)
+
+
+def unfitted(scales: np.ndarray, n_cells: int, assays: Sequence[str], config: RegressionConfig) -> Fitted:
+    """What `regress` returns before any pair of some cell types and assays is regressed: NaN for its weights."""
+    projection = _drawn_projection(assays, config)
+    n_weights = len(projection) + config.features
+    return Fitted(scales, projection, np.full((n_cells, len(assays), n_weights), np.nan, dtype=np.float32))
+
+
+def _drawn_projection(assays: Sequence[str], config: RegressionConfig) -> np.ndarray:
+    n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
+    return np.random.default_rng([config.seed, 1]).normal(size=(n_inputs + 1, config.features)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -285,72 +295,3 @@ def impute_blocks(
         real = torch.from_numpy(np.flatnonzero(layout.mask[first:last])).to(device)
         blocks = regressed.new_zeros((last - first) * BLOCK_BINS, len(pairs)).index_copy_(0, real, regressed.T)
         yield blocks.unflatten(0, (-1, BLOCK_BINS))
-
-
-@dataclass(frozen=True)
-class RegressionBaseline:
-    """Regressions of every pair of some cell types and assays, made of a store's training tracks when asked for."""
-
-    store: SignalStore
-    train: Experiments
-    cells: list[str]
-    assays: list[str]
-    fitted: Fitted  # with weights (n_cells, n_assays, ...)
-
-    def blocks(
-        self,
-        region: str,
-        cells: np.ndarray,
-        assays: np.ndarray,
-        steps: Iterable[tuple[int, int]],
-        device: torch.device = CPU,
-    ) -> Iterator[torch.Tensor]:
-        """Arcsinh signal of the pairs (cells[k], assays[k]) in blocks [first, last) for each of `steps`.
-
-        Yields float32 (blocks, 200, n_pairs) on `device`.
-        """
-        pairs = [(self.cells[cell], self.assays[assay]) for cell, assay in zip(cells, assays, strict=True)]
-        fitted = replace(self.fitted, weights=self.fitted.weights[cells, assays])
-        signal, layout = self.store.signal(region), self.store.region(region)
-        return impute_blocks(signal, layout, self.train, self.assays, fitted, pairs, steps, device)
-
-    def write(
-        self,
-        directory: Path,
-        region: str,
-        cells: np.ndarray,
-        assays: np.ndarray,
-        device: torch.device = CPU,
-        progress: bool = False,
-    ) -> Path:
-        """Write the pairs' signal over a region as the store has its own, and return the file's name."""
-        layout = self.store.region(region)
-        steps = layout.pieces(piece_blocks(len(self.train.columns), device))
-        directory.mkdir(parents=True, exist_ok=True)
-        shown_steps = shown(steps, f"regressing over {region}", len(steps), progress)
-        blocks = self.blocks(region, cells, assays, shown_steps, device)
-        write_region(directory, layout, len(cells), "float16", (its.half().cpu().numpy() for its in blocks))
-        return directory / f"{file_stem(region)}.npy"
-
-
-def fit_regression(
-    store: SignalStore,
-    region: str,
-    columns: np.ndarray,
-    cells: list[str],
-    assays: list[str],
-    config: RegressionConfig | None = None,
-    progress: bool = False,
-) -> tuple[RegressionBaseline, np.ndarray]:
-    """The prior that a region's training tracks make, and every pair's expected deviation, arcsinh (n_cells, n_assays).
-
-    A training track's own signal has no part in what its pair gets.
-    """
-    train, config, pairs = experiments_of(store, columns), config or RegressionConfig(), list(product(cells, assays))
-    scales = track_scales(store, region, columns)
-    expected = expected_scales(scales, train, pairs, config.scale_ridge)
-    means = drawn_bins(store, region, columns, scales, config)
-    fitted = regress(means, scales, expected, train, assays, pairs, config, progress)
-    fitted = replace(fitted, weights=fitted.weights.reshape(len(cells), len(assays), -1))
-    deviation = expected[:, 1].astype(np.float32).reshape(len(cells), len(assays))
-    return RegressionBaseline(store, train, cells, assays, fitted), deviation

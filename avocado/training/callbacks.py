@@ -19,8 +19,11 @@ from torch import Tensor
 
 from avocado.training.parallel import sum_over_processes
 from avocado.utils.files import replacing
+from avocado.utils.progress import duration
 
 log = logging.getLogger(__name__)
+
+WARM, TIMED = 5, 25  # steps after which the time of a step is measured, and said what training will take
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -146,10 +149,14 @@ def _is_enough(module: pl.LightningModule, patience: int) -> bool:
 
 
 class Steps(pl.Callback):
-    """How far training is: one bar over all steps; a line every `every` seconds where nobody looks at a terminal."""
+    """How far training is: one bar over all steps; a line every `every` seconds where nobody looks at a terminal.
+
+    After the first steps a line says how long the others will take.
+    """
 
     def __init__(self, every: float = 30.0) -> None:
         self.every = every
+        self._seen = 0  # steps of this process
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -168,6 +175,15 @@ class Steps(pl.Callback):
     ) -> None:
         """One step more."""
         self._done += 1
+        self._seen += 1
+        if self._seen == WARM:
+            self._warm = time.monotonic()
+        elif self._seen == TIMED and trainer.is_global_zero:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)
+            rate, left = (TIMED - WARM) / max(time.monotonic() - self._warm, 1e-9), self._steps - self._done
+            log.info("training: %s for %s more steps, %.3g per second; baseline, encoding and scores follow",
+                     duration(left / rate), f"{left:,}", rate)  # fmt: skip
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=_state(trainer))
         elif trainer.is_global_zero and time.monotonic() - self._told >= self.every:

@@ -6,16 +6,19 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from pytorch_lightning.loggers import Logger
 
+from avocado.data.compendium import pairs_in
 from avocado.data.datamodule import VAL_BINS, SignalDataModule, Tracks
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.model.baseline import RegressionBaseline, fit_regression
 from avocado.model.config import ModelConfig
 from avocado.model.directory import new_network
 from avocado.model.network import Network, genome_factors
-from avocado.model.regression import RegressionBaseline, RegressionConfig, fit_regression
+from avocado.model.regression import RegressionConfig
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.model.states import StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig
@@ -163,7 +166,8 @@ def carry_out(
     if isinstance(module, FactorizationModule):
         return Trained(module.network, module.genome.detach(), module.history)
     network = module.network
-    baseline = fit_baseline(network, store, plan.region, train, plan.seed, progress)
+    apart = np.unique(module.probe["track"]) if module.probe else np.arange(0)
+    baseline = fit_baseline(network, store, plan.region, train, plan.seed, apart, progress)
     fit_gate(network, store, plan.region, train.columns, module.probe, baseline)
     log.info("weights of factorization and baseline, and of the factorization alone: %s", network.gate.tolist())
     genome = encode_region(network, store, plan.region, train.columns, hardware, progress)
@@ -171,15 +175,25 @@ def carry_out(
 
 
 def fit_baseline(
-    network: StatesNetwork, store: SignalStore, region: str, train: Tracks, seed: int, progress: bool = False
+    network: StatesNetwork,
+    store: SignalStore,
+    region: str,
+    train: Tracks,
+    seed: int,
+    apart: np.ndarray,
+    progress: bool = False,
 ) -> RegressionBaseline | None:
     """The regression that a network combines with its factorization, where its config asks for one.
 
-    seed: of the regression's random features and of the bins that it learns from.
+    seed: of the regression's random features and of the bins that it learns from. apart: the training tracks, by row,
+    that `fit_gate` asks for; these, and what is not trained on, are regressed now, other pairs when they are asked for.
     """
     if network.config.baseline == "none":
         return None
     features = network.config.baseline_features
     assert features is not None  # decided with the network
     config = RegressionConfig(features=features, seed=seed)
-    return fit_regression(store, region, train.columns, store.cells, store.assays, config, progress)[0]
+    baseline = fit_regression(store, region, train.columns, store.cells, store.assays, config)
+    asked = np.delete(np.arange(len(store.tracks)), np.delete(train.columns, apart))
+    baseline.require(pairs_in(store.tracks.iloc[asked]), progress)
+    return baseline

@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 from avocado.data.datamodule import Draw, SignalDataModule, Tracks, load_columns
 from avocado.data.genome import BLOCK_BINS, Region
 from avocado.data.store import SignalStore
+from avocado.model.baseline import RegressionBaseline
 from avocado.model.encoding import AROUND, piece_blocks, pieces, surroundings
-from avocado.model.regression import RegressionBaseline
 from avocado.model.states import StatesNetwork
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.module import History, Watched

@@ -13,7 +13,7 @@ class Stage:
     chromosome that is asked for. trains_network: network, cell-type and assay factors learn, on masked tracks and,
     where asked for, in several processes; else they are frozen, and only the genome factors of the region are made.
     needs: the stage whose model it completes; None: it starts from nothing. shares_model: whether the model lies where
-    later stages complete it, or with the run itself.
+    later stages complete it, or with the run itself. epochs: passes over its region where the config does not say.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Stage:
     trains_network: bool = True
     needs: str | None = None
     shares_model: bool = True
+    epochs: int = 4
 
     def region_for(self, chrom: str) -> str:
         """The region of a run of this stage, where `chrom` is the chromosome that is asked for."""

@@ -184,7 +184,8 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
 
     Of the pairs that are fitted, measured or not, all are imputed, at once.
     """
-    from avocado.model.regression import fit_regression, piece_blocks
+    from avocado.model.baseline import fit_regression
+    from avocado.model.regression import piece_blocks
     from avocado.utils.hardware import Hardware
     from experiments.benchmarks.synthetic_run import ASSAYS, CELLS, REGION, scratch, synthetic_store, wait_for
 
@@ -194,7 +195,8 @@ def regression(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
         with scratch(folder) as inside:
             store = synthetic_store(inside, config.regression.bins, n_tracks)
             start = time.perf_counter()
-            baseline, _ = fit_regression(store, REGION, np.arange(n_tracks), cells, ASSAYS)
+            baseline = fit_regression(store, REGION, np.arange(n_tracks), cells, ASSAYS)
+            baseline.require([(its, of) for its in cells for of in ASSAYS])
             fitting, start = time.perf_counter() - start, time.perf_counter()
             device = Hardware(config.device, config.precision).use()
             pieces = store.region(REGION).pieces(piece_blocks(n_tracks, device))

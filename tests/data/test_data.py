@@ -14,7 +14,7 @@ from toy import (
 
 from avocado.data.datamodule import BlockSampler, SignalDataModule
 from avocado.errors import InputError
-from avocado.model.regression import fit_regression
+from avocado.model.baseline import fit_regression
 
 
 def epoch_of(data, epoch=0, rank=0, world=1):
@@ -107,7 +107,7 @@ def test_memory_limit_counts_signal(tiny_store, region):
 def test_prior_of_an_assay_with_one_track(tiny_store):
     """Nothing to average: the track's expected mean, at every bin."""
     only = [PAIRS.index(("E003", "RNA")), *(PAIRS.index((cell, "DNase")) for cell in ("B cell", "E003"))]
-    prior, _ = fit_regression(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
+    prior = fit_regression(tiny_store, "pilot", np.array(only), CELLS, ASSAYS)
     data = tracks(tiny_store, only)
     found = next(prior.blocks("pilot", data.cell, data.assay, [(0, 6)])).numpy()[tiny_store.region("pilot").mask[:6]]
     assert found[:, 0].std() == 0 < found[:, 0].mean()

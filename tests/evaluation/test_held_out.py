@@ -140,12 +140,12 @@ def test_a_picture(model, tiny_store, region):
 def test_the_factors_of_a_region_are_opened_once_for_all_scores_and_once_for_the_picture(
     model, tiny_store, monkeypatch
 ):
-    opened, read = [], directory._opened
-    monkeypatch.setattr(directory, "_opened", lambda path: opened.append(path.name) or read(path))
+    asked, read = [], directory.opened
+    monkeypatch.setattr(directory, "opened", lambda path: asked.append(path.name) or read(path))
     score_model(model, tiny_store, "chr20", HELD)
-    assert opened.count("chr20.safetensors") == 1
+    assert asked.count("chr20.safetensors") == 1
     pyplot.close(picture(model, tiny_store, "chr20", HELD, width=2_000))
-    assert opened.count("chr20.safetensors") == 2
+    assert asked.count("chr20.safetensors") == 2
 
 
 def test_scores_do_not_depend_on_how_many_tracks_are_in_memory(model, tiny_store, monkeypatch):

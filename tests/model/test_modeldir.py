@@ -27,8 +27,8 @@ from avocado.data.genome import Region, Segment
 from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.inference.impute import impute
+from avocado.model.baseline import RegressionBaseline
 from avocado.model.directory import load_model, save_region, save_shared, unusable_regions
-from avocado.model.regression import RegressionBaseline
 from avocado.model.scales import experiments_of
 from avocado.utils.hardware import Hardware, device_of
 

@@ -1,21 +1,22 @@
 """Cross-assay regression against naive versions, known answers, and tracks that must not matter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
+import avocado.model.baseline as model_baseline
 from avocado.data.genome import Region, Segment
 from avocado.errors import InputError
 from avocado.imputers.regression import Regression
+from avocado.model.baseline import RegressionBaseline, fit_regression
 from avocado.model.regression import (
     OTHERS,
     WINDOWS,
-    RegressionBaseline,
     RegressionConfig,
     drawn_bins,
-    fit_regression,
     impute_blocks,
     piece_blocks,
     regress,
@@ -264,9 +265,8 @@ def test_constant_tracks_do_no_harm():
 def test_the_baseline_is_the_same_regression(tmp_path):
     store = make_store(tmp_path / "store")
     columns = np.arange(len(store.tracks) - 1)  # the last track is held out
-    baseline, deviation = fit_regression(store, "pilot", columns, store.cells, store.assays)
+    baseline = fit_regression(store, "pilot", columns, store.cells, store.assays)
     assert isinstance(baseline, RegressionBaseline)
-    assert deviation.shape == (len(store.cells), len(store.assays))
     imputer = Regression()
     imputer.fit(store, columns.tolist(), "pilot")
     layout = store.region("chr20")
@@ -281,10 +281,43 @@ def test_the_baseline_is_the_same_regression(tmp_path):
         np.testing.assert_allclose(np.load(file), blocks, rtol=1e-3, atol=1e-3)
 
 
+def test_a_pair_is_regressed_when_it_is_asked_for_and_alike_whatever_else_is(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "store")
+    everything = list(product(store.cells, store.assays))
+    whole, some = (fit_regression(store, "pilot", np.arange(9), store.cells, store.assays) for _ in range(2))
+    some = replace(some, kept=tmp_path / "kept.npy")
+    whole.require(everything)
+    assert np.isfinite(whole.fitted.weights).all()
+    passes, drawn = [], model_baseline.drawn_bins
+    monkeypatch.setattr(model_baseline, "drawn_bins", lambda *args: passes.append(1) or drawn(*args))
+    some.require(everything[3:5])
+    some.require(everything[4:5])
+    assert len(passes) == 1
+    known = np.isfinite(some.fitted.weights).all(axis=2)
+    assert [everything[i] for i in np.flatnonzero(known.reshape(-1))] == everything[3:5]
+    np.testing.assert_array_equal(some.fitted.weights[known], whole.fitted.weights[known])
+    # what is asked for later is kept, and lies where the next one looks
+    index = np.zeros(1, dtype=np.int64)
+    blocks = [next(its.blocks("chr20", index, index, [(0, 2)])) for its in (some, whole)]
+    assert torch.equal(*blocks)
+    assert len(passes) == 2
+    fresh = fit_regression(store, "pilot", np.arange(9), store.cells, store.assays)
+    again = RegressionBaseline.of(
+        store, fresh.train, store.cells, store.assays, fresh.fitted, "pilot", fresh.config.seed, some.kept
+    )
+    again.require([everything[0], everything[3]])
+    assert len(passes) == 2
+    np.testing.assert_array_equal(again.fitted.weights, some.fitted.weights)
+    elsewhere = replace(again, region="chr9")
+    with pytest.raises(InputError, match=r"lacks region chr9, on which the baseline of .* is to learn"):
+        elsewhere.require(everything)
+
+
 def test_progress(tmp_path, capsys):
     store = make_store(tmp_path / "store")
     for progress in (False, True):
-        baseline, _ = fit_regression(store, "pilot", np.arange(4), store.cells, store.assays, progress=progress)
+        baseline = fit_regression(store, "pilot", np.arange(4), store.cells, store.assays)
+        baseline.require([(store.cells[0], store.assays[0])], progress)
         index = np.zeros(1, dtype=np.int64)
         baseline.write(tmp_path / f"written{progress}", "chr20", index, index, progress=progress)
         said = capsys.readouterr()

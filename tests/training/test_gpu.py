@@ -23,8 +23,9 @@ from toy import (
 
 from avocado.data.datamodule import Draw
 from avocado.inference.impute import impute
+from avocado.model.baseline import fit_regression
 from avocado.model.directory import load_model
-from avocado.model.regression import fit_regression, piece_blocks
+from avocado.model.regression import piece_blocks
 from avocado.runs.run import train
 from avocado.utils.hardware import Hardware
 
@@ -75,7 +76,7 @@ def test_streamed_signal_is_that_in_memory(tiny_store, tmp_path, run):
 
 
 def test_regression_is_that_of_the_cpu(tiny_store):
-    prior, _ = fit_regression(tiny_store, "pilot", np.array(TRAIN), CELLS, ASSAYS)
+    prior = fit_regression(tiny_store, "pilot", np.array(TRAIN), CELLS, ASSAYS)
     cell, assay = (index.reshape(-1) for index in np.indices((len(CELLS), len(ASSAYS))))
     found = []
     for name in ("cpu", GPU):

@@ -1,8 +1,11 @@
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
+from avocado.config.training import plan
 from avocado.config.values import config_directory
 from avocado.errors import InputError
+from avocado.training.stage import Stage
 from avocado.training.stages import STAGES, stage_named
 
 CONF = config_directory()
@@ -13,7 +16,7 @@ def test_every_stage_has_settings_and_epochs():
     for name, stage in STAGES.items():
         assert name == stage.name
         assert yaml.safe_load((CONF / "stage" / f"{name}.yaml").read_text())["steps"] == [name]
-        assert epochs[name] >= 1
+        assert epochs.get(name, stage.epochs) >= 1
         assert stage.needs is None or STAGES[stage.needs].shares_model
 
 
@@ -35,3 +38,11 @@ def test_what_the_stages_are():
     assert (stage_named("genome").needs, stage_named("joint").shares_model) == ("pilot", False)
     with pytest.raises(InputError, match="unknown stage 'transfer'; there is: pilot, genome, joint"):
         stage_named("transfer")
+
+
+def test_a_further_stage_brings_its_epochs(tiny_store, monkeypatch):
+    monkeypatch.setitem(STAGES, "further", Stage("further", region="pilot", epochs=3))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["fit.min_steps=0", "trainer=cpu", "split.folds=3"])
+    assert plan(config, tiny_store, "further").fit.epochs == 3
+    assert plan(config, tiny_store, "pilot").fit.epochs == config.epochs.pilot

@@ -1,6 +1,7 @@
 import copy
 import logging
 import math
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -348,6 +349,19 @@ def test_progress_is_a_line_now_and_then_where_nobody_looks(tiny_store, caplog):
     assert lines[0] == f"training, epoch 1 of 3: step 1 of {3 * steps}"
     assert lines[-1].startswith("training, epoch 3 of 3, train/mse 0.")
     assert lines[-1].endswith(f": step {3 * steps} of {3 * steps}")
+
+
+def test_how_long_training_takes_is_said_once_after_its_first_steps(tiny_store, caplog, monkeypatch):
+    monkeypatch.setattr("avocado.training.callbacks.WARM", 1)
+    monkeypatch.setattr("avocado.training.callbacks.TIMED", 3)
+    module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
+    with caplog.at_level("INFO", logger="avocado"):
+        fit(module, data, FitConfig(epochs=3, batch_size=400), progress=False, callbacks=[Steps()])
+    (line,) = [record.message for record in caplog.records if "follow" in record.message]
+    left = 3 * len(data.train_dataloader()) - 3
+    assert re.fullmatch(
+        rf"training: about .+ for {left} more steps, [\d.e+]+ per second; baseline, encoding and scores follow", line
+    )
 
 
 def test_progress_is_a_bar_on_a_terminal(tiny_store, monkeypatch, capsys):
