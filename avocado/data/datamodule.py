@@ -326,9 +326,12 @@ class SignalDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """One item is one batch."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = self.sampler(rank, world)
+        if self.trainer:  # workers of a resumed run read ahead before Lightning sets its epoch, the next to be started
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.started)
         return DataLoader(
             self.training,
-            sampler=self.sampler(rank, world),
+            sampler=sampler,
             batch_size=None,
             num_workers=self.workers,
             # a loader draws a number whenever it starts; from torch's own generator this would shift the dropout masks

@@ -303,6 +303,20 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer, mode
     assert resumed.history == whole.history
 
 
+def test_streamed_it_goes_on_where_it_was(tmp_path, tiny_store):
+    """A worker that reads ahead draws the batches of the epoch that comes next, not of the first one again."""
+    config, constant = FitConfig(4, 400, checkpoint_every=0), replace(FAST, schedule="constant", warmup=0)
+    whole = run(tiny_store, config, optimizer=constant)
+    streamed = {
+        "optimizer": constant,
+        "checkpoint": tmp_path / "checkpoint.ckpt",
+        "reads": {"memory_limit": 0, "workers": 1},
+    }
+    run(tiny_store, replace(config, epochs=2), **streamed)
+    resumed = run(tiny_store, config, **streamed)
+    assert resumed.history == whole.history
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path, tiny_store):
     config, checkpoint = replace(FOUR, checkpoint_every=0), tmp_path / "checkpoint.ckpt"
     run(tiny_store, config, checkpoint=checkpoint)
