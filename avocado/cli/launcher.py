@@ -237,11 +237,11 @@ def _job(commands: Sequence[Command], node: DictConfig, logs: Path, folder: Path
 @contextlib.contextmanager
 def place_of(gpus: Sequence[str], folder: Path) -> Iterator[dict[str, str]]:
     """A GPU that no other run of the command has, as environment variables; `gpus` has one for each run at a time."""
-    from avocado.utils.files import lock
+    from avocado.utils.files import locked
 
     for number, gpu in enumerate(gpus):
-        with (folder / f"gpu{number}.lock").open("w") as file:
-            if lock(file, wait=False):
+        with locked(folder / f"gpu{number}.lock", wait=False) as mine:
+            if mine:
                 yield {"CUDA_VISIBLE_DEVICES": gpu}
                 return
     yield {}

@@ -112,7 +112,6 @@ def bigwig_writer(path: str | Path, assembly: Assembly) -> Iterator[Callable[[Se
     path = Path(path)
     rank = {chrom: number for number, chrom in enumerate(assembly.sizes)}
     with replacing(path) as temporary:
-        temporary.touch()  # raises what is wrong with the place; pyBigWig would crash the process
         file = pyBigWig.open(str(temporary), "w")
         end = (-1, 0)
 

@@ -6,8 +6,6 @@ Pass 2 transposes the parts into the position-major regions, which then move to 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -27,7 +25,7 @@ from avocado.data.regions import pilot_note
 from avocado.data.sources import ARRAYS, check_source, read_signal
 from avocado.data.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
 from avocado.errors import InputError
-from avocado.utils.files import replacing, sha256
+from avocado.utils.files import locked, replacing, sha256
 from avocado.utils.progress import shown
 from avocado.utils.workers import in_processes
 
@@ -134,7 +132,9 @@ def ingest(
         for cell, assay, file in zip(table["cell"], table["assay"], table["file"], strict=True)
     ]
     warnings = _check_sources(tracks)
-    with _locked(scratch):
+    with locked(scratch / "lock", wait=False, remedy="choose another out") as mine:
+        if not mine:
+            raise InputError(f"{scratch}: another ingest is at work here; wait for it to end, or stop it")
         records = _read_tracks(tracks, workers, progress)
         described = _describe(table, tracks, records, warnings, existing)
         _write_regions(scratch, tracks, [record["sha256"] for record in records], progress)
@@ -376,20 +376,3 @@ def _describe(
         note = described.loc[same.index, "warning"] + f"; the same file as {', '.join(pairs)}"
         described.loc[same.index, "warning"] = note.str.removeprefix("; ")
     return described
-
-
-@contextlib.contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
-    """Hold `scratch`, made if need be, for this process alone."""
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        lock = (scratch / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write {scratch}: {error.strerror}; choose another out") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.stat(lock.name)  # gone when the holder finished between opening and locking
-        except (BlockingIOError, FileNotFoundError):
-            raise InputError(f"{scratch}: another ingest is at work here; wait for it to end, or stop it") from None
-        yield

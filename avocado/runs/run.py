@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,8 @@ from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_netw
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.training.module import History
 from avocado.training.stages import stage_named
-from avocado.utils.files import lock, replacing
+from avocado.utils import files
+from avocado.utils.files import replacing
 from avocado.utils.hardware import Hardware, device_of
 from avocado.utils.settings import changes, flat
 
@@ -320,16 +320,7 @@ def _has_region(model_dir: Path, region: str) -> bool:
     return there and not unusable_regions(model_dir, region)
 
 
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> contextlib.AbstractContextManager[bool]:
     """Hold a run's directory for this process alone; a second one waits and then finds the run done."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write {directory}: {error.strerror}; choose another place with runs=...") from None
-    with file:
-        if not lock(file, wait=False):
-            log.warning("%s is being trained by another process; waiting for it", directory)
-            lock(file, wait=True)
-        yield
+    waiting = f"{directory} is being trained by another process; waiting for it"
+    return files.locked(directory / ".lock", waiting=waiting, remedy="choose another place with runs=...")

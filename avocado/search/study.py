@@ -31,6 +31,7 @@ from avocado.errors import InputError
 from avocado.search.space import JUDGED, OPEN, Space, Unrepeated, combination_of, space_size, taken_by
 from avocado.search.storage import back_since, connect, storage_errors
 from avocado.utils.addresses import hide_passwords
+from avocado.utils.files import is_running
 from avocado.utils.settings import changes
 
 log = logging.getLogger(__name__)
@@ -307,15 +308,8 @@ class _Watch:
 
 def is_other_process(pid: int) -> bool:
     """Whether a process of this machine has that number, and is not this one."""
-    if pid == os.getpid():  # one with this number that was here before, in a container that was started again
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    # one with this number may have been here before, in a container that was started again
+    return pid != os.getpid() and is_running(pid)
 
 
 def _take_over(study: optuna.Study, space: Space, watch: _Watch, mine: int | None = None) -> None:

@@ -1,14 +1,16 @@
 import errno
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import pytest
 
 from avocado.errors import InputError
-from avocado.utils.files import claimed, lock, replacing, sha256
+from avocado.utils.files import claimed, locked, replacing, sha256, temporary_name
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -126,15 +128,88 @@ with claimed([pathlib.Path({str(tmp_path)!r}) / "a"]):
 
 def test_a_place_that_cannot_hold_claims(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .*file/a"), claimed([tmp_path / "file" / "a"]):
+    with (
+        pytest.raises(InputError, match=r"cannot write .*/file: .*; choose another place"),
+        claimed([tmp_path / "file" / "a"]),
+    ):
         pass
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     def none(file, how):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("avocado.utils.files.fcntl.flock", none)
-    with (tmp_path / "a").open("w") as file:
-        assert lock(file, wait=False)
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path / "a.lock", wait=False) as mine:
+        assert mine
     assert "has no locks" in caplog.text
+
+
+def test_who_waits_for_a_lock_says_so(tmp_path, caplog):
+    with locked(tmp_path / "new" / ".lock") as mine:
+        assert mine
+        with locked(tmp_path / "new" / ".lock", wait=False) as second:
+            assert not second
+        thread = threading.Thread(target=lambda: locked(tmp_path / "new" / ".lock", waiting="by A").__enter__())
+        thread.start()
+        time.sleep(0.3)
+        assert caplog.messages == ["by A"]
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert caplog.messages == ["by A"]
+
+
+KILLED = """
+import os, pathlib
+from avocado.utils.files import claimed, replacing
+folder = pathlib.Path({folder!r})
+with claimed([folder / "done.bw"]), replacing(folder / "a.bw") as temporary:
+    temporary.write_text("half")
+    (folder / "done.bw").write_text("whole")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    def process(code):
+        subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+
+    process(KILLED.format(folder=str(tmp_path)))
+    (left,) = tmp_path.glob(".a.bw.*.tmp")
+    of_others = [
+        temporary_name(tmp_path / "b.bw", os.getpid()),  # a process that runs
+        tmp_path / left.name.replace(left.name.split(".")[3], "0" * 8),  # of another host
+        tmp_path / ".emacs.tmp",
+        tmp_path / ".absent.lock",
+    ]
+    for file in of_others:
+        file.write_text("theirs")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "done.bw", ".done.bw.lock", left.name, *(file.name for file in of_others)
+    }  # fmt: skip
+    process(f"""
+from pathlib import Path
+from avocado.utils.files import replacing
+with replacing(Path({str(tmp_path)!r}) / "c.bw") as temporary:
+    temporary.write_text("whole")
+""")
+    assert set(tmp_path.iterdir()) == {tmp_path / "done.bw", tmp_path / "c.bw", *of_others}
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o027])
+def test_files_have_the_mode_that_new_files_have(tmp_path, mask):
+    def private(temporary):
+        """As some libraries write: under a name of their own, for the user alone."""
+        with tempfile.NamedTemporaryFile(dir=tmp_path, delete=False) as file:
+            file.write(b"whole")
+        os.replace(file.name, temporary)
+
+    before = os.umask(mask)
+    try:
+        for number, write in enumerate([private, lambda temporary: temporary.write_text("whole")]):
+            with replacing(tmp_path / str(number)) as temporary:
+                write(temporary)
+            assert stat.S_IMODE((tmp_path / str(number)).stat().st_mode) == 0o666 & ~mask
+    finally:
+        os.umask(before)
