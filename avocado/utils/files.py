@@ -86,12 +86,14 @@ def is_running(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(file: Path, wait: bool = True, waiting: str = "", remedy: str = "choose another place") -> Iterator[bool]:
+def locked(
+    file: Path, wait: bool = True, waiting: str = "", what: Path | None = None, remedy: str = "choose another place"
+) -> Iterator[bool]:
     """Hold the lock `file`, made with its folder if need be. Yields False where another holds it, unless `wait`.
 
     waiting: logged if there is somebody to wait for. A killed process holds nothing. Some cluster file systems have no
-    locks: a warning says so, and the file counts as locked. Raises InputError, with the remedy, where the file cannot
-    be written.
+    locks: a warning says so, and the file counts as locked. Raises InputError, with `what` it is for and the remedy,
+    where the file cannot be written.
     """
     held, mine = FileLock(file), True
     try:
@@ -106,7 +108,7 @@ def locked(file: Path, wait: bool = True, waiting: str = "", remedy: str = "choo
                 held.acquire(poll_interval=POLL)
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise InputError(f"cannot write {file.parent}: {error.strerror or error}; {remedy}") from None
+            raise InputError(f"cannot write {what or file.parent}: {error.strerror or error}; {remedy}") from None
         log.warning("%s: this file system has no locks; do not start the same work twice at once", file)
     try:
         yield mine
@@ -126,7 +128,7 @@ def claimed(paths: Sequence[Path], wait: bool = False) -> Iterator[list[Path]]:
         mine = []
         for path in sorted(paths):  # in one order everywhere: no two processes wait for each other
             place = path.with_name(f".{path.name}.lock")
-            if stack.enter_context(locked(place, wait)):
+            if stack.enter_context(locked(place, wait, what=path)):
                 mine.append(path)
         yield mine
 
