@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 UPLOAD = {False: 120.0, True: 1800.0}  # seconds that a run waits for its upload, without and with factors
 PICTURES = "pictures/"  # and the name of the file: curve, scores, tracks, factors
+NAME_LENGTH = 128  # characters that W&B takes
 SCORES = "scores"  # the table of all tracks
 
 
@@ -138,7 +139,7 @@ class RunTracker(Tracker):
 
     def _artifact_name(self, run: RunSpec) -> str:
         kind = "model" if stage_named(run.stage).trains_network else "factors"
-        return re.sub(r"[^\w.-]", "-", f"{kind}-{self._group}-{run_name(run)}")
+        return artifact_name(f"{kind}-{self._group}-{run_name(run)}")
 
     def _model(self, outcome: RunResult) -> Artifact:
         """What this run made: shared parameters, or the factors of a chromosome that go with its pilot's."""
@@ -167,6 +168,15 @@ class RunTracker(Tracker):
         pilot = self._pilot()
         if pilot is not None:
             run.use_artifact(f"{self._artifact_name(pilot)}:{self._pilot_checksum()}", type="model")
+
+
+def artifact_name(text: str) -> str:
+    """A text as W&B takes it for an artifact's name: of a long one the beginning, and a digest of all of it."""
+    name = re.sub(r"[^\w.-]", "-", text)
+    if len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{name[: NAME_LENGTH - 1 - len(digest)]}-{digest}"
 
 
 def run_name(run: RunSpec) -> str:

@@ -21,7 +21,7 @@ import avocado
 from avocado.errors import InputError
 from avocado.runs.run import train
 from avocado.tracking import session
-from avocado.tracking.runs import tracked
+from avocado.tracking.runs import artifact_name, tracked
 from avocado.tracking.session import Tracking
 from avocado.training.module import FactorizationModule
 from avocado.utils.files import sha256
@@ -164,6 +164,16 @@ def test_scores_and_pictures(tracked_model):
         for name in names:
             (copy,) = run.folder.glob(f"files/media/images/pictures/{name}_*.png")
             assert copy.read_bytes() == (outcome.directory / f"{name}.png").read_bytes()
+
+
+def test_long_names_of_artifacts_are_cut_and_stay_apart():
+    import wandb
+
+    assert artifact_name("model-runs-pilot-pilot-fold0-seed0") == "model-runs-pilot-pilot-fold0-seed0"
+    first, second = (artifact_name(f"model-{'a long folder ' * 20}-seed{seed}") for seed in (0, 1))
+    assert first != second
+    assert len(first) == len(second) == 128
+    assert wandb.Artifact(first, "model").name.startswith("model-a-long-folder-")
 
 
 def test_models_are_artifacts(tracked_model):
