@@ -328,7 +328,7 @@ class SignalDataModule(pl.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = self.sampler(rank, world)
         if self.trainer:  # workers of a resumed run read ahead before Lightning sets its epoch, the next to be started
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.started)
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.ready)
         return DataLoader(
             self.training,
             sampler=sampler,
