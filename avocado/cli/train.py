@@ -140,6 +140,9 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
 def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
     print(f"\nmodel    {outcome.model}")
     if outcome.scores is not None:
+        report = outcome.directory / "report.html"
+        if report.is_file():  # runs of earlier versions have none
+            print(f"report   {report}  (all of it on one page: open it in a browser)")
         print(f"picture  {outcome.directory / 'tracks.png'}")
         print(f"scores   {outcome.directory / 'scores.csv'}")
     if imputed is not None:

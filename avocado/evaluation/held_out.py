@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from avocado.model.directory import Model
 from avocado.utils.hardware import Hardware
 
 MODEL = "Avocado"
+Seen = Callable[[str, Pair, np.ndarray], None]  # takes a method, a track and what the method imputes, (n_bins,)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,24 @@ class _Trained:
         return np.concatenate([values for _, values in impute_chunks(self.model, pairs, window, self.hardware)])
 
 
+@dataclass(frozen=True)
+class _Watched:
+    """An imputer whose imputations somebody else sees, too."""
+
+    imputer: Imputer
+    name: str
+    seen: Seen
+
+    def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
+        self.imputer.fit(store, experiments, region)
+
+    def predict(self, pairs: Sequence[Pair], region: str) -> np.ndarray:
+        signal = self.imputer.predict(pairs, region)
+        for column, pair in enumerate(pairs):
+            self.seen(self.name, pair, signal[:, column])
+        return signal
+
+
 def score_model(
     model: Model,
     store: SignalStore,
@@ -51,16 +70,21 @@ def score_model(
     hardware: Hardware | None = None,
     loci: AnnotationWindows | None = None,
     peaks: Peaks | None = None,
+    seen: Seen | None = None,
 ) -> pd.DataFrame:
     """`scores.score_table` of the model and of average activity over its training tracks, on one region.
 
     `loci`: genes, enhancers and the like; `peaks(cell, assay)`: bool (n_bins,), the bins in the track's observed
-    peaks. The variance of each assay, for MSEvar, is taken over the training tracks. Raises InputError for a store of
+    peaks. The variance of each assay, for MSEvar, is taken over the training tracks. `seen` gets every
+    imputed track, so that what else is to be known of it needs no second pass. Raises InputError for a store of
     another layout or assembly than the model's, and for tracks that it was trained on: those scores would say nothing.
     """
     _require_held_out(model, store, region, tracks)
     places = loci_of_tracks(store, region, tracks, pairs_in(model.tracks, "train"), loci, peaks)
-    return compare(store, region, tracks, imputers_of(model, store, region, hardware), places)
+    imputers = imputers_of(model, store, region, hardware)
+    if seen is not None:
+        imputers = {name: _Watched(imputer, name, seen) for name, imputer in imputers.items()}
+    return compare(store, region, tracks, imputers, places)
 
 
 def stratify_model(

@@ -69,7 +69,7 @@ def draw(
         for column, track in enumerate(chosen)
     }
     where = f"{chrom}:{start:,}–{start + (bins.stop - bins.start) * BIN_SIZE:,} ({store.assembly.name})"
-    return plot_tracks(rows, chrom, start, title=f"Held-out tracks, which took no part in training, {where}")
+    return plot_tracks(rows, chrom, start, title=f"Held-out tracks (not trained on), {where}")
 
 
 def different_tracks(store: SignalStore, tracks: Sequence[Pair], n: int = SHOWN) -> list[Pair]:

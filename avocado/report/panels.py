@@ -7,7 +7,7 @@ method is averaged over windows, and the windows are chosen in which these avera
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Locus:
     why: str
 
 
-class _Windows(NamedTuple):
+class Windows(NamedTuple):
     """Stretches of single segments, as arrays (n_windows,): chromosome, its bins [start, end), rank of the first."""
 
     chrom: np.ndarray
@@ -72,21 +72,44 @@ def differing_loci(
         raise ValueError(f"a method cannot be called '{OBSERVED}'")
     if len(methods) < 2:
         raise InputError(f"methods differ only where there are two: got {', '.join(methods) or 'none'}")
-    tracks, windows = list(observed), _windows(region, width)
+    tracks, windows = list(observed), windows_of(region, width)
     spread = np.empty((len(tracks), len(windows.rank)))
     for row, track in enumerate(tracks):
         truth = _signal(OBSERVED, observed, track, region)
-        spread[row] = np.ptp([_errors(truth, _signal(m, methods[m], track, region), windows) for m in methods], axis=0)
-        spread[row] /= max(spread[row].mean(), np.finfo(float).tiny)
+        spread[row] = relative_spread(
+            [window_errors(truth, _signal(m, methods[m], track, region), windows) for m in methods]
+        )
+
+    def load(name: str, track: Track, slices: Sequence[slice]) -> list[np.ndarray]:
+        signal = _signal(name, (observed if name == OBSERVED else methods[name]), track, region)
+        return [signal[its] for its in slices]
+
+    return chosen_loci(spread, tracks, windows, [OBSERVED, *methods], load, n, width, n_tracks)
+
+
+def chosen_loci(
+    spread: np.ndarray,
+    tracks: Sequence[Track],
+    windows: Windows,
+    names: Sequence[str],
+    load: Callable[[str, Track, Sequence[slice]], list[np.ndarray]],
+    n: int = 8,
+    width: int = 4000,
+    n_tracks: int = 3,
+) -> list[Locus]:
+    """`differing_loci` from how much methods differ in each window, `spread` (n_tracks, n_windows).
+
+    windows: as `windows_of` makes them. names: 'observed' and the methods. load(name, track, slices): arcsinh signal in
+    some slices of the region's bins.
+    """
     chosen = _choose(spread, [assay for _, assay in tracks], windows, n, width)
     shown = [_companions(spread[:, window], row, n_tracks) for row, window in chosen]
     rows: list[dict[str, dict[str, np.ndarray]]] = [{" ".join(tracks[r]): {} for r in some} for some in shown]
     for row in sorted({r for some in shown for r in some}):  # once each: a track may be costly to make
-        for name, signals in {OBSERVED: observed, **methods}.items():
-            signal = _signal(name, signals, tracks[row], region)
-            for place, some, (_, window) in zip(rows, shown, chosen, strict=True):
-                if row in some:
-                    place[" ".join(tracks[row])][name] = signal[windows.bins(window)].astype(np.float32)
+        at = [(place, window) for place, some, (_, window) in zip(rows, shown, chosen, strict=True) if row in some]
+        for name in names:
+            for (place, _), signal in zip(at, load(name, tracks[row], [windows.bins(w) for _, w in at]), strict=True):
+                place[" ".join(tracks[row])][name] = signal.astype(np.float32)
     return [
         Locus(
             str(windows.chrom[window]),
@@ -98,14 +121,21 @@ def differing_loci(
     ]
 
 
-def _windows(region: Region, width: int) -> _Windows:
+def relative_spread(errors: Sequence[np.ndarray]) -> np.ndarray:
+    """Highest less lowest of the methods' `window_errors`, in units of its mean along the track, (n_windows,)."""
+    spread = np.ptp(errors, axis=0)
+    return spread / max(spread.mean(), np.finfo(float).tiny)
+
+
+def windows_of(region: Region, width: int = 4000) -> Windows:
+    """Stretches of `width` bins, half a width apart, inside single segments; a shorter segment is one of them."""
     found = []
     for segment, rank, _ in region.walk():
         last = max(segment.n_bins - width, 0)
         for first in sorted({*range(0, last, max(width // 2, 1)), last}):
             end = min(first + width, segment.n_bins)
             found.append((segment.chrom, segment.start + first, segment.start + end, rank + first))
-    return _Windows(*map(np.array, zip(*found, strict=True)))
+    return Windows(*map(np.array, zip(*found, strict=True)))
 
 
 def _signal(name: str, signals: Mapping[Pair, np.ndarray], track: Pair, region: Region) -> np.ndarray:
@@ -121,7 +151,7 @@ def _signal(name: str, signals: Mapping[Pair, np.ndarray], track: Pair, region: 
     return signal
 
 
-def _errors(observed: np.ndarray, imputed: np.ndarray, windows: _Windows) -> np.ndarray:
+def window_errors(observed: np.ndarray, imputed: np.ndarray, windows: Windows) -> np.ndarray:
     """Mean squared error in every window, float64 (n_windows,)."""
     squares = np.append(np.subtract(observed, imputed, dtype=np.float64) ** 2, 0.0)  # reduceat wants a bin at the end
     n_bins = windows.end - windows.start
@@ -129,7 +159,7 @@ def _errors(observed: np.ndarray, imputed: np.ndarray, windows: _Windows) -> np.
     return np.add.reduceat(squares, np.stack([windows.rank, windows.rank + n_bins], axis=1).ravel())[::2] / n_bins
 
 
-def _choose(spread: np.ndarray, assays: Sequence[str], windows: _Windows, n: int, width: int) -> list[tuple[int, int]]:
+def _choose(spread: np.ndarray, assays: Sequence[str], windows: Windows, n: int, width: int) -> list[tuple[int, int]]:
     """(track, window) of each locus; `spread` is (n_tracks, n_windows)."""
     free = np.ones(len(windows.rank), dtype=bool)
     chosen: list[tuple[int, int]] = []

@@ -145,7 +145,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     # what is not a number must be null: JSON knows no NaN
-    environment.filters["words"] = lambda name: re.split(r"(?<=[a-z0-9])(?=[A-Z])", name)
+    environment.filters["words"] = lambda name: re.split(r"(?<=[a-z])(?=[A-Z])", name)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     names = [*methods, *(m for locus in report.loci for signals in locus.rows.values() for m in signals)]
     colors = _colors(names)
@@ -228,9 +228,8 @@ def _means_table(scores: pd.DataFrame, means: pd.DataFrame, measures: list[str])
             columns[WON] = pd.array(won, dtype="Int64")
     frame = pd.DataFrame(columns)
     n_tracks = len(track_rows(scores)) // len(means)
-    note = (
-        f"Plain means over {n_tracks} held-out track{'s' * (n_tracks != 1)} of arcsinh(−log₁₀ p) signal. Bold is best."
-    )
+    over = f"{n_tracks} held-out track{'s' * (n_tracks != 1)}"
+    note = f"Plain means over {over} of arcsinh(−log₁₀ p), raw ones of −log₁₀ p. Bold is best."
     return Table("Mean scores", frame, note, better)
 
 

@@ -1,7 +1,7 @@
 """A training run: its place on disk, what it needs, what it leaves behind, and when it is already done.
 
 <runs>/<stage>/<region>/fold<k>/seed<s>/   settings.yaml, checkpoint.ckpt while it trains, then split.tsv,
-                                           history.csv, scores.csv, scores.json, *.png and done.json
+                                           history.csv, scores.csv, scores.json, *.png, report.html and done.json
 <runs>/model/fold<k>/seed<s>/              the model directory that a pilot run makes and its genome runs complete
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,13 @@ from avocado.data.datamodule import Tracks, tracks_of
 from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.evaluation.held_out import score_model
-from avocado.evaluation.scores import read_scores, write_scores
+from avocado.evaluation.scores import read_scores
 from avocado.model.directory import Model, load_model, save_region, save_shared, unusable_regions
 from avocado.model.states import StatesNetwork
-from avocado.plotting.held_out import LINEAGE, column_groups, picture
-from avocado.plotting.plots import plot_factors, plot_learning_curve, plot_scores, save_png
+from avocado.plotting.held_out import LINEAGE
+from avocado.runs.record import write_record
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
-from avocado.training.module import History
 from avocado.training.stages import stage_named
 from avocado.utils import files
 from avocado.utils.files import replacing
@@ -140,6 +138,7 @@ def train(
             temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
         with replacing(directory / "split.tsv") as temporary:
             tracks.to_csv(temporary, sep="\t", index=False)
+        begun = time.monotonic()
         try:
             trained = _fit(run, store, tracks, pilot, directory, hardware, progress, logger)
         except InputError:
@@ -162,9 +161,10 @@ def train(
             for stale in unusable_regions(model_dir):
                 (model_dir / f"{stale}.safetensors").unlink()
         save_region(model_dir, store.region(run.region), trained.genome)
-        table = _report(
-            run, trained.history, load_model(model_dir, store, only_whole=True), store, directory, hardware, color_by
-        )
+        table = write_record(
+            run, run.split.name, trained.history, load_model(model_dir, store, only_whole=True), store, directory,
+            hardware, color_by, time.monotonic() - begun,
+        )  # fmt: skip
         with replacing(directory / "done.json") as temporary:
             temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
@@ -202,45 +202,6 @@ def _fit(
         run, store, network, (cells, assays), generator, train_tracks, val_tracks, hardware,
         directory / CHECKPOINT, progress, logger,
     )  # fmt: skip
-
-
-def _report(
-    run: RunSpec,
-    history: History,
-    model: Model,
-    store: SignalStore,
-    directory: Path,
-    hardware: Hardware,
-    color_by: str,
-) -> pd.DataFrame | None:
-    """Curves, scores and pictures of the finished run. Returns the scores of the held-out tracks."""
-    curve = pd.DataFrame({"epoch": range(1, len(history.train_mse) + 1), "train_mse": history.train_mse})
-    validation = dict(zip(history.val_epoch, history.val_mse, strict=True))
-    curve["val_mse"] = [validation.get(epoch - 1, math.nan) for epoch in curve["epoch"]]
-    with replacing(directory / "history.csv") as temporary:
-        curve.to_csv(temporary, index=False)
-    measured = curve["val_mse"].tolist() if validation else None
-    figures = {"curve": plot_learning_curve(history.train_mse, measured)} if history.train_mse else {}
-    if stage_named(run.stage).trains_network:
-        network = model.network
-        tables = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}
-        groups = {
-            title: (color_by, [of[name] for name in names])
-            for title, kind, names in (("cell types", "cell", model.cells), ("assays", "assay", model.assays))
-            if (of := column_groups(store, kind, color_by))
-        }
-        figures["factors"] = plot_factors(
-            {title: (factors.detach().cpu().numpy(), names) for title, (factors, names) in tables.items()}, groups
-        )
-    tracks, table = pairs_in(model.tracks, "test"), None
-    if tracks:
-        table = score_model(model, store, run.region, tracks, hardware)
-        write_scores(table, directory)
-        figures["scores"] = plot_scores(table)
-        figures["tracks"] = picture(model, store, run.region, tracks, hardware)
-    for name, figure in figures.items():
-        save_png(figure, directory / f"{name}.png")
-    return table
 
 
 def _tracks(store: SignalStore, tracks: pd.DataFrame, role: str, cells: list[str], assays: list[str]) -> Tracks:

@@ -76,6 +76,7 @@ def test_from_bigwig_files_to_imputed_ones(avocado, tmp_path, monkeypatch):
     end = answer.out.partition("\nmodel ")[2]
     for place in (
         "runs/smoke/model/fold0/seed0",
+        "runs/smoke/genome/chr20/fold0/seed0/report.html",
         "runs/smoke/genome/chr20/fold0/seed0/tracks.png",
         "runs/smoke/genome/chr20/fold0/seed0/scores.csv",
         "runs/smoke/imputed/fold0/seed0",
@@ -83,6 +84,8 @@ def test_from_bigwig_files_to_imputed_ones(avocado, tmp_path, monkeypatch):
         assert f" {place}" in end
         assert Path(place).exists()
     assert "skill = 1 − MSE / MSE of average activity" in answer.out
+    # the network of the chromosome's run learned in the pilot run
+    assert "Learning curve" in (runs / "genome/chr20/fold0/seed0/report.html").read_text()
 
     # the same command again finds everything done
     again = avocado("train", "debug=smoke", "trainer=cpu", "trainer.progress=false")

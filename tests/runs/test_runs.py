@@ -88,7 +88,10 @@ def test_what_a_pilot_run_leaves(tiny_store, tmp_path, monkeypatch):
     assert outcome.model == tmp_path / "model" / "fold0" / "seed0"
     names = {file.name for file in outcome.directory.iterdir()}
     assert names >= {"settings.yaml", "split.tsv", "history.csv", "scores.csv", "scores.json", "done.json"}
-    assert names >= {"curve.png", "scores.png", "tracks.png"}
+    assert names >= {"curve.png", "scores.png", "tracks.png", "factors.png", "report.html"}
+    page = (outcome.directory / "report.html").read_text()
+    for words in ("Learning curve", "Latent factors", "imputing and scoring held-out tracks", "How sure is that?"):
+        assert words in page
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in outcome.directory.glob("*.png"))
     assert "checkpoint.ckpt" not in names
     assert not list(tmp_path.rglob("*.tmp"))
