@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -124,6 +125,15 @@ def _run_here(
     if len(same) == 1 and len(failures) == len(names):
         raise InputError(same.pop())
     launcher.report_failures(failures, len(names))
+
+
+def say_next(steps: Sequence[tuple[str, str]]) -> None:
+    """Print commands to type next, each with what it does: beside it, or above where the terminal is too narrow."""
+    if steps:
+        print("next:")
+    for command, meaning in steps:
+        line = f"  {command}    # {meaning}"
+        print(line if len(line) <= shutil.get_terminal_size().columns else f"  # {meaning}\n  {command}")
 
 
 def help_text(verb: str) -> str:

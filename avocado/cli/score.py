@@ -65,6 +65,7 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
         print(format_scores(table, color=sys.stdout.isatty()))
         if config.out is not None:
             write_scores(table, Path(config.out) / file_stem(region))
+    print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files")
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:

@@ -38,7 +38,7 @@ def train(config: DictConfig, advice: bool = True) -> None:
     store = prepare_store(config)
     if config.color_by not in (LINEAGE, *store.tracks):
         raise InputError(
-            f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(store.tracks)}"
+            f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(map(str, store.tracks))}"
         )
     steps = list(config.stage.steps)
     if not steps or not set(steps) <= set(STAGES):
@@ -134,7 +134,7 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
         print(f"bigWig   {last.imputed}  (held-out tracks)")
     if _lacks_pairs(store):
         place = shlex.quote(f"store={store.path}")
-        print(f"next:\n  avocado impute imputer={name} {place}    # every pair that was never measured")
+        app.say_next([(f"avocado impute imputer={name} {place}", "every pair that was never measured")])
 
 
 def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
@@ -147,18 +147,21 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
         print(f"scores   {outcome.directory / 'scores.csv'}")
     if imputed is not None:
         print(f"bigWig   {imputed}  (held-out tracks)")
-    print("next:")
+    steps = []
     if _lacks_pairs(store):
-        print(f"  avocado impute {shlex.quote(f'model={outcome.model}')}    # every pair that was never measured")
-    print(f"  avocado inspect {shlex.quote(f'path={outcome.model}')}")
+        steps.append((f"avocado impute {shlex.quote(f'model={outcome.model}')}", "every pair that was never measured"))
+    place = shlex.quote(f"path={outcome.model}")
+    steps.append((f"avocado inspect {place}", "what the model holds, and what it lacks"))
     done = outcome.directory.parent.parent.name
     others = [name for name in store.regions if file_stem(name) not in ("pilot", done)]
     same = {"store": (config.store, config.data.store), "runs": (config.runs, "runs"), "fold": (config.fold, 0)}
     keys = "".join(f" {shlex.quote(f'{key}={value}')}" for key, (value, default) in same.items() if value != default)
     if others:
-        print(f"  avocado train -m stage=genome {shlex.quote('chrom=' + ','.join(others[:3]))}{keys}")
+        chrom = shlex.quote("chrom=" + ",".join(others[:3]))
+        steps.append((f"avocado train -m stage=genome {chrom}{keys}", "further chromosomes"))
     if config.data.simulate is not None and config.store == config.data.store:
-        print("  avocado ingest --help                # your own bigWig files")
+        steps.append(("avocado ingest --help", "your own bigWig files"))
+    app.say_next(steps)
 
 
 def _lacks_pairs(store: SignalStore) -> bool:

@@ -96,7 +96,9 @@ def column_groups(store: SignalStore, kind: str, column: str) -> dict[str, str] 
     if column not in store.tracks or column == kind:
         return None
     groups = store.tracks.groupby(kind, sort=False)[column]
-    return groups.first().astype(str).to_dict() if (groups.nunique(dropna=False) == 1).all() else None
+    if not (groups.nunique(dropna=False) == 1).all():
+        return None
+    return {str(name): str(group) for name, group in groups.first().items()}
 
 
 def _label(store: SignalStore, cell: str, assay: str) -> str:

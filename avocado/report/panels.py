@@ -80,7 +80,7 @@ def differing_loci(
             [window_errors(truth, _signal(m, methods[m], track, region), windows) for m in methods]
         )
 
-    def load(name: str, track: Track, slices: Sequence[slice]) -> list[np.ndarray]:
+    def load(name: str, track: Pair, slices: Sequence[slice]) -> list[np.ndarray]:
         signal = _signal(name, (observed if name == OBSERVED else methods[name]), track, region)
         return [signal[its] for its in slices]
 
@@ -89,10 +89,10 @@ def differing_loci(
 
 def chosen_loci(
     spread: np.ndarray,
-    tracks: Sequence[Track],
+    tracks: Sequence[Pair],
     windows: Windows,
     names: Sequence[str],
-    load: Callable[[str, Track, Sequence[slice]], list[np.ndarray]],
+    load: Callable[[str, Pair, Sequence[slice]], list[np.ndarray]],
     n: int = 8,
     width: int = 4000,
     n_tracks: int = 3,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -38,13 +37,19 @@ class ScoredTracks:
         self.first, self.windows = stretches(self.region), windows_of(self.region)
         self.sums: dict[Pair, dict[str, np.ndarray]] = {}
         self.errors: dict[Pair, dict[str, np.ndarray]] = {}
-        self._observed = lru_cache(maxsize=1)(lambda track: store.read_track(*track, region))
+        self._last: tuple[Pair, np.ndarray] | None = None
 
     def __call__(self, method: str, track: Pair, imputed: np.ndarray) -> None:
         """Note what is to be known of one imputed track, arcsinh (n_bins,)."""
         observed = self._observed(track)
         self.sums.setdefault(track, {})[method] = stretch_sums(observed, imputed, self.first)
         self.errors.setdefault(track, {})[method] = window_errors(observed, imputed, self.windows)
+
+    def _observed(self, track: Pair) -> np.ndarray:
+        """Both methods' imputations of a track come one after the other: it is read once."""
+        if self._last is None or self._last[0] != track:
+            self._last = track, self.store.read_track(*track, self.name)
+        return self._last[1]
 
     def intervals(self) -> pd.DataFrame:
         """`intervals.genome_intervals` of the model beside average activity."""

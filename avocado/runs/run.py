@@ -22,7 +22,7 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 import avocado
-from avocado.data.compendium import pairs_in, split
+from avocado.data.compendium import split
 from avocado.data.datamodule import Tracks, tracks_of
 from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore

@@ -575,6 +575,17 @@ def test_inspect(avocado, demo, store, model, trained, unchanged):
     assert "150,017 bp" in said[3]
 
 
+@pytest.mark.parametrize(("columns", "above"), [(60, True), (90, False)])
+def test_what_is_next_keeps_to_the_terminals_width(capsys, monkeypatch, columns, above):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    command, meaning = "avocado impute model=runs/model/fold0/seed0", "every pair that was never measured"
+    app.say_next([(command, meaning)])
+    expected = ["next:", f"  # {meaning}", f"  {command}"] if above else ["next:", f"  {command}    # {meaning}"]
+    assert capsys.readouterr().out.splitlines() == expected
+    app.say_next([])
+    assert capsys.readouterr().out == ""
+
+
 def test_inspect_names_a_store_by_one_checksum(avocado, store, model):
     of_store = re.search(r"checksum (\w{16})\b", avocado("inspect", f"path={store}").out)
     of_model = re.search(r"store_checksum (\w{16})\b", avocado("inspect", f"path={model}").out)
