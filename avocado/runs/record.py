@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from avocado.data.compendium import pairs_in
+from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.evaluation.held_out import score_model
 from avocado.evaluation.scores import write_scores
@@ -117,7 +118,13 @@ def _learning_curve(curve: pd.DataFrame, stage: str):
 def _curve_of_network(model: Model, directory: Path) -> pd.DataFrame | None:
     """The curve of the run that made the network of a run which trained none; None where it has gone."""
     made = model.training
-    file = directory.parents[3] / str(made["stage"]) / str(made["region"]) / directory.parent.name / directory.name
+    file = (
+        directory.parents[3]
+        / str(made["stage"])
+        / file_stem(str(made["region"]))
+        / directory.parent.name
+        / directory.name
+    )
     try:
         curve = pd.read_csv(file / "history.csv")
     except (FileNotFoundError, pd.errors.EmptyDataError):
