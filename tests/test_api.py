@@ -98,6 +98,8 @@ def test_a_store_that_holds_other_tracks_now_is_not_scored(model, tmp_path, monk
     monkeypatch.setitem(alone.training, "store_checksum", "other")
     with pytest.raises(avocado.InputError, match="holds other tracks now"):
         avocado.score(alone)
+    with pytest.raises(avocado.InputError, match="holds other signal of the tracks that model"):
+        avocado.score(alone, alone.training["store"])
 
 
 def test_ingest_takes_names_and_paths(tmp_path):

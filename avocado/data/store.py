@@ -113,9 +113,13 @@ class SignalStore:
     @cached_property
     def tracks_checksum(self) -> str:
         """Identity of the tracks, whatever the regions: 16 hex digits over assembly, names and sources' checksums."""
+        return self.checksum_of(self._columns)
+
+    def checksum_of(self, pairs: Iterable[tuple[str, str]]) -> str:
+        """What `tracks_checksum` would be of only these (cell, assay) pairs, in this order."""
         columns = ["cell", "assay", *(name for name in ("sha256",) if name in self.tracks)]
-        content = f"{self.assembly.name} {self.tracks[columns].to_csv(index=False)}"
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        chosen = self.tracks.iloc[[self.track_index(*pair) for pair in pairs]][columns]
+        return hashlib.sha256(f"{self.assembly.name} {chosen.to_csv(index=False)}".encode()).hexdigest()[:16]
 
     @cached_property
     def _columns(self) -> dict[Pair, int]:

@@ -19,6 +19,7 @@ from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
 from avocado.inference.impute import impute, impute_chunks
 from avocado.model.directory import Model
+from avocado.model.own_store import require_tracks
 from avocado.utils.hardware import Hardware
 
 MODEL = "Avocado"
@@ -108,6 +109,7 @@ def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardwar
 
 
 def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Pair]) -> None:
+    require_tracks(store, model.path, model.tracks, model.training)
     require_same_layout(model, store, region)
     leaked = set(tracks) & set(pairs_in(model.tracks, "train"))
     if leaked:

@@ -25,13 +25,14 @@ from torch import Tensor
 from avocado.data.compendium import Pair, pairs_in, unmeasured
 from avocado.data.genome import Assembly, Region, file_stem
 from avocado.data.regions import is_bed
-from avocado.data.store import SignalStore, open_store
+from avocado.data.store import SignalStore
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.model.baseline import RegressionBaseline, forget_regressions, kept_regressions
 from avocado.model.config import ModelConfig
 from avocado.model.factors import GenomeFactors, factors_at, joined
 from avocado.model.network import Network
+from avocado.model.own_store import find_store, require_tracks
 from avocado.model.regression import OTHERS, WINDOWS, Fitted
 from avocado.model.scales import experiments_of
 from avocado.model.states import StatesNetwork
@@ -290,6 +291,8 @@ def load_model(
             if tensor is None or tuple(tensor.shape) != shape:
                 raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
         regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
+    if store is not None:
+        require_tracks(store, path, tracks, training)
     return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline)
 
 
@@ -301,23 +304,8 @@ def new_network(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int)
 
 
 def store_of(model: Model) -> SignalStore:
-    """The store that a model learned from. Raises InputError where it is gone, or holds other tracks now."""
-    if model.store is not None:
-        return model.store
-    path, checksum = model.training.get("store"), model.training.get("store_checksum")
-    wanted, remedy = f"model {model.path} learned from tracks in the store {path}", "say where it is with store="
-    if model.regression is not None:
-        wanted = (
-            f"model {model.path} has a baseline that is made of its training tracks, which were in the store {path}"
-        )
-        remedy += ", or do without, baseline=none"
-    try:
-        store = open_store(str(path))
-    except InputError:
-        raise InputError(f"{wanted}: there is no store now; {remedy}") from None
-    if store.tracks_checksum != checksum:
-        raise InputError(f"{wanted}, checksum {checksum}: it holds other tracks now; {remedy}")
-    return store
+    """The store of a model's tracks. Raises InputError where it is gone, or holds other tracks now."""
+    return model.store or find_store(model.path, model.tracks, model.training, model.regression is not None)
 
 
 def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:

@@ -29,6 +29,7 @@ from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.scores import read_scores
 from avocado.model.directory import Model, load_model, save_region, save_shared, unusable_regions
+from avocado.model.own_store import require_tracks
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import LINEAGE
 from avocado.runs.record import write_record
@@ -213,7 +214,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     """The pilot model of a genome run, which must come from the same experiments in the same roles."""
     if not (model_dir / "model.yaml").is_file():
         raise InputError(f"no pilot model at {model_dir}: train it first, with stage=pilot and the same fold and seed")
-    pilot = load_model(model_dir, store, only_whole=True)
+    pilot = load_model(model_dir, only_whole=True)
     mine, theirs = (
         {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
         for table in (tracks, pilot.tracks)
@@ -224,7 +225,8 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
                 f"{' '.join(track)} is '{theirs.get(track, 'unknown')}' in the pilot model {model_dir} and "
                 f"'{mine.get(track, 'unknown')}' here: use the same store and split as the pilot run, or another runs="
             )
-    return pilot
+    require_tracks(store, model_dir, pilot.tracks, pilot.training)
+    return replace(pilot, store=store)
 
 
 def _settings(run: RunSpec, store: SignalStore, pilot: Model | None) -> dict[str, Any]:
