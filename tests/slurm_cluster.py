@@ -43,7 +43,7 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 JobRequeue=1
 KillWait=5
-MinJobAge=10
+MinJobAge=60
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 PreemptType=preempt/partition_prio

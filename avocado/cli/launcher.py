@@ -25,11 +25,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avocado.cli.slurm import ended_by_slurm
 from avocado.config.values import config_directory
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from avocado.cli.slurm import Watch
 
 CONSOLE = "from avocado.cli import main; main()"
 PLACE = ("stage=", "chrom=", "fold=", "seed=")  # keys that are always in the name of a log
@@ -119,9 +122,24 @@ def launch(commands: Sequence[Command], node: DictConfig) -> None:
         scratch = tempfile.TemporaryDirectory(prefix=".launched@", dir=logs)
     except OSError as error:
         raise InputError(f"cannot write {logs}: {error.strerror}; choose launcher.folder= or runs=") from None
-    with scratch as folder:
+    with scratch as folder, _watched(commands, settings, plugin) as watch:
         trouble = _start(plugin, settings, len(commands), _job(commands, node, logs, Path(folder)), folder)
-        _report(commands, logs, [_ended(Path(folder), number) for number in range(len(commands))], trouble)
+        ended = [_ended(Path(folder), number) for number in range(len(commands))]
+        if watch is not None and watch.jobs:
+            watch.wait()
+            trouble = ""
+            ended = [_ended(Path(folder), n) or Ended(watch.why(n), 0.0) for n in range(len(commands))]
+        _report(commands, logs, ended, trouble)
+
+
+def _watched(
+    commands: Sequence[Command], settings: dict[str, Any], plugin: str
+) -> contextlib.AbstractContextManager[Watch | None]:
+    if plugin != "submitit_slurm":
+        return contextlib.nullcontext()
+    from avocado.cli.slurm import watched
+
+    return watched([command.name for command in commands], Path(settings["submitit_folder"]))
 
 
 def _joblib(node: DictConfig, n_commands: int) -> tuple[str, dict[str, Any]]:
@@ -260,16 +278,17 @@ def run_command(
         print(f"--- {now} avocado {shlex.join(arguments)}", file=file, flush=True)
         begin = file.tell()
         try:
-            status = subprocess.run(
-                [sys.executable, "-c", CONSOLE, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=here,
-                env={**os.environ, **environment},
-                # Slurm's signals before the end are for the job, which queues itself again
-                process_group=0 if on_cluster else None,
-            ).returncode
+            with ended_by_slurm(os.environ):
+                status = subprocess.run(
+                    [sys.executable, "-c", CONSOLE, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    cwd=here,
+                    env={**os.environ, **environment},
+                    # Slurm's signals before the end are for the job, which queues itself again
+                    process_group=0 if on_cluster else None,
+                ).returncode
         except Exception as error:  # such as submitit's, for a job that was out of time too often
             return Ended(" ".join(str(error).split()), time.monotonic() - started)
         file.seek(begin)

@@ -31,3 +31,52 @@ def test_a_signal_leaves_no_file_that_later_runs_would_load(slurm, store, quick,
     shutil.copy(checkpoint, "hpc_ckpt_1.ckpt")
     subprocess.run([*srun, "chrom=chr20"], check=True)
     assert Path("runs/joint/chr20/fold0/seed0/done.json").is_file()
+
+
+def waiting_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+LONG = ("epochs.joint=100000", "fit.checkpoint_every=0")
+JOBS = ("launcher=slurm", "launcher.memory=1", "launcher.cpus=1")
+
+
+def test_jobs_that_left_no_result_have_failed_and_the_others_are_waited_for(slurm, shell, store, quick, tmp_path):
+    """Without accounting. The first is ended while it runs, the second while it waits; the third is well."""
+    keys = [*quick, f"store={store}", "stage=joint", "chrom=chr20", "-m", "seed=0,1,2", "epochs.joint=1"]
+    process = shell("train.py", *keys, *JOBS, "launcher.parallel=1", "launcher.setup='sleep 5'")
+    waiting_for(lambda: "RUNNING" in slurm("squeue", "-h", "-o", "%T"), process)
+    (job,) = set(slurm("squeue", "-h", "-o", "%F").split())
+    slurm("scancel", f"{job}_1")
+    slurm("scancel", f"{job}_0")
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 2, (out, err)
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2, (out, err)
+    for number, what in enumerate(("ended as cancelled", "is in no queue any more")):  # Slurm forgets what waited
+        line = failed[number]
+        assert line.startswith(f"failed: seed={number}: its job {job}_{number} {what} and left no result"), line
+        assert line.endswith(f"its log: runs/logs/stage=joint,chrom=chr20,seed={number}.log")
+    assert "sacct" not in out + err
+    assert (tmp_path / "runs/joint/chr20/fold0/seed2/done.json").is_file()
+
+
+def test_a_job_that_slurm_queues_again_goes_on(slurm, shell, store, quick, tmp_path):
+    """As after preemption: SIGCONT and SIGTERM, and a start later on."""
+    keys = [*quick, f"store={store}", "stage=joint", "chrom=chr21", "epochs.joint=1000", "fit.checkpoint_every=1"]
+    process = shell("train.py", *keys, *JOBS)
+    directory = tmp_path / "runs/joint/chr21/fold0/seed0"
+    waiting_for(lambda: (directory / "checkpoint.ckpt").is_file(), process)
+    (job,) = set(slurm("squeue", "-h", "-o", "%F").split())
+    slurm("scontrol", "requeue", job)
+    waiting_for(lambda: "PENDING" in slurm("squeue", "-h", "-o", "%T"), process)
+    slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, (out, err)
+    said = (tmp_path / "runs/logs/stage=joint,chrom=chr21.log").read_text()
+    assert said.count("--- ") == 2, said  # started twice
+    assert (directory / "done.json").is_file()
