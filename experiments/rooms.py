@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
-    ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("imputers",),
+    ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("latent",), ("imputers",),
     ("evaluation",), ("plotting",), ("report",), ("runs",), ("search",), ("tracking",), ("api",), ("config",), ("cli",),
 )  # fmt: skip
 

@@ -1,0 +1,209 @@
+"""Latent factors as tables: of bins, windows and intervals of the genome, of cell types and of assays.
+
+Genome factors are means over the bins of a row: what the Avocado paper gives to its projections (promoters and
+enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome is read and passed on in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Segment
+from avocado.data.store import SignalStore
+from avocado.data.windows import chosen_bins
+from avocado.errors import InputError
+from avocado.model.directory import Model
+from avocado.model.network import split_block
+
+SCALES = ("25bp", "250bp", "5kbp")
+PIECE = 1 << 24  # values of factors that are held at once
+POSITION = ["chrom", "start", "end"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of an embedding."""
+
+    positions: pd.DataFrame  # chrom, start, end in bp, 0-based and half-open; and what else the rows have, such as name
+    factors: np.ndarray  # float32 (n, n_factors)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Genome factors of rows of the genome, read piece by piece.
+
+    Raises InputError, when it is made, for intervals none of which the model has factors of.
+    """
+
+    model: Model
+    rows: pd.DataFrame  # source: the model's region; address: padded bin of the first one; n: bins; then the positions
+    width: int  # bins of every row but those at the ends of segments; 0: rows are intervals of any size
+    scale: str
+
+    def __len__(self) -> int:
+        return int(self.rows["rows"].sum()) if self.width else len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the factors: scale and number, as `25bp_0`; of kind 'states' program by program."""
+        return [f"{scale}_{number}" for scale, n in self._widths() for number in range(n)]
+
+    def parts(self) -> Iterator[Part]:
+        """All rows, in order, a piece at a time."""
+        if not self.width:
+            columns = [name for name in self.rows.columns if name not in ("source", "address", "n")]
+            step = max(1, PIECE // 16 // len(self.names))
+            for first in range(0, len(self.rows), step):
+                some = self.rows.iloc[first : first + step]
+                means = [self._mean(row.source, row.address, row.n) for row in some.itertuples()]  # type: ignore[arg-type]
+                yield Part(some[columns].reset_index(drop=True), np.stack(means).astype(np.float32))
+            return
+        for row in self.rows.itertuples():
+            yield from self._windows(row)
+
+    def _widths(self) -> list[tuple[str, int]]:
+        sizes = zip(SCALES, self.model.network.config.scales, strict=True)
+        return [(scale, n) for scale, n in sizes if self.scale in ("all", scale)]
+
+    def _windows(self, row) -> Iterator[Part]:  # noqa: ANN001
+        """The windows of a segment, whose borders are multiples of their size on the chromosome."""
+        edges = np.arange(row.first // self.width, -(-(row.first + row.n) // self.width) + 1) * self.width
+        edges = edges.clip(row.first, row.first + row.n)
+        step = max(1, PIECE // len(self.names) // self.width)
+        for number in range(0, len(edges) - 1, step):
+            some = edges[number : number + step + 1]
+            offset, n = some[0] - row.first, some[-1] - some[0]
+            sums = np.zeros((len(some) - 1, len(self.names)), dtype=np.float64 if self.width > 1 else np.float32)
+            for done, values in self._bins(row.source, row.address + offset, n):
+                if self.width == 1:
+                    sums[done : done + len(values)] = values
+                    continue
+                # windows that begin in this piece, and the one that goes on from the piece before
+                begins = np.searchsorted(some, some[0] + done, side="right") - 1
+                ends = np.searchsorted(some, some[0] + done + len(values), side="left")
+                cuts = (some[begins:ends] - some[0] - done).clip(0)
+                sums[begins:ends] += np.add.reduceat(values.astype(np.float64), cuts, axis=0)
+            means = sums if self.width == 1 else sums / np.diff(some)[:, None]
+            positions = {"chrom": row.chrom, "start": some[:-1] * BIN_SIZE, "end": some[1:] * BIN_SIZE}
+            yield Part(pd.DataFrame(positions), means.astype(np.float32))
+
+    def _mean(self, source: str, address: int, n: int) -> np.ndarray:
+        """Mean over n bins (n_factors,)."""
+        return sum(values.sum(axis=0, dtype=np.float64) for _, values in self._bins(source, address, n)) / n  # type: ignore[return-value]
+
+    def _bins(self, source: str, address: int, n: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Factors of n consecutive bins, piece by piece: how many were before, and (bins, n_factors)."""
+        config = self.model.network.config
+        step = max(1, PIECE // BLOCK_BINS // config.genome_factors)
+        first, last = address // BLOCK_BINS, -(-(address + n) // BLOCK_BINS)
+        done = 0
+        for block in range(first, last, step):
+            blocks = self.model.genome_blocks(source, block, min(block + step, last))
+            scales = zip(SCALES, split_block(blocks, config), strict=True)
+            chosen = [
+                part.repeat_interleave(BLOCK_BINS // part.shape[1], dim=1).flatten(0, 1)
+                for scale, part in scales
+                if self.scale in ("all", scale)
+            ]
+            skip = max(0, address - block * BLOCK_BINS)
+            values = torch.cat(chosen, dim=1)[skip : skip + n - done].float().numpy()
+            yield done, values
+            done += len(values)
+
+
+def embed_region(model: Model, region: str | Path, *, window: int = BIN_SIZE, scale: str = "all") -> Embedding:
+    """Genome factors of every bin, or window, of a region.
+
+    region: as `data.windows.windows` takes it, a BED file among them: all bins that it touches. window: bp, a multiple
+    of 25; windows begin at multiples of their size, and those at the ends of a region are means over the part that is
+    in it. scale: 25bp, 250bp, 5kbp, or all of them, side by side. Raises InputError for a region without factors.
+    """
+    _require_scale(model, scale)
+    if not isinstance(window, int) or window < BIN_SIZE or window % BIN_SIZE:
+        raise InputError(f"window={window}: expected a multiple of {BIN_SIZE} bp")
+    width, rows = window // BIN_SIZE, []
+    for source, layout in model.windows(region):
+        for segment, (address, n, _) in zip(layout.segments, chosen_bins(model.regions[source], layout), strict=True):
+            count = -(-segment.end // width) - segment.start // width
+            rows.append((source, address, n, segment.chrom, segment.start, count))
+    return Embedding(model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale)
+
+
+def embed_intervals(
+    model: Model, intervals: pd.DataFrame, *, flank: int = 0, scale: str = "all"
+) -> tuple[Embedding, pd.DataFrame]:
+    """Mean genome factors over every interval, and the intervals that the model has no factors of.
+
+    intervals: columns chrom, start, end in bp, 0-based and half-open; others, such as name, travel along. flank: bp
+    by which each is extended on both sides, to the ends of its chromosome at most. A mean is over all bins that an
+    interval touches. Raises InputError for an unknown chromosome or scale, and where no interval is left.
+    """
+    _require_scale(model, scale)
+    if not isinstance(flank, int) or flank < 0:
+        raise InputError(f"flank={flank}: expected bp, a whole number from 0")
+    held, found = _segments(model), []
+    for chrom in pd.unique(intervals["chrom"]):
+        if chrom not in model.assembly.sizes:
+            raise InputError(f"assembly {model.assembly.name} of model {model.path} has no chromosome '{chrom}'")
+    first = (intervals["start"].to_numpy() - flank).clip(0) // BIN_SIZE
+    last = -(-(intervals["end"].to_numpy() + flank) // BIN_SIZE)
+    last = np.minimum(last, [model.assembly.n_bins(chrom) for chrom in intervals["chrom"]])
+    for chrom, start, end in zip(intervals["chrom"], first, last, strict=True):
+        found.append(_holder(held.get(chrom, []), int(start), int(end)))
+    rows = intervals.reset_index(drop=True)
+    inside = np.array([its is not None for its in found], dtype=bool)
+    if not inside.any():
+        raise InputError(
+            f"model {model.path} has factors of none of the {len(rows):,} intervals; "
+            f"it has: {', '.join(model.regions) or 'no region'}"
+        )
+    where = pd.DataFrame([its for its in found if its is not None], columns=["source", "address", "n"])
+    kept = rows[inside].reset_index(drop=True)
+    return Embedding(model, pd.concat([where, kept], axis=1), 0, scale), rows[~inside]
+
+
+def _segments(model: Model) -> dict[str, list[tuple[str, Segment, int]]]:
+    """The segments that a model has factors of, by chromosome; whole chromosomes first."""
+    found: dict[str, list[tuple[str, Segment, int]]] = {}
+    for name in sorted(model.regions, key=lambda name: name not in model.assembly.sizes):
+        for segment, _, block in model.regions[name].walk():
+            found.setdefault(segment.chrom, []).append((name, segment, block * BLOCK_BINS))
+    return found
+
+
+def _holder(segments: Sequence[tuple[str, Segment, int]], start: int, end: int) -> tuple[str, int, int] | None:
+    """Region, padded address and number of bins [start, end), where one segment holds all of them."""
+    for name, segment, address in segments:
+        if segment.start <= start < end <= segment.end:
+            return name, address + start - segment.start, end - start
+    return None
+
+
+def _require_scale(model: Model, scale: str) -> None:
+    if scale not in ("all", *SCALES):
+        raise InputError(f"scale={scale}: there is all, {', '.join(SCALES)}")
+    widths = dict(zip(SCALES, model.network.config.scales, strict=True))
+    if not (sum(widths.values()) if scale == "all" else widths[scale]):
+        raise InputError(f"model {model.path} has no factors at {scale}")
+
+
+def factor_table(model: Model, kind: str, store: SignalStore | None = None) -> pd.DataFrame:
+    """Cell-type or assay factors, by name, with the columns of the compendium's table that describe them.
+
+    kind: cell or assay. store: whose table is meant; without it there are factors only. Columns of it that have one
+    value for each name, such as lineage, come first; then factor_0, factor_1 and so on.
+    """
+    factors = model.cell_factors if kind == "cell" else model.assay_factors
+    factors = factors.add_prefix("factor_")
+    if store is None:
+        return factors
+    about = store.tracks[store.tracks[kind].isin(factors.index)].drop(columns="file", errors="ignore")
+    one_each = about.groupby(kind).nunique(dropna=False).max() <= 1
+    described = about.drop_duplicates(kind).set_index(kind)[one_each.index[one_each]]
+    return described.reindex(factors.index).join(factors)
