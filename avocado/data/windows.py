@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, spelling_hint
 from avocado.data.regions import bed_name, bed_region, is_bed
@@ -88,4 +90,36 @@ def chosen_bins(layout: Region, part: Region) -> list[tuple[int, int, int]]:
         if address is None:
             raise InputError(f"{part.name} is not in region {layout.name}")
         found.append((address[0], segment.n_bins, address[1]))
+    return found
+
+
+def pieces(layout: Region, part: Region, step: int) -> Iterator[tuple[int, int, list[Segment], np.ndarray]]:
+    """The blocks of a region that a part of it touches, `step` of them at most at a time.
+
+    Yields (first, last, segments, wanted): blocks [first, last), the part's bins in them as segments, and bool
+    (last − first, 200), True for these bins.
+    """
+    wanted = layout.mask
+    if part != layout:
+        wanted = np.zeros_like(layout.mask)
+        for first, n, _ in chosen_bins(layout, part):
+            wanted.reshape(-1)[first : first + n] = True
+    touched = np.flatnonzero(wanted.any(axis=1))
+    for run in np.split(touched, np.flatnonzero(np.diff(touched) > 1) + 1):
+        for start in range(0, len(run), step):
+            first, last = int(run[start]), int(run[min(start + step, len(run)) - 1]) + 1
+            yield first, last, _inside(layout, part, first, last), wanted[first:last]
+
+
+def _inside(layout: Region, part: Region, first: int, last: int) -> list[Segment]:
+    """The bins of a part that lie in blocks [first, last) of its region, as segments."""
+    found = []
+    for segment, _, block in layout.walk():
+        start = segment.start + max(0, first - block) * BLOCK_BINS
+        end = min(segment.end, segment.start + (last - block) * BLOCK_BINS)
+        found += [
+            Segment(its.chrom, max(start, its.start), min(end, its.end))
+            for its in part.segments
+            if its.chrom == segment.chrom and max(start, its.start) < min(end, its.end)
+        ]
     return found

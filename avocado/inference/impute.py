@@ -12,7 +12,7 @@ import torch
 from avocado.data.bigwig import covered_bases
 from avocado.data.compendium import Pair
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, file_stem
-from avocado.data.windows import Window, chosen_bins
+from avocado.data.windows import Window, pieces
 from avocado.errors import InputError
 from avocado.inference.track_files import track_files
 from avocado.model.directory import SHARED, Model
@@ -87,28 +87,22 @@ def impute_chunks(
                 "train the region again on this store (overwrite=true)"
             )
         step = min(step, piece_blocks(len(baseline.train.columns), device))
-    steps, wanted = layout.pieces(step), layout.mask
-    if part is not None and part != layout:
-        wanted = np.zeros_like(layout.mask)
-        for first, number, _ in chosen_bins(layout, part):
-            wanted.reshape(-1)[first : first + number] = True
-        touched = np.flatnonzero(wanted.any(axis=1))
-        steps = list(_runs(touched, step))
-    pieces = None
+    steps = list(pieces(layout, part or layout, step))
+    regressed = None
     if baseline is not None:
-        pieces = baseline.blocks(source, cells.cpu().numpy(), assays.cpu().numpy(), steps, device)
+        blocks = [(first, last) for first, last, *_ in steps]
+        regressed = baseline.blocks(source, cells.cpu().numpy(), assays.cpu().numpy(), blocks, device)
     with torch.inference_mode():
         weights = network.weights() if isinstance(network, Network) else None
-        for first, last in steps:
+        for first, last, segments, real in steps:
             rows = factors[first:last].to(device)
             if isinstance(network, Network):
                 imputed = network.predict(rows, cells, assays, weights).cpu().numpy()
             else:
-                imputed = network.predict(rows, cells, assays, next(pieces) if pieces else None).cpu().numpy()
-            real = wanted[first:last]
+                imputed = network.predict(rows, cells, assays, next(regressed) if regressed else None).cpu().numpy()
             # choosing bins copies them all
             values = imputed.reshape(-1, len(pairs)) if real.all() else imputed[real]
-            yield _segments(layout, first, last, part), values
+            yield segments, values
 
 
 def write_tracks(
@@ -249,32 +243,3 @@ def regions_to_impute(model: Model) -> list[str]:
     if not found:
         raise InputError(f"model {model.path} has no genome factors yet: python train.py stage=genome chrom=...")
     return found
-
-
-def _segments(region: Region, first: int, last: int, part: Region | None) -> list[Segment]:
-    """The bins of blocks [first, last) as segments, or those among them that a part of the region has."""
-    found = []
-    for segment, _, block in region.walk():
-        start = segment.start + max(0, first - block) * BLOCK_BINS
-        end = min(segment.end, segment.start + (last - block) * BLOCK_BINS)
-        if start >= end:
-            continue
-        inside = (
-            [Segment(segment.chrom, start, end)]
-            if part is None
-            else [
-                Segment(its.chrom, max(start, its.start), min(end, its.end))
-                for its in part.segments
-                if its.chrom == segment.chrom and max(start, its.start) < min(end, its.end)
-            ]
-        )
-        found += inside
-    return found
-
-
-def _runs(blocks: np.ndarray, step: int) -> Iterator[tuple[int, int]]:
-    """[first, last) of runs of consecutive numbers, of `step` at most."""
-    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
-        for start in range(0, len(run), step):
-            part = run[start : start + step]
-            yield int(part[0]), int(part[-1]) + 1

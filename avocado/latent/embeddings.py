@@ -71,7 +71,7 @@ class Embedding:
         sizes = zip(SCALES, self.model.network.config.scales, strict=True)
         return [(scale, n) for scale, n in sizes if self.scale in ("all", scale)]
 
-    def _windows(self, row) -> Iterator[Part]:  # noqa: ANN001
+    def _windows(self, row) -> Iterator[Part]:
         """The windows of a segment, whose borders are multiples of their size on the chromosome."""
         edges = np.arange(row.first // self.width, -(-(row.first + row.n) // self.width) + 1) * self.width
         edges = edges.clip(row.first, row.first + row.n)
@@ -99,12 +99,12 @@ class Embedding:
 
     def _bins(self, source: str, address: int, n: int) -> Iterator[tuple[int, np.ndarray]]:
         """Factors of n consecutive bins, piece by piece: how many were before, and (bins, n_factors)."""
-        config = self.model.network.config
+        config, factors = self.model.network.config, self.model.rows(source)
         step = max(1, PIECE // BLOCK_BINS // config.genome_factors)
         first, last = address // BLOCK_BINS, -(-(address + n) // BLOCK_BINS)
         done = 0
         for block in range(first, last, step):
-            blocks = self.model.genome_blocks(source, block, min(block + step, last))
+            blocks = factors[block : min(block + step, last)]
             scales = zip(SCALES, split_block(blocks, config), strict=True)
             chosen = [
                 part.repeat_interleave(BLOCK_BINS // part.shape[1], dim=1).flatten(0, 1)
@@ -132,7 +132,9 @@ def embed_region(model: Model, region: str | Path, *, window: int = BIN_SIZE, sc
         for segment, (address, n, _) in zip(layout.segments, chosen_bins(model.regions[source], layout), strict=True):
             count = -(-segment.end // width) - segment.start // width
             rows.append((source, address, n, segment.chrom, segment.start, count))
-    return Embedding(model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale)
+    return Embedding(
+        model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale
+    )
 
 
 def embed_intervals(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -53,14 +54,21 @@ def require_writable(path: str | Path) -> None:
 
 def _write(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> None:
     require_writable(path)
-    with replacing(path) as temporary:
-        try:
-            WRITERS[path.suffix.lower()][0](temporary, names, n_rows, parts)
-            if path.is_dir():  # an older Zarr folder, which no other can be renamed to
+    write = WRITERS[path.suffix.lower()][0]
+    if write is not _zarr:
+        with replacing(path) as temporary:
+            write(temporary, names, n_rows, parts)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            whole = Path(folder) / path.name
+            write(whole, names, n_rows, parts)
+            if path.is_dir():  # no folder can be renamed to one that is there
                 shutil.rmtree(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            os.replace(whole, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; nothing was left behind") from error
 
 
 def _parquet(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> None:
@@ -74,7 +82,7 @@ def _parquet(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> Non
             writer.write_table(_arrow(pa, part, names))
 
 
-def _arrow(pa, part: Part, names: Sequence[str]):  # noqa: ANN001, ANN202
+def _arrow(pa, part: Part, names: Sequence[str]):
     table = pa.Table.from_pandas(part.positions, preserve_index=False).replace_schema_metadata(None)
     for name, column in zip(names, np.ascontiguousarray(part.factors.T), strict=True):
         table = table.append_column(name, pa.array(column))
@@ -91,7 +99,7 @@ def _npz(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> None:
             np.savez(out, factors=factors, names=np.array(names), **columns)
 
 
-def _filled(array, parts: Parts) -> pd.DataFrame:  # noqa: ANN001
+def _filled(array, parts: Parts) -> pd.DataFrame:
     """Put the factors of all parts into `array`; returns their positions."""
     positions, done = [], 0
     for part in parts:

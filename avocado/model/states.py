@@ -151,22 +151,31 @@ class StatesNetwork(nn.Module):
 
         cell, assay: indices (blocks, pairs), of each block's own pairs, or (1, pairs).
         """
-        loading, factors = self.cell_factors[cell], self.assay_factors[assay]
+        parts = split_block(rows, self.config)
+        return self.decode(self.cell_factors[cell], self.assay_factors[assay], assay, *parts)
+
+    def decode(
+        self, loading: Tensor, factors: Tensor, assay: Tensor, bp25: Tensor, bp250: Tensor, bp5k: Tensor
+    ) -> Tensor:
+        """`forward` from the factors themselves: of cell types and assays (blocks, pairs, n), and `split_block`'s.
+
+        assay: indices (blocks, pairs); the weights of the last layer are the assay's own.
+        """
         # the first layer is computed once per 5 kbp, 250 bp and 25 bp; arrays are (blocks, pairs, bins, nodes)
         sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
         own, shared = self.first.weight.split(sum(sizes), dim=1)
-        parts = zip(split_block(rows, self.config), own.split(sizes, 1), shared.split(sizes, 1), strict=True)
+        parts = zip((bp25, bp250, bp5k), own.split(sizes, 1), shared.split(sizes, 1), strict=True)
         fine, coarse, coarsest = (self._first(part, loading, *its) for part, *its in parts)
         coarse += coarsest + self.first.bias.to(coarsest.dtype)
         fine = (fine.unflatten(2, (COARSE, BINS_PER_250BP)) + coarse[:, :, :, None]).flatten(2, 3)
-        kept = self._kept(len(rows), fine)
+        kept = self._kept(len(bp25), fine)
         # what is dropped after a ReLU can as well be 0 before it
         gain, shift = (1 + self.first_gain(factors)) * kept, self.first_assay(factors) * kept
         x = torch.addcmul(shift[:, :, None], fine, gain[:, :, None]).relu_()
         output = self.output[assay].to(x.dtype)
         if self.config.layers == 2:
             x = self.second(x).add_(self.second_assay(factors)[:, :, None]).relu_()
-            output = output * self._kept(len(rows), x)
+            output = output * self._kept(len(bp25), x)
         found = (x @ output[..., None])[..., 0] + self.output_bias[assay][:, :, None]
         return found.mT
 

@@ -96,7 +96,8 @@ def test_part_of_a_chromosome(model):
 
 def test_intervals_keep_their_order_and_names(model, piece):
     intervals = pd.DataFrame({
-        "chrom": ["chr20", "chr1", "chr20", "chr1"], "start": [30_010, 26_000, 0, 12_000], "end": [40_000, 26_001, 47_000, 13_000],
+        "chrom": ["chr20", "chr1", "chr20", "chr1"],
+        "start": [30_010, 26_000, 0, 12_000], "end": [40_000, 26_001, 47_000, 13_000],
         "name": ["wide", "base", "most", "outside"],
     })  # fmt: skip
     embedding, left_out = embed_intervals(model, intervals)
@@ -136,19 +137,6 @@ def test_what_is_refused(model, call, message):
 
 def _bed(*row):
     return pd.DataFrame([row], columns=["chrom", "start", "end"])
-
-
-def test_factors_of_another_shape_are_refused(model, tiny_store):
-    other = save(model.path.parent / "other", model.network.config, seed=3, store=tiny_store)[1]
-    with pytest.raises(InputError, match="needs"):
-        list(_with_regions(model, {"chr20": PILOT}).genome_blocks("chr20", 0, 1))
-    assert other
-
-
-def _with_regions(model, regions):
-    from dataclasses import replace
-
-    return replace(model, regions=regions)
 
 
 def test_cell_types_and_assays_with_the_compendium_s_columns(model, tiny_store):

@@ -1,0 +1,140 @@
+"""Which factors an imputation comes from: integrated gradients, summed over the parts of the model.
+
+Sundararajan et al. 2017, as the Avocado paper applies them (Fig. 6, Methods): the straight path from a reference to the
+factors of a bin, and the signal's change along it, divided among cell-type factors, assay factors, and genome factors
+at 25 bp, 250 bp and 5 kbp. Derivatives by these five parts are taken forward, block by block, so that what bins share
+is computed once for all of them; per factor, as general programs give it, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS, Segment
+from avocado.data.windows import Window, pieces
+from avocado.errors import InputError
+from avocado.model.directory import Model
+from avocado.model.network import Network, split_block
+from avocado.model.states import StatesNetwork
+
+PARTS = ("cell", "assay", "25bp", "250bp", "5kbp")
+REFERENCES = ("zeros", "mean")
+POINTS = 4  # of a stretch of the path, which is halved until the parts sum up to the signal's change along it
+COMPLETE = 0.01  # error of that sum, as a share of the change; both are sums over the bins of a piece
+SHORTEST = 2**-10  # stretches of the path that are not halved any more
+PIECE = 64  # blocks at a time
+
+Decoder = Callable[[list[Tensor]], Tensor]  # five parts -> arcsinh signal (blocks, 200)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the five parts add to the imputation of consecutive bins, arcsinh, float32 (n_bins, 5), in PARTS' order.
+
+    Their sum is `signal` less `reference`, both (n_bins,): the factorization's imputation, and what it makes of the
+    reference. points: of the path that were needed.
+    """
+
+    segments: list[Segment]
+    parts: np.ndarray
+    signal: np.ndarray
+    reference: np.ndarray
+    points: int
+
+
+def attribute(model: Model, cell: str, assay: str, window: Window, reference: str = "zeros") -> Iterator[Attribution]:
+    """Attributions of one pair's imputation over a window, a piece at a time (Avocado paper, Fig. 6).
+
+    window: one of `model.windows(region)`. reference: 'zeros', as in the paper, or 'mean', of all cell types, of all
+    assays, and of the genome factors of the piece's region. Of a model with a baseline it is the factorization alone
+    that is attributed: the baseline is not made of factors. Raises InputError for names that the model does not know.
+    """
+    if reference not in REFERENCES:
+        raise InputError(f"reference={reference}: there is {', '.join(REFERENCES)}")
+    index, network = model.pair(cell, assay), model.network
+    tables = (network.cell_factors.detach(), network.assay_factors.detach())
+    own = [table[number].view(1, 1, -1) for table, number in zip(tables, index, strict=True)]
+    base = [table.mean(0).view(1, 1, -1) for table in tables] + _genome_means(model, window.source)
+    if reference == "zeros":
+        base = [torch.zeros_like(part) for part in base]
+    decoder, factors = _decoder(network, *index), model.rows(window.source)
+    for first, last, segments, wanted in pieces(model.regions[window.source], window.layout, PIECE):
+        rows = factors[first:last]
+        with warnings.catch_warnings():  # of torch's own forward differentiation
+            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+            parts, signal, start, points = integrate(
+                decoder, [*own, *split_block(rows, network.config)], base, torch.from_numpy(wanted)
+            )
+        yield Attribution(segments, *(its.numpy()[wanted] for its in (parts, signal, start)), points)
+
+
+def integrate(
+    decoder: Decoder, factors: list[Tensor], base: list[Tensor], wanted: Tensor
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Integrated gradients by part (blocks, 200, 5); the signal and the reference's (blocks, 200); points of the path.
+
+    decoder: what makes signal of the five parts; factors, base: these parts at the end and at the start of the path.
+    wanted: bool (blocks, 200), the bins whose sums have to agree.
+    """
+    change = [part - start for part, start in zip(factors, base, strict=True)]
+
+    def along(shares: Tensor) -> Tensor:
+        return decoder([start + share * part for share, start, part in zip(shares, base, change, strict=True)])
+
+    values = {share: along(torch.full((len(PARTS),), share)) for share in (0.0, 1.0)}
+    signal, start = values[1.0], values[0.0].expand_as(values[1.0])
+    whole = (signal - start)[wanted].abs().sum()
+    found, stretches, points = torch.zeros(*signal.shape, len(PARTS)), [(0.0, 1.0)], 0
+    while stretches:
+        a, b = stretches.pop()
+        part = torch.zeros_like(found)
+        for place, weight in zip(*(its.tolist() for its in np.polynomial.legendre.leggauss(POINTS)), strict=True):
+            at = torch.full((len(PARTS),), a + (b - a) * (place + 1) / 2)
+            part += weight / 2 * (b - a) * torch.func.jacfwd(along)(at)
+        points += POINTS
+        error = (part.sum(-1) - (values[b] - values[a]))[wanted].abs().sum()
+        if error <= COMPLETE * (b - a) * whole or b - a <= SHORTEST:
+            found += part
+            continue
+        middle = (a + b) / 2  # a node of the network is switched on or off in between
+        values[middle] = along(torch.full((len(PARTS),), middle))
+        stretches += [(a, middle), (middle, b)]
+    return found, signal, start, points
+
+
+def _genome_means(model: Model, source: str) -> list[Tensor]:
+    """Mean factors of a region at each scale, (1, 1, n)."""
+    layout, factors, sums, counts = model.regions[source], model.rows(source), [], 0
+    for first, last in layout.pieces(PIECE):
+        parts = split_block(factors[first:last], model.network.config)
+        sums.append([part.mean(1).double().sum(0) for part in parts])
+        counts += last - first
+    return [(sum(its[1:], its[0]) / counts).float().view(1, 1, -1) for its in zip(*sums, strict=True)]
+
+
+def _decoder(network: Network | StatesNetwork, cell: int, assay: int) -> Decoder:
+    """A pair's signal, arcsinh (blocks, 200), from its factors and those of blocks, each (blocks or 1, n, factors)."""
+    if isinstance(network, StatesNetwork):
+        number = torch.tensor([[assay]])
+        mean, deviation = network.expected[cell, assay]
+        scale = float(network.gate[2] * deviation)
+        return lambda parts: network.decode(parts[0], parts[1], number, *parts[2:])[..., 0] * scale + float(mean)
+    weights = network.first.weight.split([part.shape[-1] for part in (network.cell_factors, network.assay_factors)]
+                                         + list(network.config.scales), dim=1)  # fmt: skip
+
+    def decode(parts: list[Tensor]) -> Tensor:
+        own, assays, fine, middle, coarse = (part @ weight.mT for part, weight in zip(parts, weights, strict=True))
+        middle = middle.repeat_interleave(BINS_PER_250BP, dim=1) if middle.shape[1] > 1 else middle
+        x = own + assays + fine + middle + coarse + network.first.bias
+        for layer in network.dense[1:]:
+            x = layer(functional.relu(x))
+        return x[..., 0].expand(-1, BLOCK_BINS)
+
+    return decode
