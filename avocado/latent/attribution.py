@@ -72,7 +72,8 @@ def attribute(model: Model, cell: str, assay: str, window: Window, reference: st
             parts, signal, start, points = integrate(
                 decoder, [*own, *split_block(rows, network.config)], base, torch.from_numpy(wanted)
             )
-        yield Attribution(segments, *(its.numpy()[wanted] for its in (parts, signal, start)), points)
+        chosen = [its.numpy()[wanted] for its in (parts, signal, start)]
+        yield Attribution(segments, chosen[0], chosen[1], chosen[2], points)
 
 
 def integrate(
@@ -111,12 +112,12 @@ def integrate(
 
 def _genome_means(model: Model, source: str) -> list[Tensor]:
     """Mean factors of a region at each scale, (1, 1, n)."""
-    layout, factors, sums, counts = model.regions[source], model.rows(source), [], 0
+    layout, factors = model.regions[source], model.rows(source)
+    sums = [torch.zeros(n, dtype=torch.float64) for n in model.network.config.scales]
     for first, last in layout.pieces(PIECE):
-        parts = split_block(factors[first:last], model.network.config)
-        sums.append([part.mean(1).double().sum(0) for part in parts])
-        counts += last - first
-    return [(sum(its[1:], its[0]) / counts).float().view(1, 1, -1) for its in zip(*sums, strict=True)]
+        for total, part in zip(sums, split_block(factors[first:last], model.network.config), strict=True):
+            total += part.double().mean(1).sum(0)
+    return [(total / layout.n_blocks).float().view(1, 1, -1) for total in sums]
 
 
 def _decoder(network: Network | StatesNetwork, cell: int, assay: int) -> Decoder:

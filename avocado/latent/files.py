@@ -96,7 +96,7 @@ def _npz(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> None:
         positions = _filled(factors, parts)
         columns = {str(name): _texts(values) for name, values in positions.items()}
         with path.open("wb") as out:
-            np.savez(out, factors=factors, names=np.array(names), **columns)
+            np.savez(out, factors=factors, names=np.array(names), **columns)  # pyright: ignore[reportArgumentType]
 
 
 def _filled(array, parts: Parts) -> pd.DataFrame:
