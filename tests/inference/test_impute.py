@@ -205,7 +205,7 @@ def test_a_chromosome_without_factors_leaves_nothing(model, tmp_path):
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [
-        ({TWO[0]: "a.bigWig", TWO[1]: "a.bigWig"}, {}, r"several pairs would be written to one file"),
+        ({TWO[0]: "a.bigWig", TWO[1]: "a.bigWig"}, {}, r"several tracks would be written to a\.bigWig"),
         ({TWO[0]: "a.wig"}, {}, r"a\.wig: unknown kind of file; name it \.bigWig or \.npz"),
         ({("NA", "ATAC"): "a.npz"}, {}, r"knows no assay 'ATAC'"),
         ({TWO[0]: "a.npz"}, {"scale": "log"}, r"unknown scale 'log'; there is: pval, arcsinh"),

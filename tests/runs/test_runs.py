@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from toy import CHR20, PAIRS, RUN, STATES, TINY, genome_run, make_store, train_elsewhere, with_fit
+from toy_figures import draw_nothing
 
 from avocado.data.store import open_store
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model
+from avocado.runs import record as record_module
 from avocado.runs import run as runs_module
 from avocado.runs.run import RunSpec, SplitConfig, state, train
 from avocado.utils.hardware import Hardware
@@ -47,8 +48,7 @@ def results(outcome):
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    """Drawing takes longer than training these models."""
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(b""))
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_other_settings_are_refused(tiny_store, trained, changes, message):
 
 
 def test_other_signal_is_refused(tiny_store, trained):
-    tracks = tiny_store.tracks.assign(sha256="0" * 64)
+    tracks = tiny_store.tracks.assign(sha256=[f"{number:064x}" for number in range(99, 99 + len(tiny_store.tracks))])
     with pytest.raises(InputError, match=r"other settings \(signal was pilot 851 \w+, is pilot 851 \w+"):
         go(RUN, replace(tiny_store, tracks=tracks), trained)
 
@@ -385,7 +385,7 @@ def test_stopped_after_training(run, moment, tiny_store, tmp_path, monkeypatch, 
         def stop(*args, **kwargs):
             raise KeyboardInterrupt
 
-        patch.setattr(runs_module, moment, stop)
+        patch.setattr(runs_module if hasattr(runs_module, moment) else record_module, moment, stop)
         with pytest.raises(KeyboardInterrupt):
             go(run, tiny_store, tmp_path / "stopped")
     outcome = go(run, tiny_store, tmp_path / "stopped")
@@ -438,7 +438,7 @@ def test_two_processes_share_the_work(tiny_store, tmp_path, processes, uninterru
 def test_held_out_signal_changes_no_weight(tiny_store, tmp_path, monkeypatch, poison):
     """The same runs on two stores that differ in the held-out tracks alone: bit for bit the same model."""
     # what is held out cannot be scored where it is no numbers
-    monkeypatch.setattr(runs_module, "pairs_in", lambda tracks, role: [])
+    monkeypatch.setattr(record_module, "pairs_in", lambda tracks, role: [])
     run = replace(NOISY, fit=replace(RUN.fit, epochs=3))
     clean = go(run, tiny_store, tmp_path / "a")
     split = pd.read_csv(clean.directory / "split.tsv", sep="\t", keep_default_na=False)

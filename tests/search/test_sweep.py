@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from toy import RUN, STATES, TEST, TINY, VAL, make_store, with_fit
+from toy_figures import draw_nothing
 from toy_study import GRID, begin, judge, url, value_of, work
 
 from avocado.errors import InputError
@@ -414,7 +415,7 @@ def test_a_trial_that_was_taken_over_meanwhile_is_left_to_the_other(tmp_path):
 
 @pytest.mark.parametrize("model", [TINY, STATES], ids=["paper", "states"])
 def test_a_candidate_is_worth_what_a_run_of_train_measures(tiny_store, tmp_path, model, monkeypatch):
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **options: path.write_bytes(b""))
+    draw_nothing(monkeypatch)
     run = replace(with_fit(RUN, epochs=3, tracks_per_bin=2), model=model, split=SPLIT)
     outcome = train(run, tiny_store, tmp_path / "runs", hardware=CPU, progress=False)
     measured = pd.read_csv(outcome.directory / "history.csv")["val_mse"].iloc[-1]

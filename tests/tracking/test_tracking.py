@@ -7,14 +7,12 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
-from io import BytesIO
 
 import pandas as pd
 import pytest
 import wandb
-from matplotlib.figure import Figure
-from PIL import Image
 from toy import CHR20, PILOT, RUN, genome_run, with_fit
+from toy_figures import draw_nothing
 from wandb_records import logged
 
 import avocado
@@ -40,10 +38,8 @@ CONFIG = {
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
-    """Drawing takes longer than training these models; what the module's fixture has drawn is whole."""
-    file = BytesIO()
-    Image.new("RGB", (2, 2)).save(file, "png")
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(file.getvalue()))
+    """What the module's fixture has drawn is whole."""
+    draw_nothing(monkeypatch)
 
 
 def go(run, store, runs, tracking=OFFLINE, *, processes=1, fresh=False, **options):
