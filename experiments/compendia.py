@@ -55,8 +55,7 @@ def simulated(
         min_assays=1,  # all tracks that were asked for
         min_cells=1,
     )
-    if not (place / "store" / "store.json").is_file():
-        make_store(data, data.store, processes, progress)
+    make_store(data, data.store, processes, progress)  # or opens it, and adds regions that it lacks
     return Compendium(folder, dict(OmegaConf.to_container(data, resolve=True)))  # type: ignore[arg-type]
 
 

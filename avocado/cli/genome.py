@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from avocado.model.directory import Model
     from avocado.runs.run import RunSpec
 
-OWN = ("chroms", "impute", "pairs", "out", "dry")
+OWN = ("chroms", "impute", "pairs", "out", "decimals", "dry")
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
 SMALL = ("trainer.processes=1",)  # a chromosome is trained by one process; trainer=ddp is for the pilot regions
 
@@ -35,6 +35,7 @@ class Work:
     pilot: RunSpec
     chroms: dict[str, RunSpec]
     files: dict[Pair, Path]  # bigWig files, by cell and assay
+    decimals: int | None  # that their values are rounded to
 
     @property
     def model(self) -> Path:
@@ -53,13 +54,16 @@ class Work:
         return {"pilot": pilot, **states}
 
     def missing(self, model: Model | None) -> dict[Pair, Path]:
-        """The files that are not there yet, or older than the model, or lack some of its chromosomes."""
-        from avocado.inference.impute import is_current
+        """The files that are not there yet, or were made by this model as it was, or lack some of its chromosomes.
+
+        Raises InputError for one that anything else made.
+        """
+        from avocado.cli.impute import missing_of
 
         if model is None:
             return dict(self.files)
-        regions = self.regions(model)
-        return {pair: path for pair, path in self.files.items() if not is_current(path, model, regions)}
+        is_missing = missing_of(model, self.files, self.regions(model), self.decimals)
+        return {pair: path for pair, path in self.files.items() if is_missing(path)}
 
     def regions(self, model: Model) -> list[str]:
         """What the files hold: all chromosomes of the model."""
@@ -96,7 +100,8 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
         return
     if node.name == "slurm" and work.missing(model):
         # the same command as a job, in which there is only this left to do
-        kept = [f"{key}={value}" for key, value in config.items() if key in OWN and value not in (None, False)]
+        own = {key: value for key, value in config.items() if key in OWN and value is not False}
+        kept = [f"{key}={'null' if value is None else value}" for key, value in own.items()]
         again = read_arguments(kept)[0] + _without("launcher", _without("overwrite", overrides))
         launcher.launch([launcher.Command("imputation", "genome,imputation", ("genome", *again))], node)
     else:
@@ -124,10 +129,13 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
     """What there is to do. None where there is no store yet and it is not to be made."""
     from hydra import compose, initialize_config_dir
 
-    from avocado.cli.impute import pairs_of
+    from avocado.cli.impute import MOVE, decimals_of, pairs_of
     from avocado.config.store import prepare_store
     from avocado.config.training import hardware_of, plan, tracking_of
+    from avocado.inference.impute import BIGWIG
     from avocado.inference.track_files import track_file
+    from avocado.utils.files import remove_leftovers
+    from avocado.utils.provenance import require_source
 
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         train = compose("train", list(overrides))
@@ -145,14 +153,18 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
         chroms[name] = plan(train, store, "genome")
     model = pilot.model_directory(Path(train.runs))
     folder = model.parent.parent.parent / "imputed" / model.parent.name / model.name
-    pattern = config.out or f"{folder}/{{cell}}-{{assay}}.bigWig"
+    pattern = config.out or f"{folder}/{{cell}}-{{assay}}.bw"
     pairs = pairs_of(config.pairs, store, pilot.split.roles(store)) if config.impute else []
-    if Path(pattern).suffix not in (".bigWig", ".bigwig", ".bw"):
-        raise InputError(f"out={pattern}: the files are bigWig files; name them {{cell}}-{{assay}}.bigWig")
+    if Path(pattern).suffix not in BIGWIG:
+        raise InputError(f"out={pattern}: the files are bigWig files; name them {{cell}}-{{assay}}.bw")
     files = {pair: track_file(pattern, *pair) for pair in pairs}
     if len(set(files.values())) < len(files):
         raise InputError(f"out={pattern}: {len(files)} tracks need {{cell}} and {{assay}} in the name")
-    return Work(train, store, pilot, chroms, files)
+    for path in files.values():
+        require_source(path, model, MOVE)
+    for place in {path.parent for path in files.values()}:
+        remove_leftovers(place)
+    return Work(train, store, pilot, chroms, files, decimals_of(config))
 
 
 def _chromosomes(config: DictConfig, store: SignalStore) -> list[str]:
@@ -197,16 +209,15 @@ def _complete(work: Work) -> Model:
 
 
 def _impute(work: Work, model: Model) -> None:
-    from avocado.cli.impute import write
+    from avocado.cli.impute import missing_of, write
     from avocado.config.training import hardware_of
-    from avocado.inference.impute import is_current
 
     missing, regions = work.missing(model), work.regions(model)
     if missing:
         trainer = work.train.trainer
         write(
             model, missing, regions, "pval", hardware_of(work.train), trainer.progress, trainer.threads,
-            is_missing=lambda path: not is_current(path, model, regions),
+            work.decimals, missing_of(model, missing, regions, work.decimals),
         )  # fmt: skip
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
     from avocado.utils.hardware import Hardware
+    from avocado.utils.provenance import Made
 
+REMEDY = "overwrite=true writes it again, or choose another out="
+MOVE = "move it away, or choose another place"  # where only what the same model made is written again
 SETS = ("unmeasured", "held_out", "all")
 
 
@@ -35,9 +38,10 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
     from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
-    from avocado.inference.impute import regions_to_impute
+    from avocado.inference.impute import places, provenance, regions_to_impute
     from avocado.model.directory import load_model
     from avocado.utils.hardware import Hardware
+    from avocado.utils.provenance import is_there
 
     hardware = Hardware(config.device, config.precision)
     store = None if config.store is None else open_store(config.store)
@@ -48,12 +52,16 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     for assay in asked[1]:
         model.pair(model.cells[0], assay)
     sets = {"unmeasured": model.unmeasured(), "held_out": pairs_in(model.tracks, "test")}
-    missing = _missing_files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
+    files = _files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
+    if not files:
+        return
+    regions = as_list(config.regions) or regions_to_impute(model)
+    made = provenance(model, files, places(model, regions), config.scale, config.decimals)
+    missing = _missing(config, files, made)
     if missing:
-        regions = as_list(config.regions) or regions_to_impute(model)
         written = write(
-            model, missing, regions, config.scale, hardware, config.progress, config.workers,
-            is_missing=lambda path: config.overwrite or not path.exists(),
+            model, missing, regions, config.scale, hardware, config.progress, config.workers, config.decimals,
+            is_missing=lambda path: config.overwrite or not is_there(path, made[path], REMEDY),
         )  # fmt: skip
         if len(written) < len(missing):
             print(f"{len(missing) - len(written)} tracks were written by another process meanwhile")
@@ -72,7 +80,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     from avocado.data.store import open_store
     from avocado.imputers import foretell, groups, possible, predict_window
     from avocado.inference.impute import distinct, regions_in_order, require_files
-    from avocado.runs.baselines import fitted, region_of_fit, write_imputed
+    from avocado.runs.baselines import fitted, provenance, region_of_fit, write_imputed
 
     if config.store is None:
         raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
@@ -84,19 +92,23 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
         for name in names:
             if name not in known:
                 raise InputError(f"store {store.path} has no {kind} '{name}'; it has: {', '.join(known[:30])}")
-    missing = _missing_files(config, pairs_of(config.pairs, store, tracks, cells, assays))
-    if not missing:
+    every = _files(config, pairs_of(config.pairs, store, tracks, cells, assays))
+    if not every:
         return
     chromosomes = [name for name in store.assembly.sizes if name in store.regions]
     regions = as_list(config.regions) or chromosomes or list(store.regions)
-    files = list(missing.values())
-    require_files(files, config.scale)
-    bigwig = any(path.suffix != ".npz" for path in files)
+    require_files(list(every.values()), config.scale)
+    bigwig = any(path.suffix != ".npz" for path in every.values())
     places = {its.layout.name: its for its in distinct(its for place in regions for its in store.windows(place))}
     layouts = regions_in_order(store.assembly, [its.layout for its in places.values()], disjoint=bigwig)
     windows = [places[layout.name] for layout in layouts]
     learned_on = region_of_fit(store, windows[0].source)
     imputer = imputers.build_imputer(composed, learned_on)
+    settings_of = {"name": composed.imputer.name, "seed": composed.seed, **imputers.imputer_settings(composed, imputer)}
+    made = provenance(store, every, settings_of, tracks, layouts, learned_on, config.scale, config.decimals)
+    missing = _missing(config, every, made)
+    if not missing:
+        return
     imputer = fitted(imputer, store, pairs_in(tracks, "train"), learned_on)
     foretell(imputer, list(missing), windows[0].source)
     written, refused = [], []
@@ -113,7 +125,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
                      else predict_window(imputer, pairs, its, store.region(its.source)))
                     for its in windows
                 )  # fmt: skip
-                write_imputed(paths, store.assembly, signals, config.scale)
+                write_imputed(paths, store.assembly, signals, config.scale, made, config.decimals)
                 written += paths
             bar.advance(task, len(group))
     if refused and not written:
@@ -124,16 +136,34 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     _say_what_was_written(config, written, [layout.name for layout in layouts])
 
 
-def _missing_files(config: DictConfig, chosen: Sequence[Pair]) -> dict[Pair, Path]:
-    """The files of the chosen pairs that are still to be written."""
+def _files(config: DictConfig, chosen: Sequence[Pair]) -> dict[Pair, Path]:
+    """The files of the chosen pairs. Raises InputError for an option that no file can be written with."""
+    decimals_of(config)
     if not chosen:
         print("nothing to impute: no such pairs")
-        return {}
     files = {(cell, assay): _file(config.out, cell, assay, len(chosen)) for cell, assay in chosen}
     for path in files.values():
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of a file, out={path}/{{cell}}-{{assay}}.bigWig")
-    missing = {pair: path for pair, path in files.items() if config.overwrite or not path.exists()}
+            raise InputError(f"{path} is a folder: give the name of a file, out={path}/{{cell}}-{{assay}}.bw")
+    return files
+
+
+def decimals_of(config: DictConfig) -> int | None:
+    """Decimals of bigWig files. Raises InputError for what makes no sense."""
+    decimals = config.decimals
+    if decimals is not None and not (type(decimals) is int and 0 <= decimals <= 7):
+        raise InputError(f"decimals={decimals}: expected a whole number from 0 to 7, or null for all digits")
+    return decimals
+
+
+def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path, Made]) -> dict[Pair, Path]:
+    """The files that are still to be written. Raises InputError for one that is there and was made otherwise."""
+    from avocado.utils.files import remove_leftovers
+    from avocado.utils.provenance import is_there
+
+    for folder in {path.parent for path in files.values()}:
+        remove_leftovers(folder)
+    missing = {pair: path for pair, path in files.items() if config.overwrite or not is_there(path, made[path], REMEDY)}
     if len(missing) < len(files):
         print(f"{len(files) - len(missing)} of {len(files)} files are there already (overwrite=true writes them again)")
     return missing
@@ -151,8 +181,9 @@ def write(
     scale: str,
     hardware: Hardware,
     progress: bool,
-    workers: int | None = None,
-    is_missing: Callable[[Path], bool] = lambda path: True,
+    workers: int | None,
+    decimals: int | None,
+    is_missing: Callable[[Path], bool],
 ) -> list[Path]:
     """`impute.write_tracks` behind a progress bar, beside other processes that write some of the same files.
 
@@ -182,10 +213,25 @@ def write(
                     hardware,
                     lambda done: bar.advance(task, done),
                     workers or os.cpu_count() or 1,
+                    decimals,
                 )
             bar.advance(task, blocks * (len(group) - len(mine)))
             written += mine.values()
     return written
+
+
+def missing_of(
+    model: Model, files: Mapping[Pair, Path], regions: Sequence[str], decimals: int | None
+) -> Callable[[Path], bool]:
+    """Whether a file of −log10 p is absent, or was made from the model as it was or with other regions.
+
+    What it returns raises InputError for a file that anything else made.
+    """
+    from avocado.inference.impute import places, provenance
+    from avocado.utils.provenance import is_there
+
+    made = provenance(model, files, places(model, regions), "pval", decimals)
+    return lambda path: not is_there(path, made[path], MOVE, renew=True)
 
 
 def pairs_of(

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import avocado
 from avocado.cli import app
 from avocado.config.overrides import check, read_arguments, separate_options
 from avocado.config.values import as_list, build, config_directory
@@ -216,7 +217,7 @@ def _same(
             of_search = any(key == found or key.startswith(f"{found}.") for found in searched)
             if not of_search and not (section == "fit" and name in INCIDENTAL):
                 flat[key] = list(its) if isinstance(its, tuple) else its
-    return flat | {"signal": f"{n_bins} bins, tracks {checksum}"}
+    return flat | {"signal": f"{n_bins} bins, tracks {checksum}", "avocado": avocado.__version__}
 
 
 def _judge(

@@ -94,16 +94,20 @@ def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResul
 
 
 def _impute_held_out(config: DictConfig, outcome: RunResult, store: SignalStore) -> Path:
-    from avocado.cli.impute import write
+    from avocado.cli.impute import missing_of, write
     from avocado.data.compendium import pairs_in
-    from avocado.inference.impute import regions_to_impute
+    from avocado.inference.impute import DECIMALS, regions_to_impute
     from avocado.inference.track_files import track_file
     from avocado.model.directory import load_model
 
     model = load_model(outcome.model, store)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
-    files = {pair: track_file(f"{folder}/{{cell}}-{{assay}}.bigWig", *pair) for pair in pairs_in(model.tracks, "test")}
-    write(model, files, regions_to_impute(model), "pval", hardware_of(config), config.trainer.progress)
+    files = {pair: track_file(f"{folder}/{{cell}}-{{assay}}.bw", *pair) for pair in pairs_in(model.tracks, "test")}
+    regions = regions_to_impute(model)
+    write(
+        model, files, regions, "pval", hardware_of(config), config.trainer.progress, None, DECIMALS,
+        missing_of(model, files, regions, DECIMALS),
+    )  # fmt: skip
     return folder
 
 

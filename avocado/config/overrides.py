@@ -25,6 +25,7 @@ LISTS = (
     "sweep.objectives",
 )
 WHOLE_OR_NULL = (
+    "decimals",
     "workers",
     "trainer.threads",
     "threads",

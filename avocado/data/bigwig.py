@@ -20,7 +20,7 @@ import pyBigWig
 
 from avocado.data.genome import BIN_SIZE, Assembly, Region, Segment, same_sizes
 from avocado.errors import InputError
-from avocado.utils.files import replacing
+from avocado.utils.provenance import Made, recorded
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,6 @@ FOREIGN = {
     b"PK\x03\x04": "a zip or .npz file: correct its name",
     b"\x93NUMPY": "a NumPy array: name it .npy",
 }
-
-
-def covered_bases(path: Path) -> int:
-    """Bases of a bigWig that have a value, as its header has it. Raises InputError where it is none, or truncated."""
-    _check_structure(path)
-    with _open(path) as file:
-        return file.header()["nBasesCovered"]
 
 
 def check_bigwig(path: str | Path, assembly: Assembly, regions: Iterable[Region]) -> list[str]:
@@ -101,8 +94,12 @@ def read_bins(path: str | Path, segments: Iterable[Segment], warn: Callable[[str
 
 
 @contextlib.contextmanager
-def bigwig_writer(path: str | Path, assembly: Assembly) -> Iterator[Callable[[Segment, np.ndarray], None]]:
+def bigwig_writer(
+    path: str | Path, assembly: Assembly, decimals: int | None = None, made: Made | None = None
+) -> Iterator[Callable[[Segment, np.ndarray], None]]:
     """A bigWig with zoom levels, written piece by piece: yields `add(segment, values)`, values (n_bins,) in any unit.
+
+    decimals: that values are rounded to, which makes the file smaller. made: what its record says (`provenance`).
 
     The header has all chromosomes of the assembly. Pieces must come in the assembly's order and not overlap. A last
     bin that overhangs its chromosome is clipped to it. The file appears under its name when the context ends without
@@ -111,7 +108,7 @@ def bigwig_writer(path: str | Path, assembly: Assembly) -> Iterator[Callable[[Se
     """
     path = Path(path)
     rank = {chrom: number for number, chrom in enumerate(assembly.sizes)}
-    with replacing(path) as temporary:
+    with recorded(path, made) as temporary:
         file = pyBigWig.open(str(temporary), "w")
         end = (-1, 0)
 
@@ -126,7 +123,8 @@ def bigwig_writer(path: str | Path, assembly: Assembly) -> Iterator[Callable[[Se
                     segment.chrom, segment.start + first, min(segment.start + first + WRITE_BINS, segment.end)
                 )
                 _require_space(temporary, chunk.n_bins)
-                _write_chunk(path, file, assembly, chunk, values[first : first + chunk.n_bins])
+                part = values[first : first + chunk.n_bins]
+                _write_chunk(path, file, assembly, chunk, part if decimals is None else np.round(part, decimals))
 
         with file:
             file.addHeader(list(assembly.sizes.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,11 @@ class Region:
     def n_blocks(self) -> int:
         """Number of 200-bin blocks, padding included."""
         return sum(s.n_blocks for s in self.segments)
+
+    @cached_property
+    def checksum(self) -> str:
+        """8 hex digits over the segments."""
+        return hashlib.sha256(str([(s.chrom, s.start, s.end) for s in self.segments]).encode()).hexdigest()[:8]
 
     def walk(self) -> Iterator[tuple[Segment, int, int]]:
         """Yield (segment, rank of its first bin, its first block)."""

@@ -2,7 +2,7 @@
 
 A folder of its own holds what one imputer, fitted to certain training tracks, has imputed:
 
-    <folder>/<identity>/what.json                 settings, store, training tracks and region of the fit
+    <folder>/<identity>/what.json                 version, settings, store, training tracks and region of the fit
     <folder>/<identity>/<region>/<cell>,<assay>.npy    arcsinh signal, float32 (n_bins,)
     <folder>/<identity>/<region>/<cell>,<assay>.json   what this track cost
 
@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+import avocado
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
@@ -113,7 +114,8 @@ class Cached:
     def what(self) -> dict[str, object]:
         """Everything that the predictions depend on."""
         pairs = [list(pair) for pair in pairs_in(self._store.tracks.iloc[self._experiments])]
-        return {"settings": self.key, "store": self._store.checksum, "training": pairs, "region": self._region}
+        fit: dict[str, object] = {"store": self._store.checksum, "training": pairs, "region": self._region}
+        return {"avocado": avocado.__version__, "settings": self.key, **fit}
 
     def _fit(self) -> None:
         _reset_peak()

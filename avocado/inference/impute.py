@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from avocado.data.bigwig import covered_bases
+import avocado
 from avocado.data.compendium import Pair
-from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Assembly, Region, Segment, file_stem
+from avocado.data.genome import BLOCK_BINS, Assembly, Region, Segment, file_stem
 from avocado.data.windows import Window, pieces
 from avocado.errors import InputError
 from avocado.inference.track_files import track_files
-from avocado.model.directory import SHARED, Model
+from avocado.model.directory import Model
 from avocado.model.network import Network
 from avocado.model.regression import piece_blocks
 from avocado.model.scales import imputed_pval
 from avocado.utils.files import claimed
 from avocado.utils.hardware import Hardware
+from avocado.utils.provenance import Made, fingerprint
 
 SCALES = ("pval", "arcsinh")
-FORMATS = (".bigWig", ".bigwig", ".bw", ".npz")
+BIGWIG = (".bw", ".bigwig", ".bigWig")
+FORMATS = (*BIGWIG, ".npz")
+DECIMALS = 2  # of bigWig files: 40 % of the size, and no score moves by more than 0.00001 (docs/scale.md)
 GROUP = 100  # tracks written at once: as many open files, and the genome part of the network is shared among them
 OUTPUT = 32 << 20  # bytes of imputed signal at a time
 
@@ -113,6 +117,7 @@ def write_tracks(
     hardware: Hardware | None = None,
     progress: Callable[[int], None] = lambda blocks: None,
     workers: int = 1,
+    decimals: int | None = DECIMALS,
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
 
@@ -120,21 +125,22 @@ def write_tracks(
     the model's output as it is. A bigWig has the full chromosome sizes of the model's assembly; an .npz has one
     float32 array (n_bins,) per region. A file appears under its name when it is complete. `progress` is called with
     (blocks × tracks) done so far in each piece. workers: processes that write while this one computes; see
-    `track_files`.
+    `track_files`. decimals: that bigWigs are rounded to, None for all digits. Every file has its `provenance`.
     """
     require_files(list(files.values()), scale)
     for pair in files:
         model.pair(*pair)
     found = places(model, regions)
     source = {window.layout.name: window for window in found}
-    chosen = list(files)
+    chosen, made = list(files), provenance(model, files, found, scale, decimals)
     bigwig = any(path.suffix != ".npz" for path in files.values())
     if model.baseline is not None:
         model.baseline.require(chosen)  # of all groups at once
     ordered = regions_in_order(model.assembly, [window.layout for window in found], bigwig)
     for first in range(0, len(chosen), GROUP):
         group = chosen[first : first + GROUP]
-        with track_files([files[pair] for pair in group], model.assembly, workers) as add:
+        paths = [files[pair] for pair in group]
+        with track_files(paths, model.assembly, workers, decimals, [made[path] for path in paths]) as add:
             for region in ordered:
                 for segments, values in impute_chunks(model, group, source[region.name], hardware):
                     if scale == "pval":
@@ -186,16 +192,26 @@ def shared_out(
                 del waiting[pair]
 
 
-def is_current(path: Path, model: Model, regions: Sequence[str]) -> bool:
-    """Whether a bigWig holds all of these regions and is newer than the parts of the model that it is made of."""
-    parts = [model.path / SHARED, *(model.path / f"{file_stem(region)}.safetensors" for region in regions)]
-    sizes, segments = model.assembly.sizes, [its for region in regions for its in model.regions[region].segments]
-    bases = sum(min(its.end * BIN_SIZE, sizes[its.chrom]) - its.start * BIN_SIZE for its in segments)
-    try:
-        made = path.stat().st_mtime_ns
-        return all(part.stat().st_mtime_ns < made for part in parts) and covered_bases(path) == bases
-    except (InputError, FileNotFoundError):
-        return False
+def provenance(
+    model: Model, files: Mapping[Pair, Path], windows: Sequence[Window], scale: str, decimals: int | None
+) -> dict[Path, Made]:
+    """What decides the content of each file: model, factors, places, track, scale and version (`utils.provenance`)."""
+    regions = {}
+    for window in windows:
+        factors = fingerprint(model.path / f"{file_stem(window.source)}.safetensors")
+        regions[window.layout.name] = f"{window.layout.checksum} {factors}"
+    combined = "none" if model.alone else model.network.config.baseline
+    common = {"model": model.shared_checksum[:16], "baseline": combined, "regions": regions}
+    return {
+        path: Made(made_of(cell, assay, path, scale, decimals) | common, model.path)
+        for (cell, assay), path in files.items()
+    }
+
+
+def made_of(cell: str, assay: str, path: Path, scale: str, decimals: int | None) -> dict[str, Any]:
+    """What a record says of any imputed track, whatever imputes it. An .npz has all decimals."""
+    decimals = None if path.suffix == ".npz" else decimals
+    return {"avocado": avocado.__version__, "cell": cell, "assay": assay, "scale": scale, "decimals": decimals}
 
 
 def require_files(files: Sequence[Path], scale: str) -> None:
@@ -204,7 +220,7 @@ def require_files(files: Sequence[Path], scale: str) -> None:
         raise InputError(f"unknown scale '{scale}'; there is: {', '.join(SCALES)}")
     for path in files:
         if path.suffix not in FORMATS:
-            raise InputError(f"{path}: unknown kind of file; name it .bigWig or .npz")
+            raise InputError(f"{path}: unknown kind of file; name it .bw or .npz")
     if len(set(files)) < len(files):
         twice = next(path for path in files if list(files).count(path) > 1)
         raise InputError(

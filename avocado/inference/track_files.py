@@ -21,7 +21,8 @@ import numpy as np
 from avocado.data.bigwig import bigwig_writer
 from avocado.data.genome import Assembly, Segment
 from avocado.errors import InputError
-from avocado.utils.files import replacing, temporary_name
+from avocado.utils.files import temporary_name
+from avocado.utils.provenance import Made, recorded
 
 Add = Callable[[str, Sequence[Segment], np.ndarray], None]
 
@@ -33,23 +34,31 @@ def track_file(pattern: str, cell: str, assay: str) -> Path:
 
 
 @contextlib.contextmanager
-def track_files(paths: Sequence[Path], assembly: Assembly, workers: int = 1) -> Iterator[Add]:
+def track_files(
+    paths: Sequence[Path],
+    assembly: Assembly,
+    workers: int = 1,
+    decimals: int | None = None,
+    made: Sequence[Made] | None = None,
+) -> Iterator[Add]:
     """Files of several tracks, each a bigWig or, by its ending, an .npz with an array (n_bins,) per region.
 
     Yields `add(region, segments, values)`: some bins of a region and their signal, float32 (n_bins, n_files), in the
     order of the genome. A file appears under its name when it is complete, after the context; if that ends by an error
     or an interrupt, none does. workers: processes that write, each its share of the files; `add` returns as soon as
-    they have the values. With 1, and for one file, this process writes. Raises what `bigwig_writer` and `replacing`
-    raise, and InputError where a process was killed.
+    they have the values. With 1, and for one file, this process writes. decimals: that bigWigs are rounded to. made:
+    what the record of each file says, in their order (`provenance`). Raises what `bigwig_writer` and `replacing` raise,
+    and InputError where a process was killed.
     """
     if min(workers, len(paths)) > 1:
-        with _in_processes(paths, assembly, min(workers, len(paths))) as add_elsewhere:
+        with _in_processes(paths, assembly, min(workers, len(paths)), decimals, made) as add_elsewhere:
             yield add_elsewhere
         return
+    records = made or [None] * len(paths)
     with contextlib.ExitStack() as stack:
         bigwigs = {
-            column: stack.enter_context(bigwig_writer(path, assembly))
-            for column, path in enumerate(paths)
+            column: stack.enter_context(bigwig_writer(path, assembly, decimals, its))
+            for column, (path, its) in enumerate(zip(paths, records, strict=True))
             if path.suffix != ".npz"
         }
         arrays: dict[int, dict[str, list[np.ndarray]]] = {c: {} for c in range(len(paths)) if c not in bigwigs}
@@ -66,17 +75,21 @@ def track_files(paths: Sequence[Path], assembly: Assembly, workers: int = 1) -> 
         yield add
         for column, pieces in arrays.items():
             whole = {region: np.concatenate(parts) for region, parts in pieces.items()}
-            with replacing(paths[column]) as temporary, temporary.open("wb") as file:
+            with recorded(paths[column], records[column]) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **whole)  # pyright: ignore[reportArgumentType]
 
 
 @contextlib.contextmanager
-def _in_processes(paths: Sequence[Path], assembly: Assembly, n_processes: int) -> Iterator[Add]:
+def _in_processes(
+    paths: Sequence[Path], assembly: Assembly, n_processes: int, decimals: int | None, made: Sequence[Made] | None
+) -> Iterator[Add]:
     """`track_files` of equal shares of the files in processes of their own."""
     bounds = [len(paths) * number // n_processes for number in range(n_processes + 1)]
     shares = [slice(*pair) for pair in pairwise(bounds)]
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(_process(paths[share], assembly)) for share in shares]
+        writers = [
+            stack.enter_context(_process(paths[share], assembly, decimals, made and made[share])) for share in shares
+        ]
 
         def add(region: str, segments: Sequence[Segment], values: np.ndarray) -> None:
             # a process that still writes takes nothing new: memory stays bounded without a queue
@@ -91,11 +104,13 @@ def _in_processes(paths: Sequence[Path], assembly: Assembly, n_processes: int) -
 
 
 @contextlib.contextmanager
-def _process(paths: Sequence[Path], assembly: Assembly) -> Iterator[Connection]:
+def _process(
+    paths: Sequence[Path], assembly: Assembly, decimals: int | None, made: Sequence[Made] | None
+) -> Iterator[Connection]:
     """A process that writes `paths`; yields what to send it the pieces by, and None after the last."""
     context = multiprocessing.get_context("spawn")  # a forked copy of open libraries is not safe
     ours, theirs = context.Pipe()
-    process = context.Process(target=_write, args=(theirs, paths, assembly))
+    process = context.Process(target=_write, args=(theirs, paths, assembly, decimals, made))
     try:
         # the process inherits this: Ctrl-C is for the main process alone
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -116,10 +131,16 @@ def _process(paths: Sequence[Path], assembly: Assembly) -> Iterator[Connection]:
                     temporary_name(path, process.pid).unlink()
 
 
-def _write(connection: Connection, paths: Sequence[Path], assembly: Assembly) -> None:
+def _write(
+    connection: Connection,
+    paths: Sequence[Path],
+    assembly: Assembly,
+    decimals: int | None,
+    made: Sequence[Made] | None,
+) -> None:
     """What a process of `_process` does."""
     try:
-        with track_files(paths, assembly) as add:
+        with track_files(paths, assembly, decimals=decimals, made=made) as add:
             while (piece := connection.recv()) is not None:
                 add(*piece)
         connection.send(None)

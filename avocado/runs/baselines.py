@@ -9,6 +9,7 @@ scored, drawn and written in one go.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shlex
@@ -32,13 +33,14 @@ from avocado.evaluation.held_out import MODEL
 from avocado.evaluation.scores import AVERAGE, read_scores, write_scores
 from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
-from avocado.inference.impute import require_files
+from avocado.inference.impute import DECIMALS, made_of, require_files
 from avocado.inference.track_files import track_file, track_files
 from avocado.model.scales import imputed_pval
 from avocado.plotting.held_out import different_tracks, draw
 from avocado.plotting.plots import plot_scores, save_png
 from avocado.runs.run import SplitConfig, locked, require_same_settings
 from avocado.utils.files import replacing
+from avocado.utils.provenance import Made, is_there
 
 log = logging.getLogger(__name__)
 
@@ -144,13 +146,17 @@ def score_baseline(
             require_same_settings(directory, settings)
             writes = write and region == written
             folder = baseline.imputed(runs)
-            pattern = f"{folder}/{{cell}}-{{assay}}.bigWig"
+            pattern = f"{folder}/{{cell}}-{{assay}}.bw"
             files = {track: track_file(pattern, *track) for track in held_out if writes}
-            was_done = _is_done(directory, files.values())
+            chosen = _to_write(baseline, store, runs, region)
+            layouts = [store.region(name) for name in chosen]
+            made = provenance(store, files, {**settings["imputer"], "seed": baseline.seed}, tracks, layouts, learned_on)
+            remedy = f"move it away, or give another runs= than {runs}"
+            there = [is_there(path, its, remedy, renew=True) for path, its in made.items()]
+            was_done = (directory / "done.json").is_file() and all(there)
             if not was_done:
-                chosen = _to_write(baseline, store, runs, region)
                 table = _carry_out(
-                    baseline.method, imputer(), store, region, tracks, settings, directory, files, chosen
+                    baseline.method, imputer(), store, region, tracks, settings, directory, files, chosen, made
                 )
             else:
                 table = read_scores(directory)
@@ -158,16 +164,50 @@ def score_baseline(
     return outcomes
 
 
+def provenance(
+    store: SignalStore,
+    files: Mapping[Pair, Path],
+    imputer: Mapping[str, Any],
+    tracks: pd.DataFrame,
+    regions: Sequence[Region],
+    learned_on: str,
+    scale: str = "pval",
+    decimals: int | None = DECIMALS,
+) -> dict[Path, Made]:
+    """What decides the content of each imputed file (`utils.provenance`).
+
+    imputer: its name and settings. tracks: the store's, with their roles. learned_on: region that it is fitted to.
+    """
+    learned = store.region(learned_on)
+    roles = hashlib.sha256(tracks[["cell", "assay", "role"]].to_csv(index=False).encode()).hexdigest()[:8]
+    common = {
+        "model": imputer["name"],  # the key that files of a trained model have its checksum under
+        "settings": {key: value for key, value in imputer.items() if key != "name"},
+        "tracks": f"{store.tracks_checksum} {roles}",
+        "learned": f"{learned_on} {learned.checksum}",
+        "regions": {region.name: region.checksum for region in regions},
+    }
+    return {
+        path: Made(made_of(cell, assay, path, scale, decimals) | common, store.path)
+        for (cell, assay), path in files.items()
+    }
+
+
 def write_imputed(
-    paths: Sequence[Path], assembly: Assembly, signals: Iterable[tuple[Region, np.ndarray]], scale: str
+    paths: Sequence[Path],
+    assembly: Assembly,
+    signals: Iterable[tuple[Region, np.ndarray]],
+    scale: str,
+    made: Mapping[Path, Made],
+    decimals: int | None = DECIMALS,
 ) -> None:
     """Write imputed tracks, arcsinh signal (n_bins, n_paths) of each region in the order of the genome, to their files.
 
     bigWig or .npz by its ending, as `impute.write_tracks` does. scale: 'pval' is −log10 p, see `scales.imputed_pval`;
-    'arcsinh' is the signal as it is.
+    'arcsinh' is the signal as it is. made: what the record of each file says. decimals: of a bigWig, None for all.
     """
     require_files(paths, scale)
-    with track_files(paths, assembly) as add:
+    with track_files(paths, assembly, decimals=decimals, made=[made[path] for path in paths]) as add:
         for region, signal in signals:
             add(region.name, region.segments, imputed_pval(signal) if scale == "pval" else signal)
 
@@ -203,6 +243,7 @@ def _carry_out(
     directory: Path,
     files: Mapping[Pair, Path],
     to_write: Sequence[str],
+    made: Mapping[Path, Made],
 ) -> pd.DataFrame:
     held_out, training = pairs_in(tracks, "test"), pairs_in(tracks, "train")
 
@@ -212,7 +253,7 @@ def _carry_out(
             signals = (
                 (store.region(name), signal if name == region else imputer.predict(pairs, name)) for name in to_write
             )
-            write_imputed([files[pair] for pair in pairs], store.assembly, signals, "pval")
+            write_imputed([files[pair] for pair in pairs], store.assembly, signals, "pval", made)
 
     average = fitted(AverageActivity(), store, training, region)
     recorded = _Recorded(imputer, different_tracks(store, held_out), record)
@@ -244,15 +285,6 @@ def _settings(baseline: Baseline, store: SignalStore, region: str, learned_on: s
         "seed": baseline.seed,
         "signal": f"{places} {store.tracks_checksum}",
     }
-
-
-def _is_done(directory: Path, files: Iterable[Path]) -> bool:
-    """Whether the scores are there, and with them the files, if there are to be any."""
-    file = directory / "done.json"
-    if not file.is_file():
-        return False
-    wanted = list(files)
-    return not wanted or (json.loads(file.read_text())["imputed"] and all(path.is_file() for path in wanted))
 
 
 def _to_write(baseline: Baseline, store: SignalStore, runs: Path, region: str) -> list[str]:

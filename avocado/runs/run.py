@@ -28,7 +28,7 @@ from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.evaluation.scores import read_scores
-from avocado.model.directory import Model, load_model, save_region, save_shared, unusable_regions
+from avocado.model.directory import SHARED, Model, load_model, save_region, save_shared, unusable_regions
 from avocado.model.own_store import require_tracks
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import LINEAGE
@@ -37,7 +37,7 @@ from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_netw
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
 from avocado.training.stages import stage_named
 from avocado.utils import files
-from avocado.utils.files import replacing
+from avocado.utils.files import replacing, sha256
 from avocado.utils.hardware import Hardware, device_of
 from avocado.utils.settings import changes, flat
 
@@ -130,7 +130,7 @@ def train(
             for name in ("settings.yaml", "done.json", CHECKPOINT):
                 (directory / name).unlink(missing_ok=True)
         require_same_settings(directory, settings)
-        if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
+        if _is_done(directory, model_dir, run.region):
             table = read_scores(directory) if (directory / "scores.csv").is_file() else None
             return RunResult(directory, model_dir, table, was_done=True)
         if not resume:
@@ -167,7 +167,8 @@ def train(
             hardware, color_by, time.monotonic() - begun,
         )  # fmt: skip
         with replacing(directory / "done.json") as temporary:
-            temporary.write_text(json.dumps({"model": str(model_dir), **training}, indent=1))
+            made = {"model": str(model_dir), "shared_sha256": sha256(model_dir / SHARED), **training}
+            temporary.write_text(json.dumps(made, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return RunResult(directory, model_dir, table, was_done=False)
 
@@ -252,7 +253,7 @@ def state(run: RunSpec, store: SignalStore, runs: Path) -> str:
         return "to do"
     pilot = _pilot(model_dir, store, run.split.roles(store)) if stage_named(run.stage).needs else None
     require_same_settings(directory, _settings(run, store, pilot))
-    if (directory / "done.json").is_file() and _has_region(model_dir, run.region):
+    if _is_done(directory, model_dir, run.region):
         return "done"
     return "begun" if (directory / CHECKPOINT).is_file() else "to do"
 
@@ -275,6 +276,19 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
     if changed:
         by = f" by avocado {theirs}" if theirs != mine else ""
         raise InputError(f"{directory} was begun{by} with other settings ({'; '.join(changed[:4])}): {remedy}")
+
+
+def _is_done(directory: Path, model_dir: Path, region: str) -> bool:
+    """Whether a run is done, and the model still the one that it made or completed."""
+    if not (directory / "done.json").is_file() or not _has_region(model_dir, region):
+        return False
+    made = json.loads((directory / "done.json").read_text()).get("shared_sha256")  # runs of older versions do not say
+    if made not in (None, yaml.safe_load((model_dir / "model.yaml").read_text())["shared_sha256"]):
+        raise InputError(
+            f"{model_dir} is another model than the one that {directory} made: move it away, or set overwrite=true to "
+            "train this run again in its place"
+        )
+    return True
 
 
 def _has_region(model_dir: Path, region: str) -> bool:

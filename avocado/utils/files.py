@@ -34,12 +34,12 @@ def temporary_name(path: Path, pid: int) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, what: Path | None = None) -> Iterator[Path]:
     """A temporary name beside `path`: renamed to it on success, removed on any failure or interrupt.
 
     Nobody ever sees a half-written file under its final name; what a killed process left of its own is removed when the
     next one writes into the folder. The file has the mode that new files have there, whoever writes it. A full disk or
-    a missing permission becomes an InputError that names the file.
+    a missing permission becomes an InputError that names the file, or `what` it belongs to.
     """
     temporary = temporary_name(path, os.getpid())
     ours = {temporary, path, *path.parents}
@@ -55,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None and Path(error.filename) not in ours:
             raise
-        raise InputError(f"cannot write {path}: {error.strerror or error}; nothing was left behind") from error
+        raise InputError(f"cannot write {what or path}: {error.strerror or error}; nothing was left behind") from error
     finally:
         with contextlib.suppress(OSError):  # there is none after success, or where the place cannot hold a file
             temporary.unlink()

@@ -133,7 +133,7 @@ def ingest(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
     assembly, rng, rows = load_assembly(config.ingest.assembly), np.random.default_rng(0), []
     region = chromosome_region(assembly, config.ingest.chrom)
     with scratch(folder) as inside:
-        files = [inside / f"{number}.bigWig" for number in range(config.ingest.files)]
+        files = [inside / f"{number}.bw" for number in range(config.ingest.files)]
         for file in files:
             values = rng.gamma(0.5, 2.0, region.n_bins).astype(np.float32)
             write_bigwig(file, assembly, [(region.segments[0], values)])
@@ -160,7 +160,7 @@ def imputation(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
         (region,) = model.regions
         for n_tracks in config.impute.tracks:
             pairs = list(product(model.cells, model.assays))[:n_tracks]
-            files = {(cell, assay): inside / f"{cell}-{assay}.bigWig" for cell, assay in pairs}
+            files = {(cell, assay): inside / f"{cell}-{assay}.bw" for cell, assay in pairs}
             only = _median(config.impute.repeats, lambda p=pairs: deque(impute_chunks(model, p, region, hardware), 0))
             written = _median(
                 config.impute.repeats, lambda f=files: write_tracks(model, f, [region], hardware=hardware)

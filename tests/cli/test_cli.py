@@ -350,12 +350,54 @@ def test_impute_one_pair_and_skip_what_is_there(avocado, model, tmp_path):
     assert file.stat().st_mtime_ns > before
 
 
+def test_what_another_run_made_is_never_there_already(avocado, model, store, quick, tmp_path, unchanged):
+    joint = [*quick, f"store={store}", "stage=joint", "chrom=chr20", "seed=1"]
+    assert avocado("train", *joint).status == 0
+    keys = ["progress=false", "cell=stem1", "assay=DNase", "out=x.bw"]
+    assert avocado("impute", f"model={model}", *keys).status == 0
+    other = ["model=runs/joint/chr20/fold0/seed1/model", *keys]
+    remedy = "overwrite=true writes it again, or choose another out="
+    with unchanged():
+        for typed, said in (
+            (other, "model was "),
+            ([f"model={model}", *keys, "scale=arcsinh"], "scale was pval, is arcsinh"),
+            ([f"model={model}", *keys, "regions=chr20:1-5,000"], "regions.chr20 was "),
+            ([f"model={model}", *keys, "decimals=null"], "decimals was 2, is None"),
+            ([f"model={model}", *keys, "cell=stem2"], "cell was stem1, is stem2"),
+            (["imputer=average", f"store={store}", *keys], ", is average; "),
+        ):
+            error = avocado("impute", *typed).error
+            assert error.startswith("x.bw is there and was made otherwise (")
+            assert said in error
+            assert error.endswith(remedy)
+    before = (tmp_path / "x.bw").read_bytes()
+    assert avocado("impute", *other, "overwrite=true").status == 0
+    assert (tmp_path / "x.bw").read_bytes() != before
+    assert "1 of 1 files are there already" in avocado("impute", *other).out
+    (tmp_path / "x.bw").write_bytes(before)
+    with unchanged():
+        assert f"nothing says that it was made by this command: {remedy}" in avocado("impute", *other).error
+
+
+def test_impute_removes_what_a_killed_process_left(avocado, model, tmp_path):
+    from avocado.utils.files import temporary_name
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    keys = [f"model={model}", "progress=false", "cell=stem1", "assay=DNase", "out=o/x.bw"]
+    assert avocado("impute", *keys).status == 0
+    for name in ("x.bw", "y.bw"):
+        temporary_name(tmp_path / "o" / name, ended.pid).write_text("half")
+    assert "1 of 1 files are there already" in avocado("impute", *keys).out
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"x.bw", ".x.bw.json"}
+
+
 @pytest.mark.parametrize(("cells", "assays", "n"), [("stem1,stem2", "[DNase,H3K4me1]", 4), ("stem1", "null", 6)])
 def test_impute_lists(avocado, model, tmp_path, cells, assays, n):
     answer = avocado("impute", f"model={model}", "progress=false", f"cell={cells}", f"assay={assays}",
                      "out=my tracks/{assay} of {cell} (a).bw")  # fmt: skip
     assert answer.status == 0, answer
-    names = {path.name for path in (tmp_path / "my tracks").iterdir()}
+    names = {path.name for path in (tmp_path / "my tracks").glob("[!.]*")}
     assert len(names) == n
     assert {"DNase of stem1 (a).bw", "H3K4me1 of stem1 (a).bw"} <= names
 
@@ -363,12 +405,12 @@ def test_impute_lists(avocado, model, tmp_path, cells, assays, n):
 @pytest.mark.parametrize("named", ["unmeasured", "held_out", None])
 def test_impute_named_pairs(avocado, model, tmp_path, named):
     tracks = pd.read_csv(model.parents[2] / "pilot/pilot/fold0/seed0/split.tsv", sep="\t")
-    measured = {f"{cell}-{assay}.bigWig" for cell, assay in zip(tracks["cell"], tracks["assay"], strict=True)}
+    measured = {f"{cell}-{assay}.bw" for cell, assay in zip(tracks["cell"], tracks["assay"], strict=True)}
     test = tracks[tracks["role"] == "test"]
-    held_out = {f"{cell}-{assay}.bigWig" for cell, assay in zip(test["cell"], test["assay"], strict=True)}
+    held_out = {f"{cell}-{assay}.bw" for cell, assay in zip(test["cell"], test["assay"], strict=True)}
     answer = avocado("impute", f"model={model}", "progress=false", *([f"pairs={named}"] if named else []))
     assert answer.status == 0, answer
-    written = {path.name for path in (tmp_path / "imputed").iterdir()}
+    written = {path.name for path in (tmp_path / "imputed").glob("[!.]*")}
     if named == "held_out":
         assert written == held_out
     else:
@@ -383,7 +425,7 @@ def test_impute_arrays_agree_with_the_bigwig(avocado, model, tmp_path):
 
     arguments = [f"model={model}", "progress=false", "cell=stem1", "assay=DNase"]
     assert avocado("impute", *arguments, "out=x.npz", "regions=chr20,pilot", "scale=arcsinh").status == 0
-    assert avocado("impute", *arguments, "out=x.bigWig").status == 0
+    assert avocado("impute", *arguments, "out=x.bigWig", "decimals=null").status == 0
     with np.load("x.npz") as arrays:
         assert sorted(arrays) == ["chr20", "pilot"]
         signal = arrays["chr20"]
@@ -403,7 +445,7 @@ def test_impute_arrays_agree_with_the_bigwig(avocado, model, tmp_path):
         (["cell=stem1", "assay=DNase", "regions=pilot,chr20"], ["chr20", "pilot", "overlap"]),
         (["cell=stem1", "assay=DNase", "scale=log"], ["'log'", "pval, arcsinh"]),
         (["cell=stem1", "assay=DNase", "device=abacus"], ["abacus"]),
-        (["cell=stem1", "assay=DNase", "out=x.txt"], ["x.txt", ".bigWig or .npz"]),
+        (["cell=stem1", "assay=DNase", "out=x.txt"], ["x.txt", ".bw or .npz"]),
         (["cell=stem1", "assay=DNase", "out=."], ["folder"]),
         (["cell=stem1", "out={assay}.bigWig"], ["{cell}"]),
         (["cell=stem1", "overwrite=maybe"], ["overwrite=maybe", "true or false"]),

@@ -12,7 +12,7 @@ import pytest
 
 from avocado.cli import genome as genome_cli
 from avocado.cli import launcher
-from avocado.inference.impute import is_current
+from avocado.cli.impute import missing_of
 from avocado.model.directory import load_model
 
 pytest_plugins = ["demo"]
@@ -30,7 +30,7 @@ def keys(quick, store) -> list[str]:
 def whole(quick, store, tmp_path_factory) -> Path:
     """A folder in which the command has done all its work; to be copied."""
     folder = tmp_path_factory.mktemp("whole")
-    out = f"out={folder}/{IMPUTED}/{{cell}}-{{assay}}.bigWig"
+    out = f"out={folder}/{IMPUTED}/{{cell}}-{{assay}}.bw"
     assert genome_cli.main([*quick, f"store={store}", "trainer.threads=1", f"runs={folder}/runs", out]) == 0
     return folder
 
@@ -44,7 +44,7 @@ def done(avocado, whole, tmp_path) -> Path:
 
 def times(folder: Path) -> dict[str, int]:
     """When each file of the models and of the imputed tracks was written."""
-    places = [*(folder / MODEL).iterdir(), *(folder / IMPUTED).iterdir()]
+    places = [*(folder / MODEL).iterdir(), *(folder / IMPUTED).glob("*.bw")]
     return {path.name: path.stat().st_mtime_ns for path in places}
 
 
@@ -70,8 +70,8 @@ def test_the_whole_road_and_nothing_twice(avocado, keys, tmp_path):
     assert "complete: model runs/model/foldall/seed0, 6 bigWig files in runs/imputed/foldall/seed0" in answer.out
     model = load_model(MODEL)
     assert list(model.regions) == ["pilot", "chr20", "chr21"]
-    names = {f"{cell}-{assay}.bigWig" for cell, assay in model.unmeasured()}
-    assert {path.name for path in IMPUTED.iterdir()} == names  # and no locks are left
+    names = {f"{cell}-{assay}.bw" for cell, assay in model.unmeasured()}
+    assert {path.name for path in IMPUTED.iterdir()} == names | {f".{name}.json" for name in names}  # and no locks
     before = times(tmp_path)
     answer = avocado("genome", *keys)
     assert answer.status == 0
@@ -86,11 +86,10 @@ def test_what_is_deleted_is_made_again(avocado, keys, done):
         "pilot": "done", "chr20": "done", "chr21": "to do", "impute": "to do",
     }  # fmt: skip
     assert avocado("genome", *keys).status == 0
-    # the tracks have to hold the new factors as well
-    expected = {"chr21.safetensors", *(path.name for path in (done / IMPUTED).iterdir())}
-    assert changed(before, times(done)) == expected
+    # the factors came out the same, and the tracks still hold them
+    assert changed(before, times(done)) == {"chr21.safetensors"}
     before = times(done)
-    one = next((done / IMPUTED).iterdir())
+    one = next((done / IMPUTED).glob("*.bw"))
     one.unlink()
     assert plan(avocado("genome", *keys, "dry=true"))["impute"] == "5 of 6 files done"
     assert avocado("genome", *keys).status == 0
@@ -121,8 +120,29 @@ def test_chromosomes_may_follow_later(avocado, keys, done, tmp_path):
     assert "no factors of chr21" in answer.out
     assert avocado("genome", *few[:-1], "chroms=[chr21]").status == 0
     model = load_model("few/model/foldall/seed0")
-    assert all(is_current(path, model, ["chr20", "chr21"]) for path in tmp_path.glob("few/*.bw"))
-    assert not any(is_current(path, model, ["chr20"]) for path in tmp_path.glob("few/*.bw"))
+    files = {pair: tmp_path / "few" / "{}-{}.bw".format(*pair) for pair in model.unmeasured()}
+    for regions, wanted in ((["chr20", "chr21"], False), (["chr20"], True)):
+        is_missing = missing_of(model, files, regions, 2)
+        assert [is_missing(path) for path in files.values()] == [wanted] * 6
+
+
+def test_files_are_renewed_with_the_model_and_others_are_refused(avocado, keys, done, unchanged):
+    folder = done / IMPUTED
+    before = {path.name: path.read_bytes() for path in folder.glob("*.bw")}
+    assert avocado("genome", *keys, "overwrite=true", "seed=0", "epochs.pilot=2").status == 0
+    after = {path.name: path.read_bytes() for path in folder.glob("*.bw")}
+    assert set(after) == set(before)
+    assert all(after[name] != content for name, content in before.items())
+    again = [*keys, "epochs.pilot=2"]
+    assert set(plan(avocado("genome", *again)).values()) == {"done"}
+    first, second = sorted(folder.glob("*.bw"))[:2]
+    shutil.copy(first, second)  # somebody's own, or another model's, under this name
+    with unchanged():
+        error = avocado("genome", *again).error
+    assert error.startswith(f"{second.relative_to(done)} is there, and nothing says that it was made by this command")
+    with unchanged():  # of a model elsewhere
+        error = avocado("genome", *again, "runs=others", f"out={IMPUTED}/{{cell}}-{{assay}}.bw").error
+    assert "made from ../../../model/foldall/seed0" in error
 
 
 def test_a_chromosome_that_fails_leaves_the_others_alone(avocado, keys, tmp_path):
@@ -148,10 +168,10 @@ def test_other_settings_are_refused_before_any_work(avocado, keys, done, unchang
 
 @pytest.mark.slow
 def test_held_out_tracks_of_a_fold(avocado, keys, tmp_path):
-    answer = avocado("genome", *keys, "fold=0", "pairs=held_out", "chroms=chr21", "out=o/{cell}/{assay}.bigWig")
+    answer = avocado("genome", *keys, "fold=0", "pairs=held_out", "chroms=chr21", "out=o/{cell}/{assay}.bw")
     assert answer.status == 0, answer
     split = (tmp_path / "runs/pilot/pilot/fold0/seed0/split.tsv").read_text()
-    assert len(list(tmp_path.glob("o/*/*.bigWig"))) == split.count("\ttest")
+    assert len(list(tmp_path.glob("o/*/*.bw"))) == split.count("\ttest")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +184,8 @@ def test_held_out_tracks_of_a_fold(avocado, keys, tmp_path):
         (["fold=0..3"], "one value for each key"),
         (["model.nods=9"], "unknown key 'model.nods'"),
         (["chromosomes=chr20"], "unknown key 'chromosomes'"),
-        (["out=x.npz"], "name them {cell}-{assay}.bigWig"),
-        (["out=x.bigWig"], "need {cell} and {assay}"),
+        (["out=x.npz"], "name them {cell}-{assay}.bw"),
+        (["out=x.bw"], "need {cell} and {assay}"),
         (["pairs=some"], "unknown pairs 'some'"),
         (["dry=perhaps"], "dry=perhaps: expected true or false"),
         (["launcher=ray"], "unknown launcher 'ray'"),
@@ -192,7 +212,7 @@ def test_on_a_cluster_every_step_is_a_job(avocado, keys, tmp_path, monkeypatch):
     assert [its[:3] for its in chroms] == [("train", "stage=genome", f"chrom={name}") for name in ("chr20", "chr21")]
     assert imputation[0] == "genome"
     assert not any(text.startswith(("launcher", "overwrite")) for text in imputation)
-    assert len(list((tmp_path / IMPUTED).glob("*.bigWig"))) == 6
+    assert len(list((tmp_path / IMPUTED).glob("*.bw"))) == 6
 
 
 def test_side_by_side_the_pilot_regions_are_trained_here(avocado, keys, monkeypatch):
@@ -216,7 +236,7 @@ def test_two_at_once(shell, keys, tmp_path):
     trained = sum(out.count(": done, ") for out, _ in answers)
     assert trained == 3  # each region by one of them
     assert not list(tmp_path.rglob("*.tmp"))
-    assert not list((tmp_path / IMPUTED).glob(".*"))
+    assert not list((tmp_path / IMPUTED).glob(".*.lock"))
 
 
 @pytest.mark.slow
@@ -232,5 +252,5 @@ def test_killed_in_the_middle_and_typed_again(shell, avocado, keys, tmp_path, mo
     process.wait()
     answer = avocado("genome", *keys)
     assert answer.status == 0, answer
-    assert len(list((tmp_path / IMPUTED).glob("*.bigWig"))) == 6
+    assert len(list((tmp_path / IMPUTED).glob("*.bw"))) == 6
     assert "  complete: " in avocado("inspect", f"path={MODEL}").out

@@ -67,9 +67,9 @@ def test_from_bigwig_files_to_imputed_ones(avocado, tmp_path, monkeypatch):
     check_run(runs / "pilot/pilot/fold0/seed0", epochs=1)
     check_run(runs / "genome/chr20/fold0/seed0", epochs=1)
     held_out = pd.read_csv(runs / "genome/chr20/fold0/seed0/split.tsv", sep="\t").query("role == 'test'")
-    files = sorted((runs / "imputed/fold0/seed0").iterdir())
+    files = sorted((runs / "imputed/fold0/seed0").glob("*.bw"))
     assert [path.name for path in files] == sorted(
-        f"{cell}-{assay}.bigWig" for cell, assay in zip(held_out["cell"], held_out["assay"], strict=True)
+        f"{cell}-{assay}.bw" for cell, assay in zip(held_out["cell"], held_out["assay"], strict=True)
     )
     for path in files:
         check_bigwig(path, sizes, "chr20")
@@ -96,7 +96,7 @@ def test_from_bigwig_files_to_imputed_ones(avocado, tmp_path, monkeypatch):
         words = line.partition("#")[0].split()
         if words[:1] == ["avocado"] and words[1] != "train" and "--help" not in words:
             assert avocado(words[1], *words[2:]).status == 0, line
-    assert len(list(Path("imputed").iterdir())) == 36 - 30
+    assert len(list(Path("imputed").glob("*.bw"))) == 36 - 30
     command = next(line.split() for line in end.splitlines() if line.startswith("  avocado train"))
     more = avocado("train", *command[2:], "debug=smoke", "trainer=cpu", "trainer.progress=false")
     assert more.status == 0, more
@@ -127,7 +127,7 @@ def test_python_train_py_in_an_empty_folder(shell, tmp_path):
     mean = table.groupby("method")["mse"].mean()
     assert mean["Avocado"] < mean["average activity"]
     sizes = {"chr20": 2_003_417, "chr21": 1_001_289, "chr22": 1_002_911}
-    (first, *_) = sorted((tmp_path / "runs/imputed/fold0/seed0").iterdir())
+    (first, *_) = sorted((tmp_path / "runs/imputed/fold0/seed0").glob("*.bw"))
     check_bigwig(first, sizes, "chr20")
     assert "runs/genome/chr20/fold0/seed0/tracks.png" in out
     assert elapsed < 120

@@ -126,6 +126,12 @@ def test_what_is_refused(avocado, keys, added, message, tmp_path):
     assert not list(tmp_path.rglob("*.db"))
 
 
+def test_a_study_of_another_version_is_refused(avocado, keys, monkeypatch):
+    assert avocado("sweep", *keys, "sweep.trials=1").status == 0
+    monkeypatch.setattr("avocado.__version__", "99")
+    assert "is 99" in avocado("sweep", *keys, "sweep.trials=2").error
+
+
 def test_another_place_for_the_study(avocado, keys, tmp_path):
     storage = f"sqlite:///{tmp_path}/elsewhere.db"
     answer = avocado("sweep", *keys, f"sweep.storage={storage}", "sweep.name=2024", "sweep.trials=1")

@@ -49,6 +49,13 @@ def fitted(folder, store, imputer=None, key="key", training=TRAINING, region="pi
     return cached
 
 
+def test_what_another_version_imputed_is_not_used(tmp_path, tiny_store, monkeypatch):
+    fitted(tmp_path, tiny_store).predict([TRACK], "pilot")
+    assert fitted(tmp_path, tiny_store).has(*TRACK, "pilot")
+    monkeypatch.setattr("avocado.__version__", "99")
+    assert not fitted(tmp_path, tiny_store).has(*TRACK, "pilot")
+
+
 def test_a_prediction_is_the_imputers_own_and_is_made_once(tmp_path, tiny_store):
     first = fitted(tmp_path, tiny_store)
     assert not first.has(*TRACK, "pilot")

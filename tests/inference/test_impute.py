@@ -1,4 +1,3 @@
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,12 +11,21 @@ from toy_model import save
 
 from avocado.errors import InputError
 from avocado.inference import impute as impute_module
-from avocado.inference.impute import impute, impute_chunks, is_current, regions_to_impute, shared_out, write_tracks
+from avocado.inference.impute import (
+    impute,
+    impute_chunks,
+    places,
+    provenance,
+    regions_to_impute,
+    shared_out,
+    write_tracks,
+)
 from avocado.model.directory import load_model
 from avocado.model.network import reference
 from avocado.model.scales import imputed_pval
 from avocado.utils.files import claimed
 from avocado.utils.hardware import Hardware
+from avocado.utils.provenance import is_there
 
 TWO = [("NA", "RNA"), ("B cell", "DNase")]
 EXACT = Hardware("cpu", "float32")
@@ -119,7 +127,7 @@ def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending
     monkeypatch.setattr(impute_module, "OUTPUT", TWO_BLOCKS)
     files = {pair: tmp_path / "new" / f"{number}.{ending}" for number, pair in enumerate(TWO)}
     done = []
-    write_tracks(model, files, [region.name], hardware=EXACT, progress=done.append, workers=workers)
+    write_tracks(model, files, [region.name], hardware=EXACT, progress=done.append, workers=workers, decimals=None)
     assert sum(done) == region.n_blocks * 2
     imputed = impute(model, TWO, region.name, EXACT)
     assert imputed.min() < -0.01
@@ -130,12 +138,14 @@ def test_bigwigs_hold_minus_log10_p(model, tmp_path, monkeypatch, region, ending
             assert file.header()["minVal"] == 0
         found = np.concatenate([read(path, segment) for segment in region.segments])
         np.testing.assert_allclose(found, imputed_pval(imputed[:, column]), rtol=1e-5, atol=1e-6)
-    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [f"0.{ending}", f"1.{ending}"]
+    assert sorted(file.name for file in (tmp_path / "new").glob("*.*")) == [
+        f".0.{ending}.json", f".1.{ending}.json", f"0.{ending}", f"1.{ending}"
+    ]  # fmt: skip
 
 
 def test_the_last_bin_has_its_place(model, tmp_path):
     path = tmp_path / "track.bigWig"
-    write_tracks(model, {TWO[0]: path}, ["chr20"], scale="arcsinh", hardware=EXACT)
+    write_tracks(model, {TWO[0]: path}, ["chr20"], scale="arcsinh", hardware=EXACT, decimals=None)
     with pyBigWig.open(str(path)) as file:
         # 1,892 whole bins end at 47,300; the 20 bp of the partial bin stay empty
         assert np.isfinite(file.values("chr20", 47_275, 47_300)).all()
@@ -147,7 +157,7 @@ def test_the_last_bin_has_its_place(model, tmp_path):
 
 def test_arcsinh_is_the_output_as_it_is(model, tmp_path):
     files = {TWO[0]: tmp_path / "a.bigWig", TWO[1]: tmp_path / "b.npz"}
-    write_tracks(model, files, ["chr20"], scale="arcsinh")
+    write_tracks(model, files, ["chr20"], scale="arcsinh", decimals=None)
     imputed = impute(model, TWO, "chr20")
     np.testing.assert_array_equal(read(files[TWO[0]], CHR20.segments[0]), imputed[:, 0])
     np.testing.assert_array_equal(np.load(files[TWO[1]])["chr20"], imputed[:, 1])
@@ -205,8 +215,8 @@ def test_a_chromosome_without_factors_leaves_nothing(model, tmp_path):
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [
-        ({TWO[0]: "a.bigWig", TWO[1]: "a.bigWig"}, {}, r"several tracks would be written to a\.bigWig"),
-        ({TWO[0]: "a.wig"}, {}, r"a\.wig: unknown kind of file; name it \.bigWig or \.npz"),
+        ({TWO[0]: "a.bigWig", TWO[1]: "a.bigWig"}, {}, r"several tracks would be written to .*a\.bigWig"),
+        ({TWO[0]: "a.wig"}, {}, r"a\.wig: unknown kind of file; name it \.bw or \.npz"),
         ({("NA", "ATAC"): "a.npz"}, {}, r"knows no assay 'ATAC'"),
         ({TWO[0]: "a.npz"}, {"scale": "log"}, r"unknown scale 'log'; there is: pval, arcsinh"),
     ],
@@ -226,22 +236,59 @@ def test_chromosomes_are_imputed_before_pilot_regions(model, tmp_path):
         regions_to_impute(load_model(tmp_path / "none"))
 
 
-def test_a_file_is_current_when_it_holds_the_whole_model_as_it_is(model, tmp_path):
-    regions, path = ["chr20"], tmp_path / "x.bigWig"
-    assert not is_current(path, model, regions)
-    write_tracks(model, {TWO[0]: path}, regions, hardware=EXACT)
-    assert is_current(path, model, regions)
-    assert not is_current(path, model, ["pilot"])  # other bases
-    made = path.stat().st_mtime_ns
+def test_a_file_is_there_when_the_same_made_it(model, tmp_path, tiny_store):
+    """Another model, track, scale, place or number of decimals, or a file that was changed, is another file."""
+    path = tmp_path / "x.bigWig"
+
+    def there(its=model, pair=TWO[0], places_=("chr20",), scale="pval", decimals=2):
+        made = provenance(its, {pair: path}, places(its, places_), scale, decimals)[path]
+        return is_there(path, made, "do this")
+
+    assert not there()
+    write_tracks(model, {TWO[0]: path}, ["chr20"], hardware=EXACT)
+    assert there()
+    assert there(load_model(model.path))
+    other = tmp_path / "other"
+    save(other, model.network.config, seed=5, store=tiny_store)
+    for changed, said in (
+        (dict(its=load_model(other)), "model was"),
+        (dict(pair=TWO[1]), "cell was NA, is B cell"),
+        (dict(scale="arcsinh"), "scale was pval, is arcsinh"),
+        (dict(decimals=3), "decimals was 2, is 3"),
+        (dict(places_=["pilot"]), "regions.chr20 was"),
+        (dict(places_=["chr20:1-1,000"]), "regions.chr20 was"),
+        *([(dict(its=load_model(model.path, baseline=False)), "baseline was regression")] if model.baseline else []),
+    ):
+        with pytest.raises(InputError, match=rf"x\.bigWig is there and was made otherwise \(.*{said}.*\): do this"):
+            there(**changed)
+    factors = model.path / "chr20.safetensors"
+    before = factors.read_bytes()
+    factors.write_bytes(before[:-4] + b"abcd")  # trained again, with another result
+    try:
+        with pytest.raises(InputError, match=r"regions\.chr20 was"):
+            there()
+    finally:
+        factors.write_bytes(before)
+    assert there()
     path.write_bytes(path.read_bytes()[:-100])
-    assert not is_current(path, model, regions)
-    write_tracks(model, {TWO[0]: path}, regions, hardware=EXACT)
-    for part in ("chr20.safetensors", "shared.safetensors"):
-        before = (model.path / part).stat()
-        os.utime(model.path / part, ns=(made, path.stat().st_mtime_ns + 1))
-        assert not is_current(path, model, regions)
-        os.utime(model.path / part, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert is_current(path, model, regions)
+    with pytest.raises(InputError, match="nothing says that it was made by this command"):
+        there()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bigwigs_are_rounded_and_arrays_are_not(model, tmp_path, workers):
+    imputed = imputed_pval(impute(model, TWO, "chr20", EXACT))
+    for decimals, error in ((None, 0), (1, 0.05), (2, 0.005), (3, 0.0005)):
+        files = {pair: tmp_path / f"{number}.bw" for number, pair in enumerate(TWO)}
+        write_tracks(model, files, ["chr20"], hardware=EXACT, workers=workers, decimals=decimals)
+        for column, path in enumerate(files.values()):
+            found = read(path, CHR20.segments[0])
+            assert np.abs(found - imputed[:, column]).max() <= error * 1.001 + 1e-5
+            if decimals is not None:
+                np.testing.assert_allclose(found, np.round(found, decimals), rtol=1e-6)
+                assert (np.abs(found - imputed[:, column]) > error / 10).any()
+    write_tracks(model, {TWO[0]: tmp_path / "a.npz"}, ["chr20"], hardware=EXACT, decimals=1)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npz")["chr20"], imputed[:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_files_are_handed_out_once(tmp_path, monkeypatch):
@@ -307,7 +354,7 @@ def test_two_places_of_one_name_are_refused(tmp_path):
 def test_a_place_as_a_bigwig(tmp_path):
     save(tmp_path)
     model, path = load_model(tmp_path), tmp_path / "track.bigWig"
-    write_tracks(model, {TWO[0]: path}, ["chr20:1,001-6,000"], scale="arcsinh", hardware=EXACT)
+    write_tracks(model, {TWO[0]: path}, ["chr20:1,001-6,000"], scale="arcsinh", hardware=EXACT, decimals=None)
     with pyBigWig.open(str(path)) as written:
         assert written.stats("chr20", 0, 1000) == [None]
         found = written.values("chr20", 1000, 6000, numpy=True)[::25]

@@ -118,6 +118,14 @@ def test_the_model_imputes_what_was_scored(tiny_store, trained):
     assert float(row["mse"]) == pytest.approx(mse, rel=1e-4)
 
 
+def test_a_run_is_not_done_by_another_model_in_its_place(tiny_store, tmp_path):
+    first, other = go(RUN, tiny_store, tmp_path / "a"), go(replace(RUN, seed=1), tiny_store, tmp_path / "b")
+    shutil.rmtree(first.model)
+    shutil.copytree(other.model, first.model)
+    with pytest.raises(InputError, match=r"is another model than the one that .* made: move it away"):
+        go(RUN, tiny_store, tmp_path / "a")
+
+
 def test_a_rerun_is_done(tiny_store, tmp_path):
     first = go(RUN, tiny_store, tmp_path)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
