@@ -35,8 +35,8 @@ def annotation_files(config: DictConfig, store: SignalStore) -> dict[str, str | 
 
     found = {key: config.get(key) for key in ANNOTATIONS}
     demo = config.data.simulate
-    is_own = demo is None or config.get("store") is not None or not Path(config.data.assembly).is_file()
-    if not is_own and load_assembly(config.data.assembly).sizes == store.assembly.sizes:
+    is_own = config.get("store") is not None or not Path(config.data.assembly).is_file()
+    if demo is not None and not is_own and load_assembly(config.data.assembly).sizes == store.assembly.sizes:
         found = {key: file or str(Path(demo) / ANNOTATIONS[key]) for key, file in found.items()}
     return found
 

@@ -16,6 +16,8 @@ VERBS = {
     "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",
     "sweep": "search of hyperparameters on the training tracks of a fold",
     "impute": "model -> imputed tracks as bigWig or .npz",
+    "embed": "model -> latent factors as a table: Parquet, Zarr, AnnData, ...",
+    "attribute": "model -> what each of its parts adds to an imputation, as bigWig",
     "score": "judge imputed tracks, compared with average activity",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from avocado.cli import app
 from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
-from avocado.data.genome import file_stem
 from avocado.errors import InputError
 from avocado.training.stages import STAGES, stage_named
 
@@ -157,6 +156,8 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
     place = shlex.quote(f"path={outcome.model}")
     steps.append((f"avocado inspect {place}", "what the model holds, and what it lacks"))
     done = outcome.directory.parent.parent.name
+    from avocado.data.genome import file_stem
+
     others = [name for name in store.regions if file_stem(name) not in ("pilot", done)]
     same = {"store": (config.store, config.data.store), "runs": (config.runs, "runs"), "fold": (config.fold, 0)}
     keys = "".join(f" {shlex.quote(f'{key}={value}')}" for key, (value, default) in same.items() if value != default)

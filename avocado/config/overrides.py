@@ -97,7 +97,7 @@ def _parses(key: str, value: str, multirun: bool) -> bool:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if "{cell}" in value or "{assay}" in value:
+    if any(name in value for name in ("{cell}", "{assay}", "{part}")):
         return False
     try:
         override = OverridesParser.create().parse_override(f"{key}={value}")

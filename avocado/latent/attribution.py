@@ -8,6 +8,7 @@ is computed once for all of them; per factor, as general programs give it, nothi
 
 from __future__ import annotations
 
+import heapq
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from avocado.model.states import StatesNetwork
 
 PARTS = ("cell", "assay", "25bp", "250bp", "5kbp")
 REFERENCES = ("zeros", "mean")
-POINTS = 4  # of a stretch of the path, which is halved until the parts sum up to the signal's change along it
+POINTS = 4  # of a stretch of the path; the worst one is halved until the parts sum up to the signal's change
 COMPLETE = 0.01  # error of that sum, as a share of the change; both are sums over the bins of a piece
-SHORTEST = 2**-10  # stretches of the path that are not halved any more
+MOST = 1000  # points of the path
 PIECE = 64  # blocks at a time
 
 Decoder = Callable[[list[Tensor]], Tensor]  # five parts -> arcsinh signal (blocks, 200)
@@ -91,23 +92,26 @@ def integrate(
 
     values = {share: along(torch.full((len(PARTS),), share)) for share in (0.0, 1.0)}
     signal, start = values[1.0], values[0.0].expand_as(values[1.0])
-    whole = (signal - start)[wanted].abs().sum()
-    found, stretches, points = torch.zeros(*signal.shape, len(PARTS)), [(0.0, 1.0)], 0
-    while stretches:
-        a, b = stretches.pop()
-        part = torch.zeros_like(found)
-        for place, weight in zip(*(its.tolist() for its in np.polynomial.legendre.leggauss(POINTS)), strict=True):
-            at = torch.full((len(PARTS),), a + (b - a) * (place + 1) / 2)
-            part += weight / 2 * (b - a) * torch.func.jacfwd(along)(at)
-        points += POINTS
-        error = (part.sum(-1) - (values[b] - values[a]))[wanted].abs().sum()
-        if error <= COMPLETE * (b - a) * whole or b - a <= SHORTEST:
-            found += part
-            continue
-        middle = (a + b) / 2  # a node of the network is switched on or off in between
-        values[middle] = along(torch.full((len(PARTS),), middle))
-        stretches += [(a, middle), (middle, b)]
-    return found, signal, start, points
+    whole = float((signal - start)[wanted].abs().sum())
+    places, weights = (its.tolist() for its in np.polynomial.legendre.leggauss(POINTS))
+    stretches: list[tuple[float, float, float, Tensor]] = []  # minus its error, ends, and what the parts add along it
+    todo, points = [(0.0, 1.0)], 0
+    while todo:
+        for a, b in todo:
+            part = torch.zeros(*signal.shape, len(PARTS))
+            for place, weight in zip(places, weights, strict=True):
+                at = torch.full((len(PARTS),), a + (b - a) * (place + 1) / 2)
+                part += weight / 2 * (b - a) * torch.func.jacfwd(along)(at)
+            points += POINTS
+            error = (part.sum(-1) - (values[b] - values[a]))[wanted].abs().sum()
+            heapq.heappush(stretches, (-float(error), a, b, part))
+        todo = []
+        if -sum(its[0] for its in stretches) > COMPLETE * whole and points < MOST:
+            _, a, b, _ = heapq.heappop(stretches)  # somewhere along it a node of the network is switched on or off
+            middle = (a + b) / 2
+            values[middle] = along(torch.full((len(PARTS),), middle))
+            todo = [(a, middle), (middle, b)]
+    return sum((its[3] for its in stretches), torch.zeros(())), signal, start, points
 
 
 def _genome_means(model: Model, source: str) -> list[Tensor]:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Segment
-from avocado.data.store import SignalStore
+from avocado.data.ingest import OWN_COLUMNS
 from avocado.data.windows import chosen_bins
 from avocado.errors import InputError
 from avocado.model.directory import Model
@@ -195,17 +195,17 @@ def _require_scale(model: Model, scale: str) -> None:
         raise InputError(f"model {model.path} has no factors at {scale}")
 
 
-def factor_table(model: Model, kind: str, store: SignalStore | None = None) -> pd.DataFrame:
+def factor_table(model: Model, kind: str, tracks: pd.DataFrame | None = None) -> pd.DataFrame:
     """Cell-type or assay factors, by name, with the columns of the compendium's table that describe them.
 
-    kind: cell or assay. store: whose table is meant; without it there are factors only. Columns of it that have one
-    value for each name, such as lineage, come first; then factor_0, factor_1 and so on.
+    kind: cell or assay. tracks: that table, `SignalStore.tracks`; without it there are factors only. Columns of it that
+    have one value for each name, such as lineage, come first; then factor_0, factor_1 and so on.
     """
     factors = model.cell_factors if kind == "cell" else model.assay_factors
     factors = factors.add_prefix("factor_")
-    if store is None:
+    if tracks is None:
         return factors
-    about = store.tracks[store.tracks[kind].isin(factors.index)].drop(columns="file", errors="ignore")
+    about = tracks[tracks[kind].isin(factors.index)].drop(columns=["file", *OWN_COLUMNS], errors="ignore")
     one_each = about.groupby(kind).nunique(dropna=False).max() <= 1
     described = about.drop_duplicates(kind).set_index(kind)[one_each.index[one_each]]
     return described.reindex(factors.index).join(factors)

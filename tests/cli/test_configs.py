@@ -223,7 +223,7 @@ def test_dependencies(project):
     for requirement in (requirement for group in named for requirement in group):
         if requirement.startswith(project["project"]["name"]):  # an extra that another one has in it
             continue
-        name, limits = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
+        name, limits = re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?(.*)", requirement).groups()
         ranges[name] = limits
     assert "lightning" not in ranges
     # 2.6.2 and 2.6.3 of pytorch-lightning were malicious

@@ -144,16 +144,11 @@ def test_cell_types_and_assays_with_the_compendium_s_columns(model, tiny_store):
     assert cells.index.tolist() == CELLS
     np.testing.assert_array_equal(cells.to_numpy(), model.network.cell_factors.detach().numpy())
     table = tiny_store.tracks.assign(lineage=tiny_store.tracks["cell"].str[0], depth=range(len(tiny_store.tracks)))
-    described = factor_table(model, "cell", _Store(table))
+    described = factor_table(model, "cell", table)
     assert described["lineage"].tolist() == ["B", "E", "N", "l"]
     assert "depth" not in described  # differs between the tracks of a cell type
     assert [name for name in described if name.startswith("factor_")] == cells.columns.tolist()
-    assert factor_table(model, "assay", _Store(table)).index.tolist() == ASSAYS
-
-
-class _Store:
-    def __init__(self, tracks):
-        self.tracks = tracks
+    assert factor_table(model, "assay", table).index.tolist() == ASSAYS
 
 
 READERS = {

@@ -1,0 +1,56 @@
+"""`avocado embed` and `avocado attribute`, as typed."""
+
+import numpy as np
+import pandas as pd
+import pyBigWig
+import pytest
+from toy_model import save
+
+from avocado.cli import attribute, embed
+
+
+@pytest.fixture
+def model(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "model")
+    return "model=model"
+
+
+def test_embed(model, capsys):
+    assert embed.main([model, "regions=chr20", "window=1000", "out=windows.tsv", "progress=false"]) == 0
+    assert pd.read_csv("windows.tsv", sep="\t").shape == (48, 3 + 7)
+    with open("some.bed", "w") as bed:
+        bed.write("chr20\t1000\t1100\tone\nchr1\t50000\t50100\ttwo\n")
+    assert embed.main([model, "regions=some.bed", "flank=250", "out=some.tsv", "progress=false"]) == 0
+    assert pd.read_csv("some.tsv", sep="\t")["name"].tolist() == ["one"]
+    assert "left out: 1 of 2 intervals" in capsys.readouterr().out
+    assert embed.main([model, "what=cells", "out=cells.tsv"]) == 0
+    assert len(pd.read_csv("cells.tsv", sep="\t", keep_default_na=False)) == 4
+    capsys.readouterr()
+    for arguments, message in {
+        ("what=cells", "out=cells.tsv"): "cells.tsv is there already: give another out=, or overwrite=true",
+        ("out=factors.doc",): "expected a name that ends in .parquet",
+        ("what=genes", "out=g.tsv"): "what=genes: there is genome, cells, assays",
+        ("out=x.tsv",): "regions=pilot,chr20: one at a time",
+        ("regions=chr2", "out=x.tsv"): "has no factors of 'chr2'",
+        ("regions=some.bed", "window=50", "out=x.tsv"): "window= goes with a chromosome",
+        ("regions=chr20", "flank=5", "out=x.tsv"): "flank= goes with a BED file",
+    }.items():
+        assert embed.main([model, *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_attribute(model, capsys):
+    typed = [model, "cell=liver", "assay=RNA", "region=chr20", "out=att/{cell}.{part}.bw", "progress=false"]
+    assert attribute.main(typed) == 0
+    said = capsys.readouterr().out
+    assert "1,892 bins" in said
+    total = np.zeros(1892 * 25)
+    for part in ("cell", "assay", "25bp", "250bp", "5kbp"):
+        with pyBigWig.open(f"att/liver.{part}.bw") as bigwig:
+            total += np.nan_to_num(bigwig.values("chr20", 0, len(total), numpy=True))
+    assert total.any()
+    assert attribute.main(typed) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert attribute.main([*typed[:4], "out=all.bw"]) == 2
+    assert "5 files need {part} in the name" in capsys.readouterr().err
