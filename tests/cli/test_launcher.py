@@ -116,7 +116,7 @@ def test_one_that_fails_leaves_the_others_alone(tmp_path, store, keys, capfd):
     with pytest.raises(InputError, match=r"^1 of 2 runs failed \(path=\S*nowhere\); the same command"):
         launch(inspections(tmp_path / "nowhere", store), chosen(tmp_path, *keys))
     err = capfd.readouterr().err
-    assert "no such file or folder; what it said: " in err
+    assert "no such file or folder; its log: " in err
     assert "Traceback" not in err
     logs = tmp_path / "runs" / "logs"
     assert "signal store" in (logs / "store.log").read_text()
