@@ -340,8 +340,6 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    from avocado.search.storage import keep_password
-
     try:
         options, rest = separate_options(arguments)
     except InputError:
@@ -349,4 +347,8 @@ def main(arguments: Sequence[str]) -> int:
     space = [argument for argument in rest if argument.startswith(SPACE)]
     own = [argument for argument in rest if argument.startswith(OWN) and argument not in space]
     typed = [argument for argument in rest if argument not in own and argument not in space]
-    return app.run("sweep", lambda config: sweep(config, space, typed), [*keep_password(own), *options])
+    if any("storage=" in argument for argument in own):  # drivers of databases take long to import
+        from avocado.search.storage import keep_password
+
+        own = keep_password(own)
+    return app.run("sweep", lambda config: sweep(config, space, typed), [*own, *options])
