@@ -258,7 +258,7 @@ def _train_config(config: DictConfig, name: str, seed: int) -> DictConfig:
     if config.small and composed.imputer.name in config.small_settings:
         composed = compose("train", [*overrides, *config.small_settings[composed.imputer.name]])
     OmegaConf.set_struct(composed, False)
-    composed.data, composed.store = config.data, config.store or config.data.store
+    composed.data, composed.store = config.data, config.get("store") or config.data.store
     return composed
 
 
