@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.values import as_list
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,24 +28,33 @@ def attribute(config: DictConfig) -> None:
         torch.set_num_threads(config.threads)
     if "{part}" not in config.out:
         raise InputError(f"out={config.out}: {len(attribution.PARTS)} files need {{part}} in the name")
+    cell, assay, region = (_one(config, key) for key in ("cell", "assay", "region"))
     model = load_model(config.model, baseline=False)
     names = [config.out.replace("{part}", part) for part in attribution.PARTS]
-    files = [track_file(name, config.cell, config.assay) for name in names]
+    files = [track_file(name, cell, assay) for name in names]
     there = [file for file in files if Path(file).exists()]
     if there and not config.overwrite:
         raise InputError(f"{there[0]} is there already: give another out=, or overwrite=true")
-    windows = model.windows(config.region)
+    windows = model.windows(region)
     sums, n_bins = np.zeros(len(files)), 0
     with track_files(files, model.assembly) as add:
         for window in windows:
-            pieces = attribution.attribute(model, config.cell, config.assay, window, config.reference)
+            pieces = attribution.attribute(model, cell, assay, window, config.reference)
             for piece in shown(pieces, "attribution", None, config.progress):
                 add(window.layout.name, piece.segments, piece.parts)
                 sums, n_bins = sums + piece.parts.sum(axis=0, dtype=np.float64), n_bins + len(piece.parts)
     width = max(len(str(file)) for file in files)
-    print(f"{config.cell} {config.assay}, {n_bins:,} bins: arcsinh signal that each part adds, mean over the bins")
+    print(f"{cell} {assay}, {n_bins:,} bins: arcsinh signal that each part adds, mean over the bins")
     for file, total in zip(files, sums, strict=True):
         print(f"  {file!s:<{width}}  {total / n_bins:+.4f}")
+
+
+def _one(config: DictConfig, key: str) -> str:
+    """The one name that a key holds, which takes several in other commands."""
+    names = as_list(config[key])
+    if len(names) != 1:
+        raise InputError(f"{key}={','.join(names)}: give one")
+    return names[0]
 
 
 def main(arguments: Sequence[str]) -> int:

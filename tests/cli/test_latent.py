@@ -41,6 +41,11 @@ def test_embed(model, capsys):
 
 
 def test_attribute(model, capsys):
+    place = "region=chr20:10,001-10,100"
+    assert attribute.main([model, "cell=liver", "assay=RNA", place, "out=part.{part}.bw", "progress=false"]) == 0
+    assert "4 bins" in capsys.readouterr().out
+    assert attribute.main([model, "cell=liver,NA", "assay=RNA", place, "out=x.{part}.bw"]) == 2
+    assert "cell=liver,NA: give one" in capsys.readouterr().err
     typed = [model, "cell=liver", "assay=RNA", "region=chr20", "out=att/{cell}.{part}.bw", "progress=false"]
     assert attribute.main(typed) == 0
     said = capsys.readouterr().out
