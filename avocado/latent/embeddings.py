@@ -22,7 +22,7 @@ from avocado.model.directory import Model
 from avocado.model.network import split_block
 
 SCALES = ("25bp", "250bp", "5kbp")
-PIECE = 1 << 24  # values of factors that are held at once
+PIECE = 1 << 22  # values of factors that are held at once
 POSITION = ["chrom", "start", "end"]
 
 
