@@ -64,11 +64,18 @@ def _require_chromosome(assembly: Assembly, chrom: str) -> None:
         raise InputError(f"{chrom} has {assembly.sizes[chrom]} bp in {assembly.name}, less than a bin of {BIN_SIZE} bp")
 
 
-def _holding(regions: Mapping[str, Region], segment: Segment, place: str) -> str:
-    """The stored region that holds all of a segment: its chromosome where there is one."""
+def holder(regions: Mapping[str, Region], segment: Segment) -> tuple[str, int] | None:
+    """The stored region that holds all of a segment, its chromosome where there is one, and the padded bin there."""
     for name in sorted(regions, key=lambda name: name != segment.chrom):
-        if _address(regions[name], segment) is not None:
-            return name
+        if (address := _address(regions[name], segment)) is not None:
+            return name, address[0]
+    return None
+
+
+def _holding(regions: Mapping[str, Region], segment: Segment, place: str) -> str:
+    found = holder(regions, segment)
+    if found is not None:
+        return found[0]
     where = f"{segment.chrom}:{segment.start * BIN_SIZE + 1:,}-{segment.end * BIN_SIZE:,}"
     raise InputError(f"{place}: no stored region holds all of {where}; there is: {', '.join(regions) or 'no region'}")
 
@@ -84,6 +91,8 @@ def _address(layout: Region, segment: Segment) -> tuple[int, int] | None:
 
 def chosen_bins(layout: Region, part: Region) -> list[tuple[int, int, int]]:
     """Where the segments of a part lie in the region that holds it: (first padded bin, number of bins, rank)."""
+    if part.segments == layout.segments:
+        return [(block * BLOCK_BINS, segment.n_bins, rank) for segment, rank, block in layout.walk()]
     found = []
     for segment in part.segments:
         address = _address(layout, segment)
@@ -99,27 +108,20 @@ def pieces(layout: Region, part: Region, step: int) -> Iterator[tuple[int, int, 
     Yields (first, last, segments, wanted): blocks [first, last), the part's bins in them as segments, and bool
     (last − first, 200), True for these bins.
     """
-    wanted = layout.mask
-    if part != layout:
-        wanted = np.zeros_like(layout.mask)
-        for first, n, _ in chosen_bins(layout, part):
-            wanted.reshape(-1)[first : first + n] = True
+    # where the part's segments lie: padded bins [start, end), which grow, as both are in the order of the genome
+    starts = np.array([first for first, _, _ in chosen_bins(layout, part)])
+    ends = starts + [segment.n_bins for segment in part.segments]
+    wanted = np.zeros_like(layout.mask)
+    for start, end in zip(starts, ends, strict=True):
+        wanted.reshape(-1)[start:end] = True
     touched = np.flatnonzero(wanted.any(axis=1))
     for run in np.split(touched, np.flatnonzero(np.diff(touched) > 1) + 1):
         for start in range(0, len(run), step):
             first, last = int(run[start]), int(run[min(start + step, len(run)) - 1]) + 1
-            yield first, last, _inside(layout, part, first, last), wanted[first:last]
-
-
-def _inside(layout: Region, part: Region, first: int, last: int) -> list[Segment]:
-    """The bins of a part that lie in blocks [first, last) of its region, as segments."""
-    found = []
-    for segment, _, block in layout.walk():
-        start = segment.start + max(0, first - block) * BLOCK_BINS
-        end = min(segment.end, segment.start + (last - block) * BLOCK_BINS)
-        found += [
-            Segment(its.chrom, max(start, its.start), min(end, its.end))
-            for its in part.segments
-            if its.chrom == segment.chrom and max(start, its.start) < min(end, its.end)
-        ]
-    return found
+            low, high = first * BLOCK_BINS, last * BLOCK_BINS
+            inside = range(*np.searchsorted(ends, [low], side="right"), *np.searchsorted(starts, [high]))
+            segments = [
+                Segment(its.chrom, its.start + max(0, low - int(starts[n])), its.end - max(0, int(ends[n]) - high))
+                for n, its in ((n, part.segments[n]) for n in inside)
+            ]
+            yield first, last, segments, wanted[first:last]

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from avocado.data.compendium import Pair
+from avocado.data.compendium import Pair, pairs_in
 from avocado.errors import InputError
 from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse_1of, pearson, score_track
 from avocado.model.scales import imputed_pval, pval
@@ -75,12 +75,13 @@ def score_table(
     for track, signal, imputations in _each(observed, methods):
         places = loci[track] if isinstance(loci, Mapping) else loci or AnnotationWindows()
         kept = slice(None) if places.kept is None else places.kept
+        observed_raw = pval(signal)
         for method, imputed in imputations.items():
             try:
                 scores = score_track(signal, imputed, places)
-                observed_raw, written = pval(signal[kept]), pval if method in files else imputed_pval
-                scores["mse_raw"] = mse(observed_raw, written(imputed[kept]))
-                scores["pearson_raw"] = pearson(observed_raw, written(imputed[kept]))
+                written = (pval if method in files else imputed_pval)(imputed[kept])
+                scores["mse_raw"] = mse(observed_raw[kept], written)
+                scores["pearson_raw"] = pearson(observed_raw[kept], written)
                 scores["mse_1avg"] = mse_1of(signal[kept], imputed[kept], imputations[AVERAGE][kept])
             except ValueError as error:
                 raise InputError(f"cannot score {method} on {' '.join(track)}: {error}") from None
@@ -159,7 +160,9 @@ def stratified(
     parts = [_with_means(part) for _, part in tracks.groupby("stratum", sort=False)]
     table = pd.concat(parts, ignore_index=True)
     order = [*dict.fromkeys(zip(tracks["cell"], tracks["assay"], strict=True)), MEAN]
-    rank = [(order.index(pair), names.index(name)) for pair, name in zip(_pairs(table), table["stratum"], strict=True)]
+    rank = [
+        (order.index(pair), names.index(name)) for pair, name in zip(pairs_in(table), table["stratum"], strict=True)
+    ]
     return table.iloc[sorted(range(len(table)), key=rank.__getitem__)].reset_index(drop=True)
 
 
@@ -244,8 +247,8 @@ def read_scores(directory: Path) -> pd.DataFrame:
 
 def require_average(table: pd.DataFrame) -> None:
     """Raise ValueError for a table in which some track, or the mean, lacks average activity."""
-    beside = set(_pairs(_of(table, AVERAGE)))
-    for cell, assay in _pairs(table):
+    beside = set(pairs_in(_of(table, AVERAGE)))
+    for cell, assay in pairs_in(table):
         if (cell, assay) not in beside:
             raise ValueError(f"scores of {cell} {assay} lack '{AVERAGE}', which must stand beside every score")
     if not beside:
@@ -279,7 +282,7 @@ def _with_means(tracks: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([tracks, pd.DataFrame(means)], ignore_index=True)
     table["bins"] = table["bins"].round().astype(int)
     reference = _of(table, AVERAGE).set_index(["cell", "assay"])["mse"]
-    table["skill"] = skill(table["mse"].to_numpy(), reference.loc[_pairs(table)].to_numpy())
+    table["skill"] = skill(table["mse"].to_numpy(), reference.loc[pairs_in(table)].to_numpy())
     return table
 
 
@@ -289,10 +292,6 @@ def _named(track: Pair, method: str) -> dict[str, object]:
 
 def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return table[table["method"] == method]
-
-
-def _pairs(table: pd.DataFrame) -> list[Pair]:
-    return list(zip(table["cell"], table["assay"], strict=True))
 
 
 def _is_mean(table: pd.DataFrame) -> pd.Series:

@@ -21,11 +21,12 @@ from torch.nn import functional
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS, Segment
 from avocado.data.windows import Window, pieces
 from avocado.errors import InputError
+from avocado.latent.embeddings import SCALES
 from avocado.model.directory import Model
 from avocado.model.network import Network, split_block
 from avocado.model.states import StatesNetwork
 
-PARTS = ("cell", "assay", "25bp", "250bp", "5kbp")
+PARTS = ("cell", "assay", *SCALES)
 REFERENCES = ("zeros", "mean")
 POINTS = 4  # of a stretch of the path; the worst one is halved until the parts sum up to the signal's change
 COMPLETE = 0.01  # error of that sum, as a share of the change; both are sums over the bins of a piece
@@ -62,9 +63,10 @@ def attribute(model: Model, cell: str, assay: str, window: Window, reference: st
     index, network = model.pair(cell, assay), model.network
     tables = (network.cell_factors.detach(), network.assay_factors.detach())
     own = [table[number].view(1, 1, -1) for table, number in zip(tables, index, strict=True)]
-    base = [table.mean(0).view(1, 1, -1) for table in tables] + _genome_means(model, window.source)
-    if reference == "zeros":
-        base = [torch.zeros_like(part) for part in base]
+    if reference == "mean":
+        base = [table.mean(0).view(1, 1, -1) for table in tables] + _genome_means(model, window.source)
+    else:
+        base = [torch.zeros(1, 1, n) for n in (*(table.shape[1] for table in tables), *network.config.scales)]
     decoder, factors = _decoder(network, *index), model.rows(window.source)
     for first, last, segments, wanted in pieces(model.regions[window.source], window.layout, PIECE):
         rows = factors[first:last]

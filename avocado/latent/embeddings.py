@@ -6,9 +6,10 @@ enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,13 @@ import torch
 
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Segment
 from avocado.data.ingest import OWN_COLUMNS
-from avocado.data.windows import chosen_bins
+from avocado.data.windows import chosen_bins, holder
 from avocado.errors import InputError
 from avocado.model.directory import Model
 from avocado.model.network import split_block
 
 SCALES = ("25bp", "250bp", "5kbp")
 PIECE = 1 << 22  # values of factors that are held at once
-POSITION = ["chrom", "start", "end"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Genome factors of rows of the genome, read piece by piece.
-
-    Raises InputError, when it is made, for intervals none of which the model has factors of.
-    """
+    """Genome factors of rows of the genome, read piece by piece."""
 
     model: Model
     rows: pd.DataFrame  # source: the model's region; address: padded bin of the first one; n: bins; then the positions
@@ -56,22 +53,23 @@ class Embedding:
 
     def parts(self) -> Iterator[Part]:
         """All rows, in order, a piece at a time."""
+        factors = {source: self.model.rows(source) for source in self.rows["source"].unique()}
         if not self.width:
             columns = [name for name in self.rows.columns if name not in ("source", "address", "n")]
             step = max(1, PIECE // 16 // len(self.names))
             for first in range(0, len(self.rows), step):
                 some = self.rows.iloc[first : first + step]
-                means = [self._mean(row.source, row.address, row.n) for row in some.itertuples()]  # type: ignore[arg-type]
+                means = [self._mean(factors[row.source], row.address, row.n) for row in some.itertuples()]  # type: ignore[arg-type]
                 yield Part(some[columns].reset_index(drop=True), np.stack(means).astype(np.float32))
             return
         for row in self.rows.itertuples():
-            yield from self._windows(row)
+            yield from self._windows(factors[row.source], row)
 
     def _widths(self) -> list[tuple[str, int]]:
         sizes = zip(SCALES, self.model.network.config.scales, strict=True)
         return [(scale, n) for scale, n in sizes if self.scale in ("all", scale)]
 
-    def _windows(self, row) -> Iterator[Part]:
+    def _windows(self, factors: Any, row: Any) -> Iterator[Part]:
         """The windows of a segment, whose borders are multiples of their size on the chromosome."""
         edges = np.arange(row.first // self.width, -(-(row.first + row.n) // self.width) + 1) * self.width
         edges = edges.clip(row.first, row.first + row.n)
@@ -80,7 +78,7 @@ class Embedding:
             some = edges[number : number + step + 1]
             offset, n = some[0] - row.first, some[-1] - some[0]
             sums = np.zeros((len(some) - 1, len(self.names)), dtype=np.float64 if self.width > 1 else np.float32)
-            for done, values in self._bins(row.source, row.address + offset, n):
+            for done, values in self._bins(factors, row.address + offset, n):
                 if self.width == 1:
                     sums[done : done + len(values)] = values
                     continue
@@ -93,13 +91,13 @@ class Embedding:
             positions = {"chrom": row.chrom, "start": some[:-1] * BIN_SIZE, "end": some[1:] * BIN_SIZE}
             yield Part(pd.DataFrame(positions), means.astype(np.float32))
 
-    def _mean(self, source: str, address: int, n: int) -> np.ndarray:
+    def _mean(self, factors: Any, address: int, n: int) -> np.ndarray:
         """Mean over n bins (n_factors,)."""
-        return sum(values.sum(axis=0, dtype=np.float64) for _, values in self._bins(source, address, n)) / n  # type: ignore[return-value]
+        return sum(values.sum(axis=0, dtype=np.float64) for _, values in self._bins(factors, address, n)) / n  # type: ignore[return-value]
 
-    def _bins(self, source: str, address: int, n: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Factors of n consecutive bins, piece by piece: how many were before, and (bins, n_factors)."""
-        config, factors = self.model.network.config, self.model.rows(source)
+    def _bins(self, factors: Any, address: int, n: int) -> Iterator[tuple[int, np.ndarray]]:
+        """n consecutive bins of `Model.rows`, piece by piece: how many were before, and factors (bins, n_factors)."""
+        config = self.model.network.config
         step = max(1, PIECE // BLOCK_BINS // config.genome_factors)
         first, last = address // BLOCK_BINS, -(-(address + n) // BLOCK_BINS)
         done = 0
@@ -149,7 +147,7 @@ def embed_intervals(
     _require_scale(model, scale)
     if not isinstance(flank, int) or flank < 0:
         raise InputError(f"flank={flank}: expected bp, a whole number from 0")
-    held, found = _segments(model), []
+    found = []
     for chrom in pd.unique(intervals["chrom"]):
         if chrom not in model.assembly.sizes:
             raise InputError(f"assembly {model.assembly.name} of model {model.path} has no chromosome '{chrom}'")
@@ -157,7 +155,8 @@ def embed_intervals(
     last = -(-(intervals["end"].to_numpy() + flank) // BIN_SIZE)
     last = np.minimum(last, [model.assembly.n_bins(chrom) for chrom in intervals["chrom"]])
     for chrom, start, end in zip(intervals["chrom"], first, last, strict=True):
-        found.append(_holder(held.get(chrom, []), int(start), int(end)))
+        held = holder(model.regions, Segment(chrom, int(start), int(end))) if start < end else None
+        found.append(held and (*held, int(end - start)))
     rows = intervals.reset_index(drop=True)
     inside = np.array([its is not None for its in found], dtype=bool)
     if not inside.any():
@@ -168,23 +167,6 @@ def embed_intervals(
     where = pd.DataFrame([its for its in found if its is not None], columns=["source", "address", "n"])
     kept = rows[inside].reset_index(drop=True)
     return Embedding(model, pd.concat([where, kept], axis=1), 0, scale), rows[~inside]
-
-
-def _segments(model: Model) -> dict[str, list[tuple[str, Segment, int]]]:
-    """The segments that a model has factors of, by chromosome; whole chromosomes first."""
-    found: dict[str, list[tuple[str, Segment, int]]] = {}
-    for name in sorted(model.regions, key=lambda name: name not in model.assembly.sizes):
-        for segment, _, block in model.regions[name].walk():
-            found.setdefault(segment.chrom, []).append((name, segment, block * BLOCK_BINS))
-    return found
-
-
-def _holder(segments: Sequence[tuple[str, Segment, int]], start: int, end: int) -> tuple[str, int, int] | None:
-    """Region, padded address and number of bins [start, end), where one segment holds all of them."""
-    for name, segment, address in segments:
-        if segment.start <= start < end <= segment.end:
-            return name, address + start - segment.start, end - start
-    return None
 
 
 def _require_scale(model: Model, scale: str) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,11 @@ def _parquet(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> Non
     import pyarrow as pa
     from pyarrow import parquet
 
-    first = next(parts)
-    with parquet.ParquetWriter(path, _arrow(pa, first, names).schema, compression="zstd") as writer:
-        writer.write_table(_arrow(pa, first, names))
-        for part in parts:
-            writer.write_table(_arrow(pa, part, names))
+    tables = (_arrow(pa, part, names) for part in parts)
+    first = next(tables)
+    with parquet.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
 
 
 def _arrow(pa, part: Part, names: Sequence[str]):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from avocado.data.compendium import pairs_in
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 
@@ -38,7 +39,7 @@ def require_tracks(store: SignalStore, model: Path, tracks: pd.DataFrame, traini
     Their order does not matter, nor do further tracks. A model that does not say what it was made with passes.
     """
     checksum = training.get("store_checksum")
-    if checksum is not None and store.checksum_of(zip(tracks["cell"], tracks["assay"], strict=True)) != checksum:
+    if checksum is not None and store.checksum_of(pairs_in(tracks)) != checksum:
         raise InputError(
             f"store {store.path} holds other signal of the tracks that model {model} was trained on: "
             f"give store= with those of {training.get('store')}"

@@ -12,10 +12,7 @@ from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore, chunk_blocks
 
 RIDGE = 0.1  # penalty of the logarithms by which a cell type or assay differs in mean and deviation
-GAIN, STRONG = (
-    0.25,
-    10.0,
-)  # see `imputed_pval`; measured in docs/accuracy.md
+GAIN, STRONG = 0.25, 10.0  # see `imputed_pval`; measured in docs/accuracy.md
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
 
 
