@@ -135,8 +135,8 @@ def _objects(column: pd.Series) -> np.ndarray:
 
 def _h5ad(path: Path, names: Sequence[str], n_rows: int, parts: Parts) -> None:
     """As `AnnData.write_h5ad` does it, but the factors are never all in memory."""
-    import h5py
-    from anndata.io import write_elem
+    import h5py  # pyright: ignore[reportMissingImports]  # comes with anndata, which dev leaves out
+    from anndata.io import write_elem  # pyright: ignore[reportMissingImports]
 
     with h5py.File(path, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
