@@ -96,13 +96,13 @@ class Report:
 
     `date` is printed as given. `summary` (what was compared, on which store and region) is a list of names and
     values, and `verdict` a sentence on what came out. `scores` is a table as `scores.score_table` makes it, with any
-    numeric measures. `loci_title` is the heading of the `loci`.
+    numeric measures; None where no tracks were scored. `loci_title` is the heading of the `loci`.
     """
 
     title: str
     date: str
     summary: Mapping[str, str]
-    scores: pd.DataFrame
+    scores: pd.DataFrame | None
     tables: Sequence[Table] = ()
     loci: Sequence[Locus] = ()
     figures: Sequence[Picture] = ()
@@ -133,10 +133,6 @@ def render(report: Report) -> str:
     """The HTML text of a report; raises as `write_report` does."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    scores = report.scores
-    require_average(scores)
-    measures, methods = _measures(scores), _average_first(scores)
-    means, by_assay = mean_rows(scores).set_index("method").loc[methods], assay_means(scores)
     environment = Environment(
         loader=PackageLoader("avocado", "report"),
         autoescape=True,
@@ -147,18 +143,13 @@ def render(report: Report) -> str:
     # what is not a number must be null: JSON knows no NaN
     environment.filters["words"] = lambda name: re.split(r"(?<=[a-z])(?=[A-Z])", name)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    methods = [] if report.scores is None else _average_first(report.scores)
     names = [*methods, *(m for locus in report.loci for signals in locus.rows.values() for m in signals)]
     colors = _colors(names)
-    data = {
-        "methods": methods,
-        "measures": [{"title": MEASURES.get(name, name), "better": direction(name)} for name in measures],
-        "means": [_numbers(means[measure]) for measure in measures],
-        "assays": _pivot(by_assay, ["assay", "tracks"], methods, measures),
-        "tracks": _pivot(track_rows(scores), ["cell", "assay"], methods, measures),
-        "loci": [_embedded(locus, methods) for locus in report.loci],
-        "bin": BIN_SIZE,
-        "shapes": [SHAPES[markers_of(names)[name]] for name in colors],
-    }
+    shapes = [SHAPES[markers_of(names)[name]] for name in colors]
+    loci = [_embedded(locus, methods) for locus in report.loci]
+    data: dict[str, Any] = {"methods": methods, "loci": loci, "bin": BIN_SIZE, "shapes": shapes}
+    shown = {} if report.scores is None else _scored(report.scores, methods, data)
     return environment.get_template("report.html.jinja").render(
         report=report,
         version=__version__,
@@ -167,17 +158,33 @@ def render(report: Report) -> str:
         colors=colors,
         on_dark=[on_dark(color) for color in colors.values()],
         paper=(PAPER, DARK_PAPER),
-        shapes=data["shapes"],
-        measures=data["measures"],
-        meanings={MEASURES.get(name, name): MEANINGS[name] for name in measures if name in MEANINGS},
-        n_tracks=len(data["tracks"]["rows"]),
-        means=_view(_means_table(scores, means, measures)),
-        assays_csv=csv_link(by_assay),
-        tracks_csv=csv_link(track_rows(scores)),
+        shapes=shapes,
+        **shown,
         tables=[_view(table) for table in report.tables],
         figures=[(title, base64.b64encode(_png(figure)).decode(), note) for title, figure, note in report.figures],
         data=data,
     )
+
+
+def _scored(scores: pd.DataFrame, methods: list[str], data: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows of scores; what its scripts need is added to `data`."""
+    require_average(scores)
+    measures = _measures(scores)
+    means, by_assay = mean_rows(scores).set_index("method").loc[methods], assay_means(scores)
+    data |= {
+        "measures": [{"title": MEASURES.get(name, name), "better": direction(name)} for name in measures],
+        "means": [_numbers(means[measure]) for measure in measures],
+        "assays": _pivot(by_assay, ["assay", "tracks"], methods, measures),
+        "tracks": _pivot(track_rows(scores), ["cell", "assay"], methods, measures),
+    }
+    return {
+        "measures": data["measures"],
+        "meanings": {MEASURES.get(name, name): MEANINGS[name] for name in measures if name in MEANINGS},
+        "n_tracks": len(data["tracks"]["rows"]),
+        "means": _view(_means_table(scores, means, measures)),
+        "assays_csv": csv_link(by_assay),
+        "tracks_csv": csv_link(track_rows(scores)),
+    }
 
 
 def assay_means(scores: pd.DataFrame) -> pd.DataFrame:

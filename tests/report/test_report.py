@@ -352,6 +352,14 @@ def test_every_table_has_a_caption_and_says_where_it_is_cut():
     assert text.count('<div class="scroll" tabindex="0"') == 5
 
 
+def test_a_report_without_scores_of_tracks_has_the_rest():
+    table = Table("Others", pd.DataFrame({"a": ["b"]}))
+    page = render(Report("Split", "today", {"examples": "7"}, None, [table], verdict="All well."))
+    assert "All well." in page
+    assert re.findall(r'href="#(\w+)"', page) == re.findall(r'section id="(\w+)"', page) == ["table1"]
+    assert "average activity" not in page
+
+
 def test_refuses_what_it_cannot_show_and_leaves_nothing_behind(tmp_path):
     table = scores()
     for message, bad in {
