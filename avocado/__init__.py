@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from avocado.api import ingest, score
     from avocado.data.store import open_store
     from avocado.errors import InputError
+    from avocado.generalization.check import check_split
     from avocado.inference.impute import impute
     from avocado.model.directory import load_model
     from avocado.simulation.compendium import simulate
 
 __version__ = "0.2.0"
-__all__ = ["InputError", "__version__", "impute", "ingest", "load_model", "open_store", "score", "simulate"]
+__all__ = [
+    "InputError", "__version__", "check_split", "impute", "ingest", "load_model", "open_store", "score", "simulate",
+]  # fmt: skip
 _HOMES = {
     "InputError": "avocado.errors",
+    "check_split": "avocado.generalization.check",
     "impute": "avocado.inference.impute",
     "ingest": "avocado.api",
     "load_model": "avocado.model.directory",

@@ -22,7 +22,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
     ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("latent",), ("imputers",),
-    ("evaluation",), ("plotting",), ("report",), ("runs",), ("search",), ("tracking",), ("api",), ("config",), ("cli",),
+    ("generalization",), ("evaluation",), ("plotting",), ("report",), ("runs",), ("search",), ("tracking",), ("api",),
+    ("config",), ("cli",),
 )  # fmt: skip
 
 

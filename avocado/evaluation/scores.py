@@ -30,10 +30,10 @@ import pandas as pd
 from avocado.data.compendium import Pair, pairs_in
 from avocado.errors import InputError
 from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse_1of, pearson, score_track
+from avocado.imputers.average import AVERAGE
 from avocado.model.scales import imputed_pval, pval
 from avocado.utils.files import replacing
 
-AVERAGE = "average activity"
 MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks
 KEYS = ["cell", "assay", "method"]
 TITLES = {"mse": "MSE", "mse_1obs": "MSE1obs", "mse_1imp": "MSE1imp", "pearson": "Pearson", "spearman": "Spearman"}

@@ -15,6 +15,7 @@ from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 
+AVERAGE = "average activity"  # its name in every table
 CHUNK_BLOCKS = 256  # blocks read at a time: 100 MB for 1,000 float16 tracks
 
 
