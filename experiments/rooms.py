@@ -22,8 +22,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
     ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("latent",), ("imputers",),
-    ("generalization",), ("evaluation",), ("plotting",), ("report",), ("runs",), ("search",), ("tracking",), ("api",),
-    ("config",), ("cli",),
+    ("generalization",), ("evaluation",), ("downstream",), ("plotting",), ("report",), ("runs",), ("search",),
+    ("tracking",), ("api",), ("config",), ("cli",),
 )  # fmt: skip
 
 

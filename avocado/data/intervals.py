@@ -63,7 +63,7 @@ def read_genes(path: str | Path, assembly: Assembly, gene_type: str | None = "pr
     if not rows:
         known = f" of type {gene_type} (it has: {', '.join(sorted(types))})" if types else ""
         raise InputError(f"{path}: no genes{known} in it; give a GTF with gene lines, or a BED6 file")
-    return _intervals(path, rows, assembly)
+    return intervals_of(path, rows, assembly)
 
 
 def read_intervals(path: str | Path, assembly: Assembly, *, what: str = "file", skip_foreign: bool = True) -> Intervals:
@@ -80,13 +80,17 @@ def read_intervals(path: str | Path, assembly: Assembly, *, what: str = "file", 
             raise InputError(f"{path} line {number}: this looks like a GTF file; a BED file is wanted here")
         name, strand = fields[3] if len(fields) > 3 else "", fields[5] if len(fields) > 5 else "."
         rows.append((number, fields[0], int(fields[1]), int(fields[2]), name, strand))
-    return _intervals(Path(path), rows, assembly, skip_foreign)
+    return intervals_of(Path(path), rows, assembly, skip_foreign)
 
 
-def _intervals(
+def intervals_of(
     path: Path, rows: list[tuple[int, str, int, int, str, str]], assembly: Assembly, skip_foreign: bool = True
 ) -> Intervals:
-    """The rows (line number, chrom, start, end, name, strand) on the assembly's chromosomes."""
+    """The rows (line number, chrom, start, end, name, strand) of a file that lie on the assembly's chromosomes.
+
+    Others are left out and counted in the log, or refused where `skip_foreign` is false. Raises InputError for a file
+    of another assembly, and for an empty interval.
+    """
     kept = [row for row in rows if row[1] in assembly.sizes]
     if rows and not kept:
         chrom = rows[0][1]

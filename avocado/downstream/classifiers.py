@@ -1,0 +1,100 @@
+"""What learns labels from features: boosted trees and logistic regression, as the Avocado paper has them (Methods)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from avocado.downstream.splits import Split, random_splits, repeated_splits, whole_splits
+
+INNER = 3  # folds of the training loci, by which logistic regression chooses its strength
+
+
+class Classifier(Protocol):
+    """Learns from some loci and scores others."""
+
+    def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
+        """Of n loci, dealt singly or, where there are groups (n,), with whole groups together."""
+        ...
+
+    def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
+        """Scores (n_test,) of the loci of `split.test`: the higher, the likelier a label of True, or the number itself.
+
+        features: float32 (n_loci, n_features), NaN for a missing value where the classifier takes one. label: bool or
+        float (n_loci,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Trees:
+    """XGBoost: up to 5,000 trees of depth 6, stopped when validation has not improved for 20.
+
+    Validation is by average precision for labels of two classes, by squared error for numbers. Everything else is
+    XGBoost's default. The best number of trees predicts, not the last.
+    """
+
+    folds: int = 20
+    max_trees: int = 5_000
+    depth: int = 6
+    patience: int = 20
+    threads: int = 1
+
+    def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
+        """20 folds, of which the next one validates."""
+        return random_splits(n, self.folds, seed) if groups is None else whole_splits(groups, self.folds, seed)
+
+    def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
+        """Scores of the test loci, see `Classifier`."""
+        import xgboost
+
+        target = label.astype(np.float32)
+        objective, metric = ("binary:logistic", "aucpr") if label.dtype == bool else ("reg:squarederror", "rmse")
+        if metric == "aucpr" and len(np.unique(label[split.validation])) < 2:
+            metric = "logloss"  # without both classes there is no average precision
+        train, validation = (xgboost.DMatrix(features[rows], target[rows]) for rows in (split.train, split.validation))
+        trees = xgboost.train(
+            {"objective": objective, "eval_metric": metric, "max_depth": self.depth, "nthread": self.threads},
+            train,
+            self.max_trees,
+            evals=[(validation, "validation")],
+            early_stopping_rounds=self.patience,
+            verbose_eval=False,
+        )
+        return trees.predict(xgboost.DMatrix(features[split.test]), iteration_range=(0, trees.best_iteration + 1))
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regression with 10 strengths from 1e-4 to 1e4, chosen by 3-fold cross-validation of the training loci.
+
+    Scored 20 times by 5-fold cross-validation, with other folds each time. Features are standardised.
+    """
+
+    folds: int = 5
+    repeats: int = 20
+    strengths: int = 10
+
+    def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
+        """5 folds 20 times."""
+        return repeated_splits(np.arange(n) if groups is None else groups, self.folds, self.repeats, seed)
+
+    def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
+        """Scores of the test loci, see `Classifier`. Raises ValueError for labels that are numbers."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GridSearchCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        if label.dtype != bool:
+            raise ValueError("logistic regression is for labels of two classes")
+        target = label[split.train]
+        if min(target.sum(), (~target).sum()) < INNER:
+            return np.zeros(len(split.test))  # too few to choose a strength by
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+        strengths = {"logisticregression__C": np.logspace(-4, 4, self.strengths)}
+        # by accuracy, as scikit-learn's LogisticRegressionCV, whose own arguments change from version to version
+        search = GridSearchCV(model, strengths, scoring="accuracy", cv=INNER).fit(features[split.train], target)
+        return search.decision_function(features[split.test])
