@@ -17,6 +17,7 @@ from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
 from avocado.evaluation.scores import AVERAGE
 from avocado.evaluation.significance import holm, paired_tests
+from avocado.generalization.scoring import AVERAGE_PRECISION, PEARSON, Measure, intervals
 from avocado.utils.progress import shown
 
 MAJORITY, PLACE = "majority", "place alone"
@@ -24,8 +25,6 @@ IDENTITIES = ("identity of the first", "identity of the second")  # of a pair's 
 BASELINES = (MAJORITY, PLACE, *IDENTITIES, AVERAGE)
 RANDOM = "random loci"
 PRIOR = 2  # observations of the base rate that an element's own are added to
-RESAMPLES = 1_000
-AT_ONCE = 1_000_000  # loci × resamples
 
 KEYS = ["task", "cell", "held_out"]
 
@@ -119,29 +118,18 @@ def score(label: np.ndarray, scores: np.ndarray) -> float:
 
     A constant score has the base rate as its average precision, and 0 as its correlation.
     """
-    return float(weighted_scores(label, scores, np.ones((1, len(label))))[0])
+    if not len(label) or np.ptp(label.astype(float)) == 0:
+        return np.nan
+    return float(_measure(label)(label.astype(float), scores)) if np.ptp(scores) > 0 else _constant(label)
 
 
-def weighted_scores(label: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`score` with several sets of weights of the loci, (n_sets, n_loci), at once; float (n_sets,).
+def _measure(label: np.ndarray) -> Measure:
+    return AVERAGE_PRECISION if label.dtype == bool else PEARSON
 
-    scikit-learn's average precision takes one set at a time, and hundreds of bootstrap samples take minutes with it.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if label.dtype != bool:
-            total = weights.sum(axis=1, keepdims=True)
-            x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (label, scores))
-            spread = np.sqrt((weights * x**2).sum(axis=1) * (weights * y**2).sum(axis=1))
-            product = (weights * x * y).sum(axis=1)
-            return np.where(spread > 0, product / spread, np.where(total[:, 0] > 1, 0.0, np.nan))
-        order = np.argsort(-scores, kind="stable")
-        last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of loci with the same score
-        found = np.cumsum(weights[:, order] * label[order], axis=1)[:, last]
-        called = np.cumsum(weights[:, order], axis=1)[:, last]
-        precision = np.where(called > 0, found / called, 0)
-        recall = np.diff(found, axis=1, prepend=0) / found[:, -1:]
-        one_class = (found[:, -1] == 0) | (found[:, -1] == called[:, -1])
-        return np.where(one_class, np.nan, (precision * recall).sum(axis=1))
+
+def _constant(label: np.ndarray) -> float:
+    """What predictions are worth that are all the same."""
+    return float(label.mean()) if label.dtype == bool else 0.0
 
 
 class _Pooled:
@@ -163,15 +151,13 @@ class _Pooled:
 
     def table(self, groups: np.ndarray, seed: int) -> pd.DataFrame:
         """Scores of all loci together, with intervals."""
-        names, number = np.unique(groups, return_inverse=True)
-        random = np.random.default_rng(seed)
-        drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
         label, rows = self.task.label, []
-        step = max(1, AT_ONCE // len(label))
-        for (held_out, features), sums in self.sums.items():
-            parts = [weighted_scores(label, sums, drawn[n : n + step, number]) for n in range(0, RESAMPLES, step)]
-            low, high = np.nanquantile(np.concatenate(parts), [0.025, 0.975])
-            rows.append((held_out, features, len(label), label.mean(), score(label, sums), low, high))
+        for held_out in dict.fromkeys(held_out for held_out, _ in self.sums):
+            sums = {features: its for (held, features), its in self.sums.items() if held == held_out}
+            known, _ = intervals(_measure(label), label.astype(float), sums, groups, seed=seed)
+            for features, found in known.items():
+                value = score(label, sums[features])
+                rows.append((held_out, features, len(label), label.mean(), value, found.low, found.high))
         columns = ["held_out", "features", "n_loci", "base_rate", "all_loci", "low", "high"]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from avocado.downstream.classifiers import Logistic, Trees
-from avocado.downstream.evaluation import IDENTITIES, MAJORITY, PLACE, RANDOM, compare, evaluate, score, weighted_scores
+from avocado.downstream.evaluation import IDENTITIES, MAJORITY, PLACE, RANDOM, compare, evaluate, score
 from avocado.downstream.tasks import Task
 from avocado.errors import InputError
 from avocado.evaluation.scores import AVERAGE
@@ -99,7 +99,8 @@ def pairs(n=600, promoters=60, seed=0):
 
 def test_identity_of_a_promoter_is_worth_nothing_on_other_chromosomes():
     loci, label = pairs()
-    found = scores_of(evaluate(Task("toy", "", loci, label), {"noise": noise(600)}, Logistic(repeats=1, strengths=3)), "all_loci")
+    scored = evaluate(Task("toy", "", loci, label), {"noise": noise(600)}, Logistic(repeats=1, strengths=3))
+    found = scores_of(scored, "all_loci")
     assert found[RANDOM, IDENTITIES[1]] == pytest.approx(1)
     assert found[RANDOM, IDENTITIES[0]] == pytest.approx(label.mean())  # each enhancer is there once
     assert found[WHOLE, IDENTITIES[1]] == pytest.approx(label.mean())
@@ -147,16 +148,3 @@ def test_scores():
     assert np.isnan(score(label[::2], np.zeros(2)))
     assert score(np.arange(4.0), np.arange(4.0)) == pytest.approx(1)
     assert score(np.arange(4.0), np.zeros(4)) == 0
-
-
-def test_weighted_scores_are_those_of_repeated_loci():
-    from sklearn.metrics import average_precision_score
-
-    random = np.random.default_rng(0)
-    label, scores = random.random(80) < 0.3, random.integers(20, size=80).astype(float)  # with ties
-    weights = random.integers(3, size=(6, 80))
-    wanted = [average_precision_score(label, scores, sample_weight=its) for its in weights]
-    np.testing.assert_allclose(weighted_scores(label, scores, weights), wanted)
-    numbers = random.normal(size=80) + scores
-    wanted = [np.corrcoef(numbers.repeat(its), scores.repeat(its))[0, 1] for its in weights]
-    np.testing.assert_allclose(weighted_scores(numbers, scores, weights), wanted)
