@@ -36,9 +36,17 @@ def bed_region(assembly: Assembly, path: str | Path, name: str | None = None) ->
 
     The rule for every BED, one called something.pilot.bed among them; `pilot_region` says why `pilot` has another.
     """
-    chosen: dict[str, list[tuple[int, int]]] = {}
     found = read_intervals(path, assembly, what="BED file", skip_foreign=False)
-    for chrom, start, end in zip(found.chrom.tolist(), found.start.tolist(), found.end.tolist(), strict=True):
+    segments = touched(assembly, zip(found.chrom.tolist(), found.start.tolist(), found.end.tolist(), strict=True))
+    if not segments:
+        raise InputError(f"{path}: no intervals in it")
+    return Region(name or bed_name(path), tuple(segments))
+
+
+def touched(assembly: Assembly, intervals: Iterable[tuple[str, int, int]]) -> list[Segment]:
+    """The bins that intervals (chrom, start, end in bp) touch, merged where they overlap, in assembly order."""
+    chosen: dict[str, list[tuple[int, int]]] = {}
+    for chrom, start, end in intervals:
         last = min(-(-end // BIN_SIZE), assembly.n_bins(chrom))
         if start // BIN_SIZE < last:
             chosen.setdefault(chrom, []).append((start // BIN_SIZE, last))
@@ -49,9 +57,7 @@ def bed_region(assembly: Assembly, path: str | Path, name: str | None = None) ->
                 segments[-1] = Segment(chrom, segments[-1].start, max(end, segments[-1].end))
             else:
                 segments.append(Segment(chrom, start, end))
-    if not segments:
-        raise InputError(f"{path}: no intervals in it")
-    return Region(name or bed_name(path), tuple(segments))
+    return segments
 
 
 def pilot_region(assembly: Assembly) -> Region:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from avocado.downstream.splits import Split, random_splits, repeated_splits, whole_splits
+from avocado.errors import InputError
 
 INNER = 3  # folds of the training loci, by which logistic regression chooses its strength
 
@@ -43,13 +44,17 @@ class Trees:
     threads: int = 1
 
     def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
-        """20 folds, of which the next one validates."""
-        return random_splits(n, self.folds, seed) if groups is None else whole_splits(groups, self.folds, seed)
+        """20 folds, of which the next one validates; 10 of whole groups, of which some have labels of one kind."""
+        if groups is None:
+            return random_splits(n, self.folds, seed)
+        return whole_splits(groups, max(3, self.folds // 2), seed)
 
     def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
         """Scores of the test loci, see `Classifier`."""
-        import xgboost
-
+        try:
+            import xgboost
+        except ImportError:
+            raise InputError("boosted trees need xgboost: pip install 'avocado-imputation[latent]'") from None
         target = label.astype(np.float32)
         objective, metric = ("binary:logistic", "aucpr") if label.dtype == bool else ("reg:squarederror", "rmse")
         if metric == "aucpr" and len(np.unique(label[split.validation])) < 2:

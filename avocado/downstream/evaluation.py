@@ -5,7 +5,7 @@ Scores are average precision for labels of two classes, and Pearson's correlatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,12 @@ def evaluate(
     folds.insert(0, "cell", task.cell)
     folds.insert(0, "task", task.name)
     return Scored(folds, summarise(folds, pooled.table(groups, seed)))
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """The results of several tasks as one."""
+    folds, summaries = zip(*((part.folds, part.summary) for part in parts), strict=True)
+    return Scored(pd.concat(folds, ignore_index=True), pd.concat(summaries, ignore_index=True))
 
 
 def summarise(folds: pd.DataFrame, pooled: pd.DataFrame) -> pd.DataFrame:

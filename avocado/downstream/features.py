@@ -6,7 +6,9 @@ all of its windows lie in regions that store and model hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +16,10 @@ import pandas as pd
 
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.genome import BIN_SIZE, Assembly, Region, Segment
+from avocado.data.regions import touched
 from avocado.data.store import SignalStore
-from avocado.data.windows import holder
-from avocado.downstream.tasks import windows_of
+from avocado.data.windows import Window, holder
+from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
 from avocado.latent.embeddings import embed_intervals
 from avocado.model.directory import Model
@@ -25,7 +28,65 @@ from avocado.utils.progress import shown
 MISSING = -1.0  # in place of an assay that a cell type does not have, as in the paper
 AT_ONCE = 256 << 20  # bytes of imputed signal that are held
 
-Predict = Callable[[Sequence[Pair], str], np.ndarray]  # as `Imputer.predict`
+OWN, ALL, IMPUTED, FACTORS = "own tracks", "all tracks", "own tracks, imputed", "latent factors"
+NAMES = {"own": OWN, "all": ALL, "imputed": IMPUTED, "factors": FACTORS}  # as they are typed, and as tables have them
+
+
+class FeatureReader:
+    """Feature sets of tasks of many cell types, read once at all of their loci.
+
+    loci: of all tasks, all held by store and model. store: of own and all tracks; model: of factors and imputations,
+    which have seen the tracks that the model was trained on. missing: see `own_tracks`.
+    """
+
+    def __init__(
+        self,
+        loci: pd.DataFrame,
+        store: SignalStore | None = None,
+        model: Model | None = None,
+        missing: float = MISSING,
+        progress: bool = False,
+    ) -> None:
+        self.loci = loci.drop_duplicates(ignore_index=True)
+        self.store, self.model, self.missing, self.progress = store, model, missing, progress
+
+    def possible(self, cell: str) -> list[str]:
+        """The feature sets, by their short names, that there are for a cell type."""
+        found = [] if self.store is None else ["own"] * (cell in self.store.cells) + ["all"]
+        return found + ([] if self.model is None else ["imputed"] * (cell in self.model.cells) + ["factors"])
+
+    def features(self, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Of a task, feature sets by the names that tables have; float32 (n_loci, n_features).
+
+        names: own, all, imputed, factors. Raises InputError for one that there is none of.
+        """
+        possible = self.possible(task.cell)
+        if lacking := [name for name in names if name not in possible]:
+            whose = f" of '{task.cell}'" if task.cell else ", where labels are of no cell type"
+            raise InputError(f"features={lacking[0]}: there are none{whose}; there is: {', '.join(possible)}")
+        rows = pd.MultiIndex.from_frame(self.loci).get_indexer(pd.MultiIndex.from_frame(task.loci))
+        made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors}
+        return {NAMES[name]: made[name](task.cell)[rows] for name in names}
+
+    def _own(self, cell: str) -> np.ndarray:
+        return own_tracks(self._tracks, cell, self.missing)
+
+    def _all(self, cell: str) -> np.ndarray:
+        return self._tracks.to_numpy()
+
+    def _imputed(self, cell: str) -> np.ndarray:
+        assert self.model is not None
+        return imputed_at(self.model, [(cell, assay) for assay in self.model.assays], self.loci)
+
+    @cached_property
+    def _tracks(self) -> pd.DataFrame:
+        assert self.store is not None
+        return tracks_at(self.store, self.loci, self.progress)
+
+    @cached_property
+    def _factors(self) -> np.ndarray:
+        assert self.model is not None
+        return factors_at(self.model, self.loci)
 
 
 class Place(NamedTuple):
@@ -82,37 +143,43 @@ def factors_at(model: Model, loci: pd.DataFrame, scale: str = "all") -> np.ndarr
     return np.concatenate(found, axis=1)
 
 
-def imputed_at(
-    predict: Predict,
-    regions: Mapping[str, Region],
-    assembly: Assembly,
-    pairs: Sequence[Pair],
-    loci: pd.DataFrame,
-) -> np.ndarray:
+def imputed_at(model: Model, pairs: Sequence[Pair], loci: pd.DataFrame) -> np.ndarray:
     """Mean imputed arcsinh signal of some (cell, assay) pairs at loci, float32 (n_loci, n_pairs × n_windows).
 
-    predict: of an imputer, or of a model as `predicted_by` makes it; asked for whole regions, in groups of pairs.
-    regions: where it imputes, which have to hold the loci.
+    Only what windows touch is imputed, in groups of pairs, and held in memory.
     """
-    windows = [_required(window, regions, assembly) for window in windows_of(loci)]
+    from avocado.inference.impute import impute_chunks
+
+    windows = windows_of(loci)
+    places = [_required(window, model.regions, model.assembly) for window in windows]
     means = [np.empty((len(loci), len(pairs)), dtype=np.float32) for _ in windows]
-    for name in dict.fromkeys(place.region for places in windows for place in places):
-        layout = regions[name]
+    for name in dict.fromkeys(place.region for its in places for place in its):
+        here = [np.flatnonzero([place.region == name for place in its]) for its in places]
+        intervals = [window.iloc[rows] for window, rows in zip(windows, here, strict=True)]
+        segments = touched(model.assembly, (row for its in intervals for row in its.itertuples(index=False, name=None)))
+        layout = Region(name, tuple(segments))
         step = max(1, AT_ONCE // (4 * layout.n_bins))
         for first in range(0, len(pairs), step):
             chosen = slice(first, first + step)
-            signal = layout.to_blocks(predict(pairs[chosen], name)).reshape(-1, len(pairs[chosen]))
-            for places, its in zip(windows, means, strict=True):
-                for row in (row for row, place in enumerate(places) if place.region == name):
-                    its[row, chosen] = _mean(signal, places[row])
+            pieces = [values for _, values in impute_chunks(model, pairs[chosen], Window(name, layout))]
+            signal = np.concatenate(pieces)
+            for its, rows, part in zip(means, here, intervals, strict=True):
+                for row, bins in zip(rows, _ranks(layout, part), strict=True):
+                    its[row, chosen] = signal[bins].mean(axis=0, dtype=np.float32)
     return np.concatenate(means, axis=1)
 
 
-def predicted_by(model: Model) -> Predict:
-    """`predict` of a model, for `imputed_at`."""
-    from avocado.inference.impute import impute
-
-    return lambda pairs, region: impute(model, list(pairs), region)
+def _ranks(layout: Region, window: pd.DataFrame) -> list[slice]:
+    """Ranks of the bins of windows that lie in single segments of a region."""
+    of_chrom: dict[str, list[tuple[int, int, int]]] = {}
+    for segment, rank, _ in layout.walk():
+        of_chrom.setdefault(segment.chrom, []).append((segment.start, segment.end, rank))
+    found = []
+    for chrom, start, end in window.itertuples(index=False):
+        segments = of_chrom[chrom]
+        first, last, rank = segments[bisect_right(segments, start // BIN_SIZE, key=lambda its: its[0]) - 1]
+        found.append(slice(rank + start // BIN_SIZE - first, rank + min(-(-end // BIN_SIZE), last) - first))
+    return found
 
 
 def _placed(window: pd.DataFrame, regions: Mapping[str, Region], assembly: Assembly) -> list[Place | None]:

@@ -6,14 +6,14 @@ import pytest
 from toy import ASSAYS, ASSEMBLY, CHR20, PAIRS, PILOT, STATES
 from toy_model import save
 
-from avocado.downstream.features import factors_at, held, imputed_at, own_tracks, predicted_by, tracks_at
+from avocado.downstream.features import factors_at, held, imputed_at, own_tracks, tracks_at
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.latent.embeddings import embed_intervals
 from avocado.model.directory import load_model
 
 LOCI = pd.DataFrame({
-    "chrom": ["chr20", "chr1", "chr20"], "start": [30_010, 26_000, 0], "end": [40_000, 26_001, 47_000],
+    "chrom": ["chr20", "chr1", "chr20"], "start": [30_010, 26_000, 0], "end": [40_000, 26_001, 47_320],
     "start2": [100, 100, 12_000], "end2": [200, 200, 12_025],
 })  # fmt: skip
 
@@ -35,7 +35,7 @@ def expected(values):
     rows = [
         [bins_of(chr20, CHR20, "chr20", 30_010, 40_000), bins_of(chr20, CHR20, "chr20", 100, 200)],
         [bins_of(pilot, PILOT, "chr1", 26_000, 26_001), bins_of(pilot, PILOT, "chr1", 100, 200)],
-        [bins_of(chr20, CHR20, "chr20", 0, 47_000), bins_of(chr20, CHR20, "chr20", 12_000, 12_025)],
+        [bins_of(chr20, CHR20, "chr20", 0, 47_320), bins_of(chr20, CHR20, "chr20", 12_000, 12_025)],
     ]
     return np.array(rows).reshape(3, -1)
 
@@ -67,10 +67,10 @@ def test_factors(model):
 def test_imputed(model, monkeypatch):
     pairs = [("B cell", assay) for assay in ASSAYS]
     wanted = expected([impute(model, pairs, name) for name in ("pilot", "chr20")])
-    found = imputed_at(predicted_by(model), model.regions, model.assembly, pairs, LOCI)
+    found = imputed_at(model, pairs, LOCI)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr("avocado.downstream.features.AT_ONCE", 1)  # a pair at a time
-    again = imputed_at(predicted_by(model), model.regions, model.assembly, pairs, LOCI)
+    again = imputed_at(model, pairs, LOCI)
     np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-5)
 
 
