@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avocado.cli import VERBS
-from avocado.cli.app import WIDTH, help_text
+from avocado.config.schema import WIDTH, help_text
 
 ROOT = Path(__file__).resolve().parents[1]
 

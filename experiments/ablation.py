@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.config.overrides import composed
 from avocado.config.values import as_list
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def study(config: DictConfig) -> None:
 def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.DataFrame:
     """Scores of the held-out tracks of one run, with its wall time."""
     import torch
-    from hydra import compose
     from omegaconf import OmegaConf
 
     from avocado.config.store import prepare_store
@@ -76,7 +76,7 @@ def _run(config: DictConfig, name: str, fold: int, seed: int, out: Path) -> pd.D
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    train_config = compose(
+    train_config = composed(
         "train",
         [
             *config.variants[name],

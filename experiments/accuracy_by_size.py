@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avocado.cli import app
-from avocado.config.values import as_list, config_directory
+from avocado.config.values import as_list
 from avocado.errors import InputError
 from experiments.benchmarks.workers import REPOSITORY
 
@@ -287,17 +287,15 @@ def worker(asked: Path, answer: Path) -> None:
     Seconds are of fits and predictions, over all folds. Memory is the process's highest from the fit on, Python and
     PyTorch included.
     """
-    from hydra import initialize_config_dir
     from omegaconf import DictConfig, OmegaConf
 
     from avocado.evaluation.scores import AVERAGE, mean_rows
     from experiments.cross_validation import impute_all, prepare, score
 
     job = json.loads(asked.read_text())
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = OmegaConf.create(job["config"])
-        assert isinstance(config, DictConfig)
-        cv = prepare(config)
+    config = OmegaConf.create(job["config"])
+    assert isinstance(config, DictConfig)
+    cv = prepare(config)
     impute_all(cv)
     means = mean_rows(score(cv)).set_index("method")
     row: dict[str, Any] = {"folds": len(cv.training), "held_out": len(cv.tracks)}

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from avocado.config.values import config_directory
+from avocado.config.overrides import composed, read_arguments
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,17 +60,8 @@ def simulated(
 
 
 def _composed(settings: Sequence[str]) -> tuple[DictConfig, DictConfig]:
-    """The config of `avocado simulate` with these keys, and the group `data` of train.py; an outer Hydra is kept."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    outer = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
+    """The config of `avocado simulate` with these keys, and the group `data` of train.py."""
     try:
-        with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            return compose("simulate", list(settings)), compose("train", ["data=demo"]).data
-    except HydraException as error:
-        raise InputError(f"a simulated compendium, {' '.join(settings)}: {str(error).splitlines()[0]}") from None
-    finally:
-        GlobalHydra.instance().hydra = outer
+        return composed("simulate", read_arguments(settings, "simulate")[0]), composed("train", ["data=demo"]).data
+    except InputError as error:
+        raise InputError(f"a simulated compendium, {' '.join(settings)}: {error}") from None

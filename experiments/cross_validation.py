@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado import __version__
+from avocado.config.overrides import composed
 from avocado.config.values import as_list, build
 from avocado.errors import InputError
 
@@ -250,16 +251,14 @@ def _folds(config: DictConfig, table: pd.DataFrame) -> list[int]:
 
 def _train_config(config: DictConfig, name: str, seed: int) -> DictConfig:
     """The composed config of train.py for a method."""
-    from hydra import compose
-    from omegaconf import OmegaConf
 
     overrides = [*config.methods.get(name, [f"imputer={name}"]), "trainer.progress=false", f"seed={seed}"]
-    composed = compose("train", overrides)
-    if config.small and composed.imputer.name in config.small_settings:
-        composed = compose("train", [*overrides, *config.small_settings[composed.imputer.name]])
-    OmegaConf.set_struct(composed, False)
-    composed.data, composed.store = config.data, config.get("store") or config.data.store
-    return composed
+    train = composed("train", overrides)
+    if config.small and train.imputer.name in config.small_settings:
+        train = composed("train", [*overrides, *config.small_settings[train.imputer.name]])
+    train.data.merge_with(config.data)
+    train.store = config.store or config.data.store
+    return train
 
 
 def _maker(config: DictConfig, name: str, seed: int) -> Callable[[], Cached]:
@@ -269,7 +268,8 @@ def _maker(config: DictConfig, name: str, seed: int) -> Callable[[], Cached]:
     """
     from avocado.config.imputers import build_imputer, imputer_settings
     from avocado.imputers.cached import Cached
-    from avocado.imputers.ensemble import Ensemble, EnsembleConfig
+    from avocado.imputers.config import EnsembleConfig
+    from avocado.imputers.ensemble import Ensemble
 
     train = _train_config(config, name, seed)
     identity: dict[str, Any] = {"imputer": train.imputer.name, "version": __version__}

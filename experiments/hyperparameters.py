@@ -10,15 +10,15 @@ paper), importance.png and best.yaml, the winner's model, which `python train.py
 from __future__ import annotations
 
 import json
-import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avocado.cli import app
-from avocado.config.overrides import check
-from avocado.config.values import config_directory
+from avocado.config.overrides import composed
 from avocado.errors import InputError
+from avocado.model.config import ModelConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,24 +89,16 @@ def importances(study: Study, names: list[str], seed: int) -> pd.DataFrame | Non
 
 def write_model(file: Path, common: list[str], winner: dict[str, Any]) -> list[str]:
     """Write the winner's section `model` as a config file; returns those of its overrides that are not in there."""
-    from hydra import compose, initialize_config_dir
-
     from avocado.cli.sweep import as_overrides
     from avocado.utils.files import replacing
 
     chosen = as_overrides(winner)
-    checked = check("train", [*common, *chosen], False)
-    folder = config_directory()
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        section = compose("train", checked).model
+    section = composed("train", [*common, *chosen]).model
     lines = [f"# python train.py model={file}", "# The best model of a search of hyperparameters."]
-    described = {"states": "default.yaml", "paper": "small.yaml"}[section.kind]  # what its keys mean
-    for line in (folder / "model" / described).read_text().splitlines():
-        key = re.match(r"(\w+):.*?(\s+# .*)$", line)
-        if key:
-            value = section[key[1]]
-            text = json.dumps(value) if value is None or isinstance(value, bool) else value
-            lines.append(f"{key[1]}: {text}{key[2]}")
+    for key in fields(ModelConfig):
+        value = section[key.name]
+        text = json.dumps(value) if value is None or isinstance(value, bool) else value
+        lines.append(f"{key.name}: {text}  # {key.metadata['meaning']}")
     with replacing(file) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
     return [override for override in chosen if not override.startswith(("model=", MODEL))]

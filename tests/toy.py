@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avocado.data.datamodule import Sampling, SignalDataModule, Tracks, tracks_of
+from avocado.data.datamodule import SignalDataModule, Tracks, tracks_of
 from avocado.data.genome import Assembly, Region, Segment
+from avocado.data.sampling import Sampling
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.model.config import ModelConfig
 from avocado.model.network import Network, genome_factors
@@ -30,7 +31,31 @@ ASSEMBLY = Assembly("toy", {"chr1": 60_013, "chr20": 47_320})  # 2,400 and 1,892
 PILOT = Region("pilot", (Segment("chr1", 0, 450), Segment("chr1", 1000, 1201), Segment("chr20", 100, 300)))
 CHR20 = Region("chr20", (Segment("chr20", 0, 1892),))
 
-TINY = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=2, layers=1, nodes=8)
+
+def plain_model(
+    cell_factors=32, assay_factors=256, factors_25bp=25, factors_250bp=40, factors_5kbp=45, layers=2, nodes=2048, **more
+) -> ModelConfig:
+    """The paper's, without dropout and baseline."""
+    given = {"kind": "paper", "dropout": 0.0, "baseline": "none", **more}
+    return ModelConfig(
+        cell_factors=cell_factors, assay_factors=assay_factors, factors_25bp=factors_25bp,
+        factors_250bp=factors_250bp, factors_5kbp=factors_5kbp, layers=layers, nodes=nodes, **given,
+    )  # fmt: skip
+
+
+def plain_fit(epochs=1, batch_size=10_000, **more) -> FitConfig:
+    """One track per bin, none masked, as many epochs as are asked for."""
+    given = {"tracks_per_bin": 1, "masked": 0.0, "fine_tuning": 0.15, "min_steps": 0, "checkpoint_every": 120.0, **more}
+    return FitConfig(epochs, batch_size, **given)
+
+
+def plain_optimizer(learning_rate=0.001, genome_learning_rate=0.01, **more) -> OptimizerConfig:
+    """Adam without decay."""
+    given = {"beta2": 0.999, "weight_decay": 0.0, "warmup": 0.02, **more}
+    return OptimizerConfig(learning_rate, genome_learning_rate, **given)
+
+
+TINY = plain_model(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=2, layers=1, nodes=8)
 STATES = replace(
     TINY, kind="states", factors_25bp=1, factors_250bp=1, factors_5kbp=1, encoder_nodes=4, baseline="regression",
     baseline_features=8,
@@ -114,7 +139,7 @@ def make_module(
     return FactorizationModule(network, genome, stage, optimizer or FAST, seed, tracks(store, VAL), **options)
 
 
-FAST = OptimizerConfig(learning_rate=0.01, genome_learning_rate=0.05)
+FAST = plain_optimizer(learning_rate=0.01, genome_learning_rate=0.05)
 
 RUN = RunSpec(
     stage="pilot",
@@ -123,7 +148,7 @@ RUN = RunSpec(
     seed=0,
     model=TINY,
     optimizer=FAST,
-    fit=FitConfig(epochs=2, batch_size=400, checkpoint_every=0),
+    fit=plain_fit(epochs=2, batch_size=400, checkpoint_every=0),
 )
 
 

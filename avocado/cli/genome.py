@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
-from avocado.config.overrides import check, read_arguments
-from avocado.config.values import as_list, config_directory
+from avocado.config.overrides import composed, quoted, read_arguments
+from avocado.config.values import as_list
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,18 +76,19 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
     from avocado.cli.train import train
 
     overrides = _overrides(typed)
-    work = _work(config, overrides)
+    train_config = composed("train", overrides)
+    work = _work(config, train_config)
     if work is None:
         return
     states = work.states()
     _say_plan(config, work, states)
     if config.dry:
         return
-    node = launcher.chosen("train", [*overrides, *SMALL])
+    launched = train_config.launcher.name
     step = partial(train, advice=False)
     if states["pilot"] != "done":
         # alone on this machine, it has all cores
-        its = _without("launcher", overrides) if node.name == "joblib" else overrides
+        its = _without("launcher", overrides) if launched == "joblib" else overrides
         app.carry_out("train", step, ["stage=pilot", *its])
         states = work.states()
     missing = [name for name, its in states.items() if its != "done" and name != "pilot"]
@@ -98,12 +99,12 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
     if not config.impute:
         print(f"model {work.model} is complete; bigWig files: the same command with impute=true")
         return
-    if node.name == "slurm" and work.missing(model):
+    if launched == "slurm" and work.missing(model):
         # the same command as a job, in which there is only this left to do
-        own = {key: value for key, value in config.items() if key in OWN and value is not False}
-        kept = [f"{key}={'null' if value is None else value}" for key, value in own.items()]
-        again = read_arguments(kept)[0] + _without("launcher", _without("overwrite", overrides))
-        launcher.launch([launcher.Command("imputation", "genome,imputation", ("genome", *again))], node)
+        kept = [f"{key}={quoted(str(its))}" for key, its in config.items() if key in OWN and its not in (None, False)]
+        again = [*kept, *_without("launcher", _without("overwrite", overrides))]
+        command = launcher.Command("imputation", "genome,imputation", ("genome", *again))
+        launcher.launch([command], train_config, "genome", [])
     else:
         _impute(work, model)
     left = work.missing(model)
@@ -122,13 +123,11 @@ def _overrides(typed: Sequence[str]) -> list[str]:
             raise InputError(f"{key}= is not for avocado genome: {DECIDED[key]}")
     if multirun:
         raise InputError("avocado genome trains one model: give one value for each key, and chroms= for chromosomes")
-    return check("train", list(last.values()), False)
+    return list(last.values())
 
 
-def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
+def _work(config: DictConfig, train: DictConfig) -> Work | None:
     """What there is to do. None where there is no store yet and it is not to be made."""
-    from hydra import compose, initialize_config_dir
-
     from avocado.cli.impute import MOVE, decimals_of, pairs_of
     from avocado.config.store import prepare_store
     from avocado.config.training import hardware_of, plan, tracking_of
@@ -137,8 +136,6 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
     from avocado.utils.files import remove_leftovers
     from avocado.utils.provenance import require_source
 
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        train = compose("train", list(overrides))
     hardware_of(train)
     tracking_of(train)
     if config.dry and not (Path(train.store) / "store.json").is_file() and train.store == train.data.store:
@@ -169,7 +166,7 @@ def _work(config: DictConfig, overrides: Sequence[str]) -> Work | None:
 
 def _chromosomes(config: DictConfig, store: SignalStore) -> list[str]:
     known = [name for name in store.assembly.sizes if name in store.regions]
-    asked = as_list(config.chroms) or known
+    asked = as_list(config.chroms, known) or known
     if not asked:
         raise InputError(f"store {store.path} has no chromosome: repeat avocado ingest with regions=pilot,autosomes")
     for name in asked:

@@ -46,7 +46,7 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     hardware = Hardware(config.device, config.precision)
     store = None if config.store is None else open_store(config.store)
     model = load_model(config.model, store, baseline=wants_baseline(config))
-    asked = as_list(config.cell), as_list(config.assay)
+    asked = as_list(config.cell, model.cells), as_list(config.assay, model.assays)
     for cell in asked[0]:
         model.pair(cell, model.assays[0])
     for assay in asked[1]:
@@ -87,7 +87,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     composed = imputers.train_config(config, settings)
     store = open_store(config.store)
     tracks = split_of(composed).roles(store)
-    cells, assays = as_list(config.cell), as_list(config.assay)
+    cells, assays = as_list(config.cell, store.cells), as_list(config.assay, store.assays)
     for names, known, kind in ((cells, store.cells, "cell type"), (assays, store.assays, "assay")):
         for name in names:
             if name not in known:
@@ -96,7 +96,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     if not every:
         return
     chromosomes = [name for name in store.assembly.sizes if name in store.regions]
-    regions = as_list(config.regions) or chromosomes or list(store.regions)
+    regions = as_list(config.regions, store.regions) or chromosomes or list(store.regions)
     require_files(list(every.values()), config.scale)
     bigwig = any(path.suffix != ".npz" for path in every.values())
     places = {its.layout.name: its for its in distinct(its for place in regions for its in store.windows(place))}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.util
-import itertools
 import json
 import logging
 import os
@@ -18,26 +17,26 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avocado.cli.slurm import ended_by_slurm
-from avocado.config.values import config_directory
+from avocado.cli.slurm import ended_by_slurm, sbatch_options, watched
+from avocado.config.overrides import combinations, in_one_line, quoted
+from avocado.config.schema import hydra_config
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.cli.slurm import Watch
 
 CONSOLE = "from avocado.cli import main; main()"
 PLACE = ("stage=", "chrom=", "fold=", "seed=")  # keys that are always in the name of a log
 TRAINING = ("train", "genome")  # commands with the keys of train.py
-GRACE = 120  # seconds before the end of a Slurm job at which it gets a signal
+GRACE = 120  # seconds before the end of a Slurm job at which it gets a signal; Slurm may be a minute early
+LEAST = 3  # minutes of a job, so that there is time to train before that signal
 
 
 @dataclass(frozen=True)
@@ -57,138 +56,181 @@ class Ended:
     seconds: float
 
 
-def chosen(verb: str, overrides: Sequence[str]) -> DictConfig:
-    """What `launcher=` and its keys ask for, with the folder of logs filled in."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
+@dataclass(frozen=True)
+class Job:
+    """What Hydra's launchers run, once for each command; how it ended is written into `folder`.
 
-    first = next(iter(_combinations(overrides)))
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = compose(verb, first)
-    node = config.launcher
-    if node.name == "basic":
-        return node
-    if node.folder is None:
-        node.folder = str(Path(config.runs) / "logs")
-    if node.name == "joblib" and config.trainer.processes > 1:
+    task: of a run in the launcher's own process. Else it gets a process and a log of its own: one that is killed, for
+    its memory perhaps, would take joblib's other workers along, and Slurm's signals before the end are for the job,
+    which queues itself again, and not for the training.
+    """
+
+    commands: Sequence[Command]
+    folder: Path
+    task: Callable[[DictConfig], None] | None = None
+    elsewhere: Elsewhere | None = None
+
+    def __call__(self, config: DictConfig) -> None:
+        """Hydra's config is of this run; the number of the run is Hydra's, too."""
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf.errors import OmegaConfBaseException
+
+        from avocado.utils.files import replacing
+
+        command = self.commands[HydraConfig.get().job.num]
+        if self.elsewhere is not None:
+            ended = self.elsewhere.run(command, self.folder)
+            print(_line(command, ended, self.elsewhere.logs), flush=True)
+        else:
+            assert self.task is not None
+            ended, started = Ended("", 0.0), time.monotonic()
+            try:
+                self.task(config)
+            except (InputError, OmegaConfBaseException) as error:
+                text = str(error) if isinstance(error, InputError) else in_one_line(error)
+                ended = Ended(text, time.monotonic() - started)
+                if len(self.commands) > 1:
+                    print(f"{command.name}: failed: {text}", flush=True)
+        with contextlib.suppress(InputError), replacing(self.folder / f"{command.log}.json") as temporary:
+            temporary.write_text(json.dumps(asdict(ended)))  # unless whoever waited for it is gone
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """How a launched command is run: its log, working directory, share of the hardware."""
+
+    logs: Path
+    here: Path
+    own: tuple[str, ...]  # keys of training commands, before those that are typed
+    gpus: tuple[str, ...] = ()  # one for each run at a time
+    on_cluster: bool = False
+
+    def run(self, command: Command, folder: Path) -> Ended:
+        """Run it, and wait for its end."""
+        verb, *typed = command.arguments
+        # what is typed comes last, and holds
+        arguments = [verb, *self.own, *typed] if verb in TRAINING else command.arguments
+        with place_of(self.gpus, folder) as environment:
+            return run_command(arguments, self.logs / f"{command.log}.log", self.here, environment, self.on_cluster)
+
+
+def commands(verb: str, overrides: Sequence[str], options: Sequence[str] = ()) -> list[Command]:
+    """A command for each combination of the values that the overrides list, as `-m` means it, with Hydra's options."""
+    found, runs = [], list(combinations(overrides))
+    varying = [number for number in range(len(runs[0])) if len({run[number] for run in runs}) > 1]
+    for run in runs:
+        named = [text for number, text in enumerate(run) if number in varying or text.startswith(PLACE)]
+        kept = [text for text in run if not text.startswith(("launcher=", "launcher.", "hydra"))]
+        name = " ".join(run[number] for number in varying) or " ".join(named) or verb
+        log = ",".join(named).replace("/", "_").replace("'", "") or verb
+        found.append(Command(name, log, (verb, *kept, *options)))
+    return found
+
+
+def launch(commands: Sequence[Command], config: DictConfig, verb: str, overrides: Sequence[str]) -> None:
+    """Run the commands where `launcher=` of a training config says, through Hydra's launcher, and wait for them.
+
+    verb, overrides: what Hydra makes the same runs of. Raises InputError where one of them failed, after all have
+    ended, or where another command waits for one of them; lines on the error stream say which, why, and where its log
+    is.
+    """
+    of_joblib, folder = config.launcher.name == "joblib", _logs(config)
+    plugin, settings, elsewhere = _joblib(config, len(commands)) if of_joblib else _submitit(config)
+    logs = folder.resolve()  # a job may begin elsewhere
+    job = Job(commands, logs / ".results", None, replace(elsewhere, logs=logs))
+    names, on_slurm = [command.name for command in commands], plugin == "submitit_slurm"
+    watching = watched(names, logs / "submitit") if on_slurm else contextlib.nullcontext()
+    with _alone(commands, job.folder, folder), watching as watch:
+        mapped = [f"hydra/launcher={plugin}", *(f"++hydra.launcher.{key}={value}" for key, value in settings.items())]
+        place = [f"hydra.sweep.dir={quoted(str(job.folder))}"]
+        trouble = _start(verb, job, ["-m", *mapped, *place, *overrides])
+        if watch is not None and watch.jobs:
+            watch.wait()
+            report(commands, job.folder, folder, why=watch.why)
+        else:
+            report(commands, job.folder, folder, trouble)
+
+
+@contextlib.contextmanager
+def _alone(commands: Sequence[Command], folder: Path, logs: Path) -> Iterator[None]:
+    """Hold the runs against another command that would queue them as well, and forget how they ended last time."""
+    from avocado.utils.files import locked
+
+    with contextlib.ExitStack() as held:
+        for command in commands:
+            place = folder / f"{command.log}.lock"
+            if not held.enter_context(locked(place, False, what=logs, remedy="choose launcher.folder= or runs=")):
+                raise InputError(f"{command.name}: another command has started it and waits for its end")
+            (folder / f"{command.log}.json").unlink(missing_ok=True)
+        yield
+
+
+def _joblib(config: DictConfig, n_commands: int) -> tuple[str, dict[str, Any], Elsewhere]:
+    """Hydra's launcher, its settings, and how each run is carried out."""
+    _require("joblib")
+    if config.trainer.processes > 1:
         raise InputError(
             f"launcher=joblib runs several commands side by side and trainer.processes={config.trainer.processes} "
             "divides one of them: choose either, or launcher=slurm for both"
         )
-    OmegaConf.set_struct(node, False)
-    # a run's own share of the hardware
-    node.processes = config.trainer.processes
-    node.gpus_wanted = config.trainer.device in ("auto", "cuda")
-    return node
-
-
-def commands(verb: str, overrides: Sequence[str]) -> list[Command]:
-    """A command for each combination of the values that the overrides list, as `-m` means it."""
-    combinations = list(_combinations(overrides))
-    varying = [number for number in range(len(combinations[0])) if len({c[number] for c in combinations}) > 1]
-    found = []
-    for combination in combinations:
-        named = [text for number, text in enumerate(combination) if number in varying or text.startswith(PLACE)]
-        kept = [text for text in combination if not text.startswith(("launcher=", "launcher."))]
-        name = " ".join(combination[number] for number in varying) or " ".join(named) or verb
-        log = ",".join(named).replace("/", "_").replace("'", "") or verb
-        found.append(Command(name, log, (verb, *kept)))
-    return found
-
-
-def _combinations(overrides: Sequence[str]) -> Iterator[list[str]]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    values = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [text]
-        for override, text in zip(parsed, overrides, strict=True)
-    ]
-    return map(list, itertools.product(*values))
-
-
-def launch(commands: Sequence[Command], node: DictConfig) -> None:
-    """Run the commands where `launcher=` says, and wait for them.
-
-    Raises InputError where one of them failed, after all have ended; lines on the error stream say which, why, and
-    where its log is.
-    """
-    plugin, settings = _joblib(node, len(commands)) if node.name == "joblib" else _submitit(node)
-    logs = Path(node.folder)
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".launched@", dir=logs)
-    except OSError as error:
-        raise InputError(f"cannot write {logs}: {error.strerror}; choose launcher.folder= or runs=") from None
-    with scratch as folder, _watched(commands, settings, plugin) as watch:
-        trouble = _start(plugin, settings, len(commands), _job(commands, node, logs, Path(folder)), folder)
-        ended = [_ended(Path(folder), number) for number in range(len(commands))]
-        if watch is not None and watch.jobs:
-            watch.wait()
-            trouble = ""
-            ended = [_ended(Path(folder), n) or Ended(watch.why(n), 0.0) for n in range(len(commands))]
-        _report(commands, logs, ended, trouble)
-
-
-def _watched(
-    commands: Sequence[Command], settings: dict[str, Any], plugin: str
-) -> contextlib.AbstractContextManager[Watch | None]:
-    if plugin != "submitit_slurm":
-        return contextlib.nullcontext()
-    from avocado.cli.slurm import watched
-
-    return watched([command.name for command in commands], Path(settings["submitit_folder"]))
-
-
-def _joblib(node: DictConfig, n_commands: int) -> tuple[str, dict[str, Any]]:
-    _require("joblib")
-    jobs = node.jobs
+    gpus, jobs = _gpus(config), config.launcher.jobs
     if jobs is None:
-        jobs = len(_gpus(node)) or 2
-    if not isinstance(jobs, int) or jobs < 1:
+        jobs = len(gpus) or 2
+    if jobs < 1:
         raise InputError(f"launcher.jobs={jobs}: expected a whole number of at least 1")
-    node.jobs = min(jobs, n_commands)
-    node.cpus = max(1, _cores() // node.jobs)
-    print(f"{node.jobs} runs at a time, with {node.cpus} CPU threads each; logs: {node.folder}", flush=True)
-    return "joblib", {"n_jobs": node.jobs, "batch_size": "1", "pre_dispatch": "n_jobs"}
+    jobs = min(jobs, n_commands)
+    cpus = max(1, _cores() // jobs)
+    print(f"{jobs} runs at a time, with {cpus} CPU threads each; logs: {_logs(config)}", flush=True)
+    places = tuple(gpus[number % len(gpus)] for number in range(jobs)) if len(gpus) > 1 else ()
+    settings = {"n_jobs": jobs, "batch_size": "1", "pre_dispatch": "n_jobs"}
+    return "joblib", settings, Elsewhere(Path(), Path.cwd(), _share(cpus), places)
 
 
-def _submitit(node: DictConfig) -> tuple[str, dict[str, Any]]:
+def _submitit(config: DictConfig) -> tuple[str, dict[str, Any], Elsewhere]:
     _require("submitit")
+    node = config.launcher
     if node.cluster not in ("slurm", "local"):
         raise InputError(f"launcher.cluster={node.cluster}: expected slurm, or local to try things out")
-    for key, least in (("time", 1), ("memory", 1), ("cpus", 1), ("gpus", 0), ("parallel", 1), ("requeue", 0)):
-        if node[key] < least:
-            raise InputError(f"launcher.{key}={node[key]}: expected at least {least}")
+    least = {"time": LEAST, "memory": 1, "cpus": 1, "gpus": 0, "parallel": 1, "requeue": 0}
+    for key, value in least.items():
+        if node[key] < value:
+            raise InputError(f"launcher.{key}={node[key]}: expected at least {value}")
     if node.cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
         raise InputError(
             "launcher=slurm: there is no sbatch on this machine: type the command where you submit jobs, or try it "
             "here with launcher.cluster=local"
         )
     settings: dict[str, Any] = {
-        "submitit_folder": str(Path(node.folder).resolve() / "submitit"),
+        "submitit_folder": quoted(str(_logs(config).resolve() / "submitit")),
         "name": "avocado",
         "timeout_min": node.time,
         "mem_gb": node.memory,
         "cpus_per_task": node.cpus,
-        "gpus_per_node": node.gpus or (None if node.cluster == "slurm" else 0),
+        "gpus_per_node": node.gpus or ("null" if node.cluster == "slurm" else 0),
     }
     if node.cluster == "slurm":
+        settings |= {key: quoted(node[key]) for key in ("partition", "account") if node[key] is not None}
         settings |= {
-            "partition": node.partition,
-            "account": node.account,
             "array_parallelism": node.parallel,
             "max_num_timeout": node.requeue,
-            "signal_delay_s": GRACE,
-            "additional_parameters": _sbatch(node.sbatch),
-            "setup": [node.setup] if node.setup else None,
+            "signal_delay_s": min(GRACE, 15 * node.time),
+            "setup": f"[{quoted(node.setup)}]" if node.setup else "null",
+            **{f"additional_parameters.{key}": value for key, value in sbatch_options(node.sbatch).items()},
         }
-    print(f"jobs on {node.cluster}, {node.time} minutes each; logs: {node.folder}", flush=True)
+    print(f"jobs on {node.cluster}, {node.time} minutes each; logs: {_logs(config)}", flush=True)
     if node.cluster == "slurm":
         print("Ctrl-C ends the waiting only: squeue lists the jobs, scancel ends them", flush=True)
-    return f"submitit_{node.cluster}", settings
+    own = _share(node.cpus // config.trainer.processes)
+    return f"submitit_{node.cluster}", settings, Elsewhere(Path(), Path.cwd(), own, on_cluster=True)
+
+
+def _share(cpus: int) -> tuple[str, ...]:
+    """What a run that is one of several is told of the hardware, and that nobody watches it."""
+    return f"trainer.threads={max(1, cpus)}", "trainer.progress=false"
+
+
+def _logs(config: DictConfig) -> Path:
+    return Path(config.runs) / "logs" if config.launcher.folder is None else Path(config.launcher.folder)
 
 
 def _require(name: str) -> None:
@@ -201,55 +243,20 @@ def _require(name: str) -> None:
         )
 
 
-def _sbatch(text: str | None) -> dict[str, str | bool]:
-    """'--constraint=a100 --exclusive' as submitit takes it."""
-    options = shlex.split(text or "")
-    for option in options:
-        if not option.startswith("--"):
-            raise InputError(f"launcher.sbatch={text}: expected options of sbatch such as --constraint=a100 --qos=long")
-    parts = [option.removeprefix("--").partition("=") for option in options]
-    return {key: value if equals else True for key, equals, value in parts}
-
-
 def _cores() -> int:
     import joblib
 
     return joblib.cpu_count()  # that this process may use, in a container too
 
 
-def _gpus(node: DictConfig) -> list[str]:
+def _gpus(config: DictConfig) -> list[str]:
     """GPUs of this machine that the runs may use, as CUDA names them; none where trainer= says what to use."""
-    if not node.gpus_wanted:
+    if config.trainer.device not in ("auto", "cuda"):
         return []
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _job(commands: Sequence[Command], node: DictConfig, logs: Path, folder: Path) -> Callable[[DictConfig], None]:
-    """What a launcher runs somewhere, number by number."""
-    here, logs, folder = Path.cwd(), logs.resolve(), folder.resolve()  # a job may begin elsewhere
-    own = [f"trainer.threads={max(1, node.cpus // node.processes)}", "trainer.progress=false"]
-    gpus = _gpus(node) if node.name == "joblib" else []
-    places = [gpus[number % len(gpus)] for number in range(node.jobs)] if len(gpus) > 1 else []
-    on_cluster = node.name == "slurm"
-
-    def job(config: DictConfig) -> None:
-        command = commands[config.job]
-        verb, *typed = command.arguments
-        arguments = (
-            [verb, *own, *typed] if verb in TRAINING else command.arguments
-        )  # what is typed comes last, and holds
-        with place_of(places, folder) as environment:
-            ended = run_command(arguments, logs / f"{command.log}.log", here, environment, on_cluster)
-        print(_line(command, ended, logs), flush=True)
-        with contextlib.suppress(OSError):  # whoever waited for it is gone
-            temporary = folder / f"{config.job}.tmp"
-            temporary.write_text(json.dumps(asdict(ended)))
-            temporary.rename(folder / f"{config.job}.json")
-
-    return job
 
 
 @contextlib.contextmanager
@@ -309,71 +316,78 @@ def reason(status: int, output: str) -> str:
     return [f"exit status {status}", *lines, *errors][-1]
 
 
-def _start(plugin: str, settings: dict[str, Any], n_jobs: int, job: Callable[[DictConfig], None], folder: str) -> str:
+def _start(verb: str, job: Job, arguments: Sequence[str]) -> str:
     """Have Hydra launch the jobs. Returns what went wrong with the launching itself, if anything did."""
-    import hydra
-    from hydra.core.config_store import ConfigStore
-
-    quiet = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
-    content = {
-        "defaults": ["_self_", {"override hydra/launcher": plugin}, *quiet],
-        "job": 0,
-        "hydra": {
-            "launcher": settings,
-            "output_subdir": None,
-            "sweep": {"dir": folder, "subdir": "."},
-            "job": {"chdir": False},
-        },
-    }
-    ConfigStore.instance().store("avocado_launch", content)
     logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
-    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [sys.argv[0], "-m", f"job={','.join(map(str, range(n_jobs)))}"]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions are for us, not for the terminal
     try:
-        hydra.main(version_base="1.3", config_path=None, config_name="avocado_launch")(job)()
+        by_hydra(verb, job, arguments)
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
     finally:
-        if plugin == "joblib":  # whose processes would wait for further work for minutes
+        if "hydra/launcher=joblib" in arguments:  # whose processes would wait for further work for minutes
             from joblib.externals.loky import get_reusable_executor
 
             get_reusable_executor().shutdown(wait=True)
+    return ""
+
+
+def by_hydra(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
+    """`@hydra.main` on the config of a command. Exceptions are for the caller, not for the terminal."""
+    import hydra
+
+    folder, name = hydra_config(verb)
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [sys.argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=folder, config_name=name)(task)()
+    finally:
         sys.argv = before[0]
         if before[1] is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
-    return ""
 
 
-def _ended(folder: Path, number: int) -> Ended | None:
-    try:
-        return Ended(**json.loads((folder / f"{number}.json").read_text()))
-    except FileNotFoundError:
-        return None
+def report(
+    commands: Sequence[Command],
+    folder: Path,
+    logs: Path | None = None,
+    trouble: str = "",
+    why: Callable[[int], str] = lambda number: "",
+) -> None:
+    """Say which commands failed and raise InputError if any did.
 
-
-def _report(commands: Sequence[Command], logs: Path, ended: Sequence[Ended | None], trouble: str) -> None:
-    """Say which commands failed and raise InputError if any did."""
+    trouble: with the launcher itself. why: a run, by its number, left no result.
+    """
+    ended = [_ended(folder / f"{command.log}.json") for command in commands]
     failures = {}
-    for command, its in zip(commands, ended, strict=True):
-        if its is None:
-            failures[command.name] = f"no word of its end; its log: {logs / command.log}.log"
-        elif its.reason:
-            failures[command.name] = f"{its.reason}; its log: {logs / command.log}.log"
+    for number, (command, its) in enumerate(zip(commands, ended, strict=True)):
+        log = "" if logs is None else f"; its log: {logs / command.log}.log"
+        if its is None or its.reason:
+            failures[command.name] = (its.reason if its else why(number) or "no word of its end") + log
     if trouble and all(its is None for its in ended):
         raise InputError(f"the jobs could not be started or watched: {trouble}")
     if trouble:
         print(f"launcher: {trouble}", file=sys.stderr)
     report_failures(failures, len(commands))
-    print(f"all done: {len(commands)}")
+    if logs is not None:
+        print(f"all done: {len(commands)}")
+
+
+def _ended(file: Path) -> Ended | None:
+    try:
+        return Ended(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
 
 
 def report_failures(failures: Mapping[str, str], n_runs: int) -> None:
     """A line for each run that failed, with its reason, and then an InputError, if there are any."""
     if not failures:
         return
+    if len(failures) == n_runs and len(set(failures.values())) == 1:  # such as a store that none of them finds
+        raise InputError(next(iter(failures.values())))
     for name, why in failures.items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     shown = "; ".join(list(failures)[:10]) + ("; ..." if len(failures) > 10 else "")

@@ -84,7 +84,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
         model.pair(*pair)  # says which of the two is unknown
         store.track_index(*pair)
     tracks = asked or pairs_in(model.tracks, "test")
-    regions = as_list(config.region) or [name for name in model.regions if name in store.regions]
+    regions = as_list(config.region, model.regions) or [name for name in model.regions if name in store.regions]
     if not regions:
         raise InputError(f"model {model.path} and store {store.path} share no region")
     judged = _Judged(
@@ -119,7 +119,7 @@ def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.
                 f"{' '.join(pair)}: a training track of fold={config.fold}; a score on it would say nothing; "
                 "leave out tracks= to score the held-out ones"
             )
-    regions = as_list(config.region) or list(store.regions)
+    regions = as_list(config.region, store.regions) or list(store.regions)
     learned_on = region_of_fit(store, regions[0])
     name = METHODS.get(composed.imputer.name, str(composed.imputer.name))
     imputer = imputers.build_imputer(composed, learned_on)
@@ -207,7 +207,7 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
     if config.strata:
         raise InputError("strata=true is for a model or an imputer; two files have no training tracks")
     assembly = load_assembly(config.assembly)
-    regions = parse_regions(assembly, as_list(config.region))
+    regions = parse_regions(assembly, as_list(config.region, assembly.sizes))
     if len(regions) > 1:
         raise InputError(f"region={config.region}: two files are compared on one region at a time")
     region = regions[0]

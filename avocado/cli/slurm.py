@@ -6,12 +6,16 @@ import contextlib
 import getpass
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from avocado.config.overrides import quoted
+from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from submitit.slurm.slurm import SlurmInfoWatcher
@@ -145,3 +149,13 @@ def ended_by_slurm(environment: Mapping[str, str]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if told else before)
         if told:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def sbatch_options(text: str | None) -> dict[str, str]:
+    """'--constraint=a100 --exclusive' as names and values, in Hydra's notation."""
+    options = shlex.split(text or "")
+    for option in options:
+        if not option.startswith("--"):
+            raise InputError(f"launcher.sbatch={text}: expected options of sbatch such as --constraint=a100 --qos=long")
+    parts = [option.removeprefix("--").partition("=") for option in options]
+    return {key: quoted(value) if equals else "true" for key, equals, value in parts}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import avocado
 from avocado.cli import app
-from avocado.config.overrides import check, read_arguments, separate_options
-from avocado.config.values import as_list, build, config_directory
+from avocado.config.overrides import composed, read_arguments, separate_options, typed
+from avocado.config.values import as_list, build
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
 from avocado.utils.addresses import hide_passwords
@@ -36,13 +36,12 @@ SPACE = "sweep.space."
 SHOWN = 10  # best trials at the end
 
 
-def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) -> None:
+def sweep(config: DictConfig, typed_space: Sequence[str], typed_keys: Sequence[str]) -> None:
     """Work on the study until enough trials are completed, then print the best.
 
-    typed_space: `sweep.space.<key>=<value>`; typed: keys of train.py.
+    typed_space: `sweep.space.<key>=<value>`; typed_keys: those of train.py.
     """
     import torch
-    from hydra import compose, initialize_config_dir
 
     from avocado.config.store import prepare_store
     from avocado.config.training import hardware_of, plan
@@ -56,43 +55,41 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed: Sequence[str]) 
     settings = build(SweepConfig, values | {"objectives": tuple(as_list(node.objectives))}, "sweep")
     described = _described(node, typed_space)
     space = read_space(described)
-    overrides = _checked(_common(node, typed, space), space)
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        train = compose("train", overrides)
-        (step,) = _steps(train)
-        if settings.prune and train.trainer.processes > 1:
-            raise InputError("sweep.prune=true needs trials of a single process: set trainer.processes=1")
-        if train.trainer.threads:
-            torch.set_num_threads(train.trainer.threads)
-        hardware_of(train)
-        storage = storage_of(node.storage, train.runs, node.name)
-        require_storage(storage)
-        store = prepare_store(train)
-        run = plan(train, store, step)
-        same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
-        _make_place(Path(train.runs))
-        candidates = Candidates(store, run.region, run.split)
-        with storage_errors(storage):
-            study = open_study(storage, node.name, settings, same, overrides)
-            place = hide_passwords(storage)
-            print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {place}")
-            tracker = _tracker(train, node.name, storage, store)
-            judge = _judge(overrides, step, store, candidates, settings.objectives, tracker)
-            with _progress(settings, train.trainer.progress) as (told, counted), _quiet(), _kept(tracker):
-                search(study, space, settings, judge, told, counted)
-            best = best_trials(study, SHOWN if len(settings.objectives) == 1 else None)
-        if best.empty:
-            print("no trial was completed")
-            return
-        title = "the best" if len(settings.objectives) == 1 else "the Pareto front: no trial is better in everything"
-        print(f"\n{title}\n{format_trials(best)}\n\nnext:")
-        place = f" storage={shlex.quote(hide_passwords(node.storage))}" if node.storage else ""
-        place += f" runs={shlex.quote(train.runs)}" if train.runs != "runs" and not node.storage else ""
-        print(
-            f"  python -m experiments.hyperparameters name={node.name}{place}    # figures, and the winner as a config"
-        )
-        winner = {key: best[key].iloc[0] for key in space}
-        print(f"  {train_command([*as_overrides(winner)], overrides)}    # the first of these, with a model and scores")
+    overrides = _common(node, typed_keys, space)
+    train = composed("train", overrides)
+    _require_choices(overrides, space)
+    (step,) = _steps(train)
+    if settings.prune and train.trainer.processes > 1:
+        raise InputError("sweep.prune=true needs trials of a single process: set trainer.processes=1")
+    if train.trainer.threads:
+        torch.set_num_threads(train.trainer.threads)
+    hardware_of(train)
+    storage = storage_of(node.storage, train.runs, node.name)
+    require_storage(storage)
+    store = prepare_store(train)
+    run = plan(train, store, step)
+    same = _same(settings, described, asdict(run), store.tracks_checksum, store.region(run.region).n_bins)
+    _make_place(Path(train.runs))
+    candidates = Candidates(store, run.region, run.split)
+    with storage_errors(storage):
+        study = open_study(storage, node.name, settings, same, overrides)
+        place = hide_passwords(storage)
+        print(f"{node.name}: MSE on {len(candidates.val.columns)} validation tracks, {run.region}, {place}")
+        tracker = _tracker(train, node.name, storage, store)
+        judge = _judge(overrides, step, store, candidates, settings.objectives, tracker)
+        with _progress(settings, train.trainer.progress) as (told, counted), _quiet(), _kept(tracker):
+            search(study, space, settings, judge, told, counted)
+        best = best_trials(study, SHOWN if len(settings.objectives) == 1 else None)
+    if best.empty:
+        print("no trial was completed")
+        return
+    title = "the best" if len(settings.objectives) == 1 else "the Pareto front: no trial is better in everything"
+    print(f"\n{title}\n{format_trials(best)}\n\nnext:")
+    place = f" storage={shlex.quote(hide_passwords(node.storage))}" if node.storage else ""
+    place += f" runs={shlex.quote(train.runs)}" if train.runs != "runs" and not node.storage else ""
+    print(f"  python -m experiments.hyperparameters name={node.name}{place}    # figures, and the winner as a config")
+    winner = {key: best[key].iloc[0] for key in space}
+    print(f"  {train_command([*as_overrides(winner)], overrides)}    # the first of these, with a model and scores")
 
 
 def storage_of(storage: str | None, runs: str, name: str) -> str:
@@ -102,9 +99,7 @@ def storage_of(storage: str | None, runs: str, name: str) -> str:
 
 def as_overrides(params: Mapping[str, Any]) -> list[str]:
     """Parameters of a trial as train.py takes them."""
-    words = {True: "true", False: "false", None: "null"}
-    texts = [f"{k}={words[v] if v is None or isinstance(v, bool) else v}" for k, v in params.items()]
-    return read_arguments(texts)[0]
+    return read_arguments(typed(params))[0]
 
 
 def train_command(chosen: Sequence[str], common: Sequence[str]) -> str:
@@ -177,14 +172,12 @@ def _common(node: DictConfig, typed: Sequence[str], space: Space) -> list[str]:
     return list(last.values())
 
 
-def _checked(overrides: Sequence[str], space: Space) -> list[str]:
-    """The overrides as Hydra takes them. Raises InputError for a key or a choice that train.py does not have, now."""
+def _require_choices(overrides: Sequence[str], space: Space) -> None:
+    """Raise InputError for a choice that train.py does not have, now and not when a trial draws it."""
     choices = {key: getattr(its, "choices", None) or (its.low, its.high) for key, its in space.items()}  # type: ignore
-    checked = list(overrides)
     for number in range(max(map(len, choices.values()))):
         chosen = as_overrides({key: its[min(number, len(its) - 1)] for key, its in choices.items()})
-        checked = check("train", [*checked, *chosen], False)[: -len(chosen)]
-    return checked
+        composed("train", [*overrides, *chosen])
 
 
 def _steps(train: DictConfig) -> list[str]:
@@ -229,14 +222,13 @@ def _judge(
     tracker: TrialTracker | None,
 ) -> Callable[[Trial, Report | None], list[float]]:
     """What trains one trial's model and says its objectives."""
-    from hydra import compose
     from omegaconf import OmegaConf
 
     from avocado.config.training import hardware_of, plan
     from avocado.search.candidates import costs
 
     def judge(trial: Trial, report: Report | None) -> list[float]:
-        config = compose("train", [*overrides, *as_overrides(trial.params)])
+        config = composed("train", [*overrides, *as_overrides(trial.params)])
         run = plan(config, store, step)
         n_blocks, n_tracks = store.region(run.region).n_blocks, len(candidates.train.columns)
         cost = costs(run.model, len(store.cells), len(store.assays), n_tracks, n_blocks)

@@ -173,6 +173,19 @@ def _lacks_pairs(store: SignalStore) -> bool:
     return len(store.tracks) < len(store.cells) * len(store.assays)
 
 
+def is_done(config: DictConfig) -> bool:
+    """Whether all runs of the config are done, which a launched command asks before it queues anything."""
+    from avocado.data.store import open_store
+    from avocado.runs.run import state
+
+    if config.overwrite or config.stage.impute or config.imputer.name != "avocado" or config.imputer.models != 1:
+        return False
+    if not (Path(config.store) / "store.json").is_file():
+        return False
+    store = open_store(config.store)
+    return all(state(plan(config, store, step), store, Path(config.runs)) == "done" for step in config.stage.steps)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
-    return app.run("train", train, arguments)
+    return app.run("train", train, arguments, is_done)

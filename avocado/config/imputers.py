@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from avocado.config.overrides import check, read_arguments
-from avocado.config.values import as_list, build, config_directory
+from avocado.config.sections import IMPUTERS
+from avocado.config.overrides import composed, read_arguments
+from avocado.config.schema import option, options_of
+from avocado.config.values import as_list, build
 from avocado.errors import InputError
+from avocado.imputers.config import AvocadoConfig, ChromImputeConfig, EnsembleConfig, PredictdConfig, SimilarityConfig
+from avocado.model.config import ModelConfig, RegressionConfig
+from avocado.training.config import FitConfig, OptimizerConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,7 +21,6 @@ if TYPE_CHECKING:
     from avocado.imputers import Imputer
 
 T = TypeVar("T")
-IMPUTERS = ("average", "nearest", "similarity", "regression", "predictd", "chromimpute", "avocado", "ensemble")
 UNSEEN = ("memory_limit", "workers", "checkpoint_every")  # of fit, which leave no trace in what comes out
 AVOCADO = ("model", "optimizer", "fit", "epochs")  # the sections of a training config that are Avocado's settings
 
@@ -31,12 +35,8 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
     name, seed = config.imputer.name, config.seed
     progress, device = config.trainer.progress, config.trainer.device
     node = {str(key): value for key, value in config.imputer.items() if key != "name"}
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+    if seed < 0:
         raise InputError(f"seed={seed}: expected a whole number from 0")
-    if "seed" in node:
-        raise InputError("unknown key 'imputer.seed': what is random in an imputer follows seed=, the run's own")
-    if name in ("average", "nearest") and node:
-        raise InputError(f"unknown key 'imputer.{next(iter(node))}'; imputer={name} has no settings of its own")
     if name == "average":
         from avocado.imputers.average import AverageActivity
 
@@ -46,30 +46,29 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
 
         return NearestCell()
     if name == "similarity":
-        from avocado.imputers.nearest import SimilarityAverage, SimilarityConfig
+        from avocado.imputers.nearest import SimilarityAverage
 
-        return SimilarityAverage(_settings(SimilarityConfig, node))
+        return SimilarityAverage(build(SimilarityConfig, node, "imputer"))
     if name == "regression":
         from avocado.imputers.regression import Regression
-        from avocado.model.regression import RegressionConfig
 
-        return Regression(_settings(RegressionConfig, node, seed=seed), device)
+        return Regression(build(RegressionConfig, node, "imputer", seed=seed), device)
     if name == "predictd":
-        from avocado.imputers.predictd import Predictd, PredictdConfig
+        from avocado.imputers.predictd import Predictd
 
-        return Predictd(_settings(PredictdConfig, node), seed, device, progress)
+        return Predictd(build(PredictdConfig, node, "imputer"), seed, device, progress)
     if name == "chromimpute":
-        from avocado.imputers.chromimpute import ChromImpute, ChromImputeConfig
+        from avocado.imputers.chromimpute import ChromImpute
 
-        return ChromImpute(_settings(ChromImputeConfig, node), seed, progress)
+        return ChromImpute(build(ChromImputeConfig, node, "imputer"), seed, progress)
     if name == "avocado":
         return _avocado(config, region, node)
     if name == "ensemble":
-        from avocado.imputers.ensemble import Ensemble, EnsembleConfig
+        from avocado.imputers.ensemble import Ensemble
 
         members = {member: build_imputer(chosen, region) for member, chosen in _members(config).items()}
         node = {key: value for key, value in node.items() if key != "members"}
-        return Ensemble(members, _settings(EnsembleConfig, node, seed=seed))
+        return Ensemble(members, build(EnsembleConfig, node, "imputer", seed=seed))
     raise InputError(f"unknown imputer '{name}'; there is: {', '.join(IMPUTERS)}")
 
 
@@ -101,21 +100,15 @@ def train_config(config: DictConfig, settings: Sequence[str]) -> DictConfig:
     What the two commands have in common, such as seed and device, is taken from `config`. Raises InputError for an
     imputer or a setting that does not exist.
     """
-    from hydra import compose, initialize_config_dir
-
-    typed, _ = read_arguments([f"imputer={config.imputer}", *settings])
-    overrides = check("train", typed, False)
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        composed = compose("train", overrides)
+    train = composed("train", read_arguments([f"imputer={config.imputer}", *settings])[0])
     for key in ("store", "seed"):
-        composed[key] = config[key]
-    fold = config.fold
-    composed.fold = int(fold) if isinstance(fold, str) and fold.isdecimal() else fold  # a text where null is allowed
+        train[key] = config[key]
+    train.fold = config.fold
     for key, value in config.split.items():
-        composed.split[key] = value
-    composed.trainer.device, composed.trainer.precision = config.device, config.precision
-    composed.trainer.progress = config.get("progress", False)
-    return composed
+        train.split[key] = value
+    train.trainer.device, train.trainer.precision = config.device, config.precision
+    train.trainer.progress = config.get("progress", False)
+    return train
 
 
 def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -126,9 +119,7 @@ def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
     from avocado.config.training import hardware_of
-    from avocado.imputers.factorization import Avocado, AvocadoConfig
-    from avocado.model.config import ModelConfig
-    from avocado.training.config import FitConfig, OptimizerConfig
+    from avocado.imputers.factorization import Avocado
 
     stage = "pilot" if region == "pilot" else "joint"
     return Avocado(
@@ -138,7 +129,7 @@ def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
         config.seed,
         hardware_of(config, stage),
         config.trainer.progress,
-        _settings(AvocadoConfig, node),
+        build(AvocadoConfig, node, "imputer"),
     )
 
 
@@ -148,27 +139,14 @@ def _members(config: DictConfig) -> dict[str, DictConfig]:
 
     found = {}
     for member in as_list(config.imputer.get("members")):
-        file = config_directory() / "imputer" / f"{member}.yaml"
-        if not file.is_file():
-            known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+        known = options_of("imputer")
+        if member not in known:
             raise InputError(f"unknown imputer '{member}' in imputer.members; there is: {', '.join(known)}")
         chosen = config.copy()
         OmegaConf.set_struct(chosen, False)
-        chosen.imputer = OmegaConf.load(file)
-        if chosen.imputer.name == "ensemble":
+        node = option("imputer", member)
+        if node["name"] == "ensemble":
             raise InputError("imputer.members: an ensemble cannot be a member of an ensemble")
+        chosen.imputer = node
         found[member] = chosen
     return found
-
-
-def _settings(cls: type[T], node: dict[str, Any], **more: Any) -> T:
-    """The imputer's own dataclass; a number that is typed for a setting that may be null arrives as a text."""
-    import yaml
-
-    hints = get_type_hints(cls)
-    optional = {field.name for field in fields(cls) if "None" in str(hints[field.name])}  # type: ignore[arg-type]
-    values = {
-        key: yaml.safe_load(value) if key in optional and isinstance(value, str) else value
-        for key, value in node.items()
-    }
-    return build(cls, values, "imputer", **more)

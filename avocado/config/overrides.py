@@ -1,48 +1,30 @@
-"""What is typed behind a command: key=value as Hydra wants it, checked against the config before Hydra runs."""
+"""What is typed behind a command, as Hydra wants it, and the config that comes of it, or one line that says why not."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
-from avocado.config.values import config_directory, split_list
+from avocado.config.schema import OPTIONS, default_of, groups_of, hydra_config, kinds, option
+from avocado.config.values import as_list
 from avocado.errors import InputError, did_you_mean
 
-# keys that take several names: a,b is a list for them, where for other keys it asks for several runs
-LISTS = (
-    "regions",
-    "region",
-    "cell",
-    "assay",
-    "assays",
-    "chroms",
-    "tracks",
-    "average",
-    "data.regions",
-    "split.hold_out",
-    "sweep.objectives",
-)
-WHOLE_OR_NULL = (
-    "decimals",
-    "workers",
-    "trainer.threads",
-    "threads",
-    "fit.memory_limit",
-    "fit.min_steps",
-    "model.baseline_features",
-    "cells",
-    "lineages",
-)
-SHARE_OR_NUMBER = ("split.validation",)
-NUMBER_OR_WORD = ("fold",)
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
 TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # of --info, which may have none
 # options of Hydra itself, and whether a value follows
 HYDRA_OPTIONS = {
     **dict.fromkeys(("--resolve", "--run", "-r", "--hydra-help", "--info", "-i"), False),
     **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--shell-completion", "-sc"), True),
 }
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
 
 def separate_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -64,190 +46,182 @@ def separate_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return options, others
 
 
-def read_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
+def read_arguments(arguments: Sequence[str], verb: str = "train") -> tuple[list[str], bool]:
     """Overrides as Hydra wants them, and whether several runs are asked for (-m, or a range such as fold=0..4).
 
-    File names, patterns with {cell}, and names with blanks need no quotes of their own.
+    Texts stay as they are typed: file names, patterns with {cell}, names with blanks or that look like numbers. A
+    file, `model=mine.yaml`, becomes the keys in it.
     """
-    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
-    multirun |= any(re.fullmatch(r"[^=]+=\d+\.\.\d+", argument) is not None for argument in arguments)
+    spans = [re.fullmatch(r"([^=]+=)(\d+)\.\.(\d+)", argument) for argument in arguments]
+    multirun = any(spans) or any(argument in ("-m", "--multirun") for argument in arguments)
     overrides = []
-    for argument in arguments:
+    for argument, span in zip(arguments, spans, strict=True):
+        key, equals, value = argument.partition("=")
         if argument in ("-m", "--multirun"):
             continue
-        key, equals, value = argument.partition("=")
         if not equals and key.startswith("-"):
             hint = did_you_mean(key, [*HYDRA_OPTIONS, "--multirun", "--help", "--version"])
             raise InputError(f"unknown option '{argument}'{hint}")
         if not equals and not key.startswith("~"):
             raise InputError(f"'{argument}' is not of the form key=value; --help lists the keys")
-        span = re.fullmatch(r"(\d+)\.\.(\d+)", value)
         if span:
-            value = ",".join(str(number) for number in range(int(span[1]), int(span[2]) + 1))
-        if equals and not _parses(key, value, multirun):
-            several = key in LISTS and ("," in value or value.startswith("["))
-            parts = [part.strip() for part in split_list(value.removeprefix("[").removesuffix("]"))]
-            value = f"[{','.join(map(_quoted, parts))}]" if several else _quoted(value)
-        overrides.append(f"{key}{equals}{value}")
+            overrides.append(span[1] + ",".join(map(str, range(int(span[2]), int(span[3]) + 1))))
+        elif key in groups_of(verb) and "," not in value and value.strip("'").endswith((".yaml", ".yml")):
+            overrides += read_arguments(_keys_of_file(key, Path(value.strip("'"))), verb)[0]
+        else:
+            overrides.append(key + equals + _value(key, value, kinds(verb).get(key.lstrip("+"), object), multirun))
     return overrides, multirun
 
 
-def _parses(key: str, value: str, multirun: bool) -> bool:
-    """Whether Hydra reads `value` as it is meant: no syntax of its own in it, no list taken for several runs."""
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """As Hydra reads them. Raises InputError."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if any(name in value for name in ("{cell}", "{assay}", "{part}")):
-        return False
     try:
-        override = OverridesParser.create().parse_override(f"{key}={value}")
-    except HydraException:
-        return False
-    return multirun or key not in LISTS or not override.is_sweep_override()
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise InputError(str(error).splitlines()[0]) from None
 
 
-def _quoted(value: str) -> str:
+def combinations(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The overrides of each run, as -m means it."""
+    values = [
+        [f"{text.partition('=')[0]}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [text]
+        for override, text in zip(parsed(overrides), overrides, strict=True)
+    ]
+    return map(list, itertools.product(*values))
+
+
+def composed(verb: str, overrides: Sequence[str], own_configs: str | None = None) -> DictConfig:
+    """The config of a command. own_configs: a further folder of options (--config-dir).
+
+    Raises a one-line InputError, which lists what exists, for a key, an option or a value that there is not.
+    """
+    from hydra import compose, initialize, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder, name = hydra_config(verb)
+    searched = [] if own_configs is None else [f"hydra.searchpath=[{quoted(f'file://{Path(own_configs).resolve()}')}]"]
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(folder, version_base="1.3") if folder else initialize(None, version_base="1.3"):
+            return compose(name, [*overrides, *searched])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_one_line(verb, overrides, error)) from None
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def require_options(verb: str, overrides: Sequence[str], multirun: bool) -> None:
+    """Raise InputError for several values without -m, and for one of them that is no option of its group."""
+    for override in parsed(overrides):
+        key, groups = override.key_or_group, groups_of(verb)
+        if override.is_sweep_override() and not multirun:
+            raise InputError(f"{key} has several values: add -m to run them all, one after the other")
+        for value in override.sweep_string_iterator() if override.is_sweep_override() and key in groups else ():
+            if value not in groups[key]:
+                raise InputError(f"unknown {key} '{value}'; there is: {', '.join(groups[key])}")
+
+
+def in_one_line(error: OmegaConfBaseException) -> str:
+    """What a value of a config lacks, found out when it is used."""
+    from omegaconf.errors import MissingMandatoryValue
+
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}= is missing; --help says what it is"
+    return str(error).splitlines()[0]
+
+
+def quoted(value: str) -> str:
+    """A text that Hydra reads as such, whatever is in it."""
     # Hydra's rule: a backslash is itself, but before a quote it has to be doubled
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 
-def check(verb: str, overrides: Sequence[str], multirun: bool, own_configs: bool = False) -> list[str]:
-    """The overrides, with names that look like numbers as texts, and a file, `model=mine.yaml`, as the keys in it.
-
-    own_configs: there are more options of groups than those in conf/ (--config-dir), which Hydra looks for itself.
-    Raises a one-line InputError, which lists what exists, for an override that Hydra would refuse at length, and for
-    a value of the wrong kind.
-    """
-    from hydra import compose, initialize, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+def _value(key: str, value: str, kind: Any, multirun: bool) -> str:
+    """What is typed for a key of that kind, with quotes where Hydra would take it for something else."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    groups = groups_of(verb)
-    checked = [inner for override in overrides for inner in _from_file(override, groups)]
-    chosen = []
-    GlobalHydra.instance().clear()
+    listed = get_origin(kind) is list or kind is list
+    if listed and "," in value and not value.startswith("[") and not multirun:
+        value = f"[{value}]"
     try:
-        parsed = OverridesParser.create().parse_overrides(checked)
-        for override in parsed:
-            key = override.key_or_group
-            if key in groups and override.is_delete():
-                chosen.append(f"~{key}")
-                continue
-            if override.is_sweep_override() and not multirun:
-                raise InputError(f"{key} has several values: add -m to run them all, one after the other")
-            values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-            if key in groups:
-                for value in values:
-                    if str(value) not in groups[key] and not own_configs:
-                        raise InputError(f"unknown {key} '{value}'; there is: {', '.join(groups[key])}")
-                if str(values[0]) in groups[key]:
-                    chosen.append(f"{key}={values[0]}")
-        folder, name = hydra_config(verb)
-        with initialize_config_dir(folder, version_base="1.3") if folder else initialize(None, version_base="1.3"):
-            known = _keys(OmegaConf.to_container(compose(name, chosen), resolve=False))
-            for number, override in enumerate(parsed):
-                key = override.key_or_group
-                if key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add():
-                    continue
-                if key not in known:
-                    hint = did_you_mean(key, known, 3)
-                    top = [name for name in dict.fromkeys([*groups, *known]) if "." not in name]
-                    raise InputError(f"unknown key '{key}'{hint}; there is: {', '.join(top)}")
-                if not override.is_sweep_override() and not override.is_delete():
-                    value = override.value()
-                    _require_kind(key, value, known[key])
-                    if _is_text(key, known[key]) and isinstance(value, bool | int | float):
-                        left, _, right = checked[number].partition("=")
-                        checked[number] = f"{left}={_quoted(right)}"
-            if not multirun and not own_configs:
-                compose(name, checked)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(str(error).splitlines()[0]) from None
-    finally:
-        GlobalHydra.instance().clear()
-    return checked
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        if listed:
+            return f"[{','.join(map(quoted, as_list(value)))}]"
+        return quoted(value) if value or kind in (str, Any) else value
+    its = None if override.is_sweep_override() else override.value()
+    in_quotes = isinstance(its, str) and value[:1] in ("'", '"') and value[:1] == value[-1:]
+    if in_quotes or its == value or value.startswith("${"):
+        return value
+    if kind is Any:  # names
+        return value if override.is_sweep_override() and multirun else quoted(value)
+    if str not in _parts(kind) or override.is_sweep_override() or (its is None and type(None) in _parts(kind)):
+        return quoted(value) if any(name in value for name in ("{cell}", "{assay}", "{part}")) else value
+    return value if int in _parts(kind) and isinstance(its, int) else quoted(value)
 
 
-def _from_file(override: str, groups: Iterable[str]) -> list[str]:
-    """`model=mine.yaml` as model.nodes=64 and so on: an option of a group in a file of the user's own."""
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _keys_of_file(group: str, file: Path) -> list[str]:
+    """The lines of a file of the user's own, as they would be typed."""
     import yaml
 
-    group, _, value = override.partition("=")
-    file = value.strip("'")
-    if group not in groups or "," in file or not file.endswith((".yaml", ".yml")):
-        return [override]
     try:
-        node = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        node = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise InputError(f"{file} is not a YAML file") from None
     if not isinstance(node, dict) or any(isinstance(its, dict | list) for its in node.values()):
         raise InputError(f"{file}: expected lines of the form key: value, as the files in conf/{group} have them")
+    return typed({f"{group}.{key}": its for key, its in node.items()})
+
+
+def typed(values: Mapping[str, Any]) -> list[str]:
+    """Keys and plain values as they would be typed."""
     words = {True: "true", False: "false", None: "null"}
-    typed = [
-        f"{group}.{key}={words[its] if its is None or isinstance(its, bool) else its}" for key, its in node.items()
-    ]
-    return read_arguments(typed)[0]
+    return [f"{key}={words[its] if its is None or isinstance(its, bool) else its}" for key, its in values.items()]
 
 
-def _require_kind(key: str, value: Any, default: Any) -> None:
-    """Raise InputError where a number, true or false, or a list is expected and `value` is something else."""
-    if key in NUMBER_OR_WORD or (key in WHOLE_OR_NULL and value is None):
-        return
-    if isinstance(default, bool):
-        expected, fits = "true or false", isinstance(value, bool)
-    elif isinstance(default, float) or key in SHARE_OR_NUMBER:
-        expected, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
-    elif isinstance(default, int) or key in WHOLE_OR_NULL:
-        expected, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
-    elif isinstance(default, dict):
-        expected, fits = f"{key}.<key>=<value>", isinstance(value, dict)
-    elif isinstance(default, list) and str(value).startswith("["):  # one that Hydra could not read
-        expected = f"a list, with quotes around parts that are more than a word: \"{key}=['a=b','c']\""
-        fits = not isinstance(value, str)
-    else:
-        return
-    if not fits:
-        raise InputError(f"{key}={value}: expected {expected}")
+def _one_line(verb: str, overrides: Sequence[str], error: Exception) -> str:
+    """What Hydra says at length."""
+    from hydra.errors import MissingConfigException
 
-
-def _is_text(key: str, default: Any) -> bool:
-    """Whether the values of a key are texts, names of files most of them; a folder may be called 2024."""
-    return isinstance(default, str) or (default is None and key not in WHOLE_OR_NULL)
-
-
-def hydra_config(verb: str) -> tuple[str | None, str]:
-    """Folder and name of a command's config: in `conf/`, or, without groups of its own, handed to Hydra by name.
-
-    In `conf/` Hydra would take `avocado impute model=...` for a choice out of the group `model` of train.
-    """
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    if groups_of(verb):
-        return str(config_directory()), verb
-    name = f"avocado_{verb}"
-    ConfigStore.instance().store(name, OmegaConf.load(config_directory() / f"{verb}.yaml"))
-    return None, name
-
-
-def groups_of(verb: str) -> dict[str, list[str]]:
-    """Config groups of a command and their options."""
-    text = (config_directory() / f"{verb}.yaml").read_text(encoding="utf-8")
-    names = re.findall(r"^  - (\w+): \w+", text, re.MULTILINE)
-    return {name: sorted(path.stem for path in (config_directory() / name).glob("*.yaml")) for name in names}
-
-
-def _keys(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a config and their defaults, sections among them."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found[f"{prefix}{key}"] = value
-        if isinstance(value, dict):
-            found.update(_keys(value, f"{prefix}{key}."))
-    return found
+    text, known = str(error), kinds(verb)
+    missing = re.match(r"In '.*': Could not find '(\w+)/(.*)'", text)
+    if isinstance(error, MissingConfigException) and missing and missing[1] in groups_of(verb):
+        return f"unknown {missing[1]} '{missing[2]}'; there is: {', '.join(groups_of(verb)[missing[1]])}"
+    unknown = re.match(r"(?:Could not (?:override|delete from config\.|delete\.?) |Key )'([^']+)'", text)
+    if unknown:
+        key = unknown[1]
+        group = key.partition(".")[0]
+        if "." in key and group in OPTIONS:  # an option has keys of its own
+            name = next((text.partition("=")[2] for text in reversed(overrides) if text.startswith(f"{group}=")), None)
+            its = option(group, name or default_of(verb, group))
+            if key == "imputer.seed":
+                return f"unknown key '{key}': what is random in an imputer follows seed=, the run's own"
+            hint = did_you_mean(key.partition(".")[2], its).replace("did you mean ", f"did you mean {group}.")
+            return f"unknown key '{key}'{hint}; {group}={name or its['name']} has: {', '.join(its)}"
+        top = [name for name in dict.fromkeys([*groups_of(verb), *known]) if "." not in name]
+        return f"unknown key '{key}'{did_you_mean(key, known, 3)}; there is: {', '.join(top)}"
+    wrong = re.match(r"Error merging override \+*([^=]+)=(.*)", text)
+    if wrong:
+        parts = _parts(known.get(wrong[1], object))
+        names = [WORDS[get_origin(part) or part] for part in parts if (get_origin(part) or part) in WORDS]
+        expected = " or ".join(names) + (", or null" if type(None) in parts else "")
+        if dict in parts or not names:
+            expected = f"{wrong[1]}.<key>=<value>"
+        return f"{wrong[1]}={wrong[2]}: expected {expected}"
+    return text.splitlines()[0]

@@ -36,6 +36,7 @@ def make_store(config: DictConfig, out: str, workers: int | None, progress: bool
     """The store that `config` (table or folder, assembly, regions, filters) describes, made where it is missing."""
     from avocado.api import ingest
     from avocado.data.compendium import scan_folder
+    from avocado.data.genome import load_assembly
 
     if config.folder is None and config.table is None:
         raise InputError("no tracks given: set table= to a TSV or CSV file, or folder= and pattern=")
@@ -43,7 +44,7 @@ def make_store(config: DictConfig, out: str, workers: int | None, progress: bool
         config.table if config.folder is None else scan_folder(config.folder, config.pattern),
         out,
         config.assembly,
-        as_list(config.regions),
+        as_list(config.regions, load_assembly(config.assembly).sizes),
         min_assays=config.min_assays,
         min_cells=config.min_cells,
         dtype=config.dtype,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from avocado.data.store import SignalStore
     from avocado.runs.run import RunSpec, SplitConfig
-    from avocado.tracking.session import Tracking
+    from avocado.tracking.config import Tracking
     from avocado.utils.hardware import Hardware
 
 
@@ -24,8 +24,6 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
     from avocado.runs.run import RunSpec
     from avocado.training.config import FitConfig, OptimizerConfig
 
-    if not isinstance(config.seed, int):
-        raise InputError(f"seed={config.seed}: expected a whole number")
     region, split = region_of(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
     epochs = config.epochs.get(step, stage_named(step).epochs)
@@ -76,7 +74,7 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
 
 def tracking_of(config: DictConfig) -> Tracking:
     """What logger= asks for."""
-    from avocado.tracking.session import Tracking
+    from avocado.tracking.config import Tracking
 
     # an empty WANDB_MODE= is none
     return build(Tracking, {**config.logger, "mode": config.logger.mode or "online"}, "logger")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from avocado.errors import InputError
 
@@ -23,22 +24,12 @@ def config_directory() -> Path:
 
 
 def build(cls: type[T], node: DictConfig | dict[str, Any], name: str, **more: Any) -> T:
-    """The dataclass `cls` from a config node, with values of the right type. Raises InputError naming the key."""
-    hints, values = get_type_hints(cls), dict(more)
+    """The dataclass `cls` from a config node, whose keys are its own. Raises InputError naming a key that is not."""
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    for key, value in node.items():
-        key = str(key)
-        where = f"{name}.{key}" if name else key
+    for key in node:
         if key not in known:
-            raise InputError(f"unknown key '{where}'; there is: {', '.join(sorted(known))}")
-        expected = hints[key]
-        if expected is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if expected in (int, float, str, bool) and type(value) is not expected:
-            kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[expected]
-            raise InputError(f"{where}={value!r}: expected {kind}")
-        values[key] = value
-    return cls(**values)
+            raise InputError(f"unknown key '{name}.{key}'; there is: {', '.join(sorted(known))}")
+    return cls(**{str(key): value for key, value in node.items()}, **more)
 
 
 def wants_baseline(config: DictConfig) -> bool:
@@ -48,15 +39,22 @@ def wants_baseline(config: DictConfig) -> bool:
     return config.baseline == "model"
 
 
-def split_list(text: str) -> list[str]:
-    """'a,b' as two; the commas of a place, chr20:1,000,000-1,200,000, are part of its numbers."""
-    return re.findall(r"[^,:]+:\d+(?:,\d{3})*-\d+(?:,\d{3})*|[^,]+", text)
+def as_list(value: Any, known: Iterable[str] = ()) -> list[str]:
+    """A list of strings from a text as it was typed, a list, or nothing; 'a,b' and '[a,b]' are two, 'null' none.
 
-
-def as_list(value: Any) -> list[str]:
-    """A list of strings from one value, a list, or nothing; 'a,b' is two."""
+    The commas of a place, chr20:1,000,000-1,200,000, are part of its numbers; parts in quotes may have others. known:
+    names that are one each, whatever is in them.
+    """
     if value is None:
         return []
-    if isinstance(value, str):
-        return [part.strip() for part in split_list(value) if part.strip()]
-    return [str(part) for part in value] if hasattr(value, "__iter__") else [str(value)]
+    if not isinstance(value, str):
+        return [str(part) for part in value] if hasattr(value, "__iter__") else [str(value)]
+    if value in set(known):
+        return [value]
+    if value == "null":
+        return []
+    listed = re.fullmatch(r"\s*\[(.*)\]\s*", value, re.DOTALL)
+    parts = re.findall(
+        r"""\s*(?:'([^']*)'|"([^"]*)"|([^,:]+:\d+(?:,\d{3})*-\d+(?:,\d{3})*|[^,]+))""", listed[1] if listed else value
+    )
+    return [part for quoted in parts if (part := "".join(quoted).strip())]

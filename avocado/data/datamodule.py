@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avocado.data.genome import BLOCK_BINS
+from avocado.data.sampling import ORDERS, Sampling
 from avocado.data.store import SignalStore, chunk_blocks
 from avocado.errors import InputError
 
-ORDERS = ("shuffled", "sequential")
 READ_AHEAD = 4  # batches that each worker process prepares where signal streams
 VAL_BINS = 200_000  # that validation looks at
 VAL_VALUES = 1 << 24  # of a batch of validation on an accelerator
@@ -71,31 +71,6 @@ class Draw(NamedTuple):
     epoch: int
     rank: int
     batch: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an epoch goes through a region: every bin once, each with some training tracks.
-
-    order: whole blocks 'shuffled' anew every epoch, or 'sequential' along the genome, as the paper scans.
-    tracks_per_bin: training tracks drawn uniformly for each bin (1 in the paper); all of them where there are fewer.
-    masked: share of the training tracks that are masked in a block: its genome factors do not learn from them, so
-    that the network, which does, learns to impute. Every block masks other tracks, always the same ones. The last
-    epochs, from `unmask_at` on, hide nothing.
-    """
-
-    order: str = "shuffled"
-    tracks_per_bin: int = 1
-    masked: float = 0.0
-    unmask_at: int = 0
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise InputError(f"unknown sampling '{self.order}'; there is: {', '.join(ORDERS)}")
-        if self.tracks_per_bin < 1:
-            raise InputError(f"tracks_per_bin={self.tracks_per_bin}: expected at least 1")
-        if not 0 <= self.masked < 1:
-            raise InputError(f"masked={self.masked}: expected a share from 0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from avocado.data.text import numbered_lines
 from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BIN_SIZE = 25  # bp
 BINS_PER_250BP = 10
@@ -112,6 +113,8 @@ class Region:
     @cached_property
     def mask(self) -> np.ndarray:
         """Bool (n_blocks, 200): True for real bins, False for the padding at segment ends."""
+        import numpy as np
+
         mask = np.zeros((self.n_blocks, BLOCK_BINS), dtype=bool)
         flat = mask.reshape(-1)
         for segment, _, block in self.walk():
@@ -120,6 +123,8 @@ class Region:
 
     def to_blocks(self, values: np.ndarray, fill: float = 0.0) -> np.ndarray:
         """Lay out a (n_bins, ...) array as (n_blocks, 200, ...), padding with `fill`."""
+        import numpy as np
+
         if values.shape[0] != self.n_bins:
             raise InputError(f"region {self.name} has {self.n_bins:,} bins, the array {values.shape[0]:,}")
         blocks = np.full((self.n_blocks, BLOCK_BINS, *values.shape[1:]), fill, dtype=values.dtype)

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from avocado.data.compendium import Pair
     from avocado.data.genome import Region
     from avocado.data.store import SignalStore
@@ -73,6 +73,8 @@ def groups(pairs: Sequence[Pair], n_bins: int) -> Iterator[list[Pair]]:
 
 def predict_window(imputer: Imputer, pairs: Sequence[Pair], window: Window, source: Region) -> np.ndarray:
     """Imputed arcsinh signal of a window of the region `source`, float32 (n_bins, n_pairs)."""
+    import numpy as np
+
     from avocado.data.windows import chosen_bins
 
     if window.layout == source:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,54 +44,12 @@ from avocado.imputers.chromimpute_features import (
     signal_offsets,
 )
 from avocado.imputers.chromimpute_trees import Tree, grow_tree
+from avocado.imputers.config import ChromImputeConfig
 from avocado.imputers.nearest import similarities
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.progress import duration, shown
 
-MAY_BE_0 = ("distance_window", "narrow_window", "wide_window")
-MAY_BE_NONE = ("donors", "candidates")
 KEPT_TREES = 1_000  # of earlier tracks, some 100 kB each
-
-
-@dataclass(frozen=True)
-class ChromImputeConfig:
-    """Settings of ChromImpute, in comments the original's where they differ. Windows are in bins, on either side."""
-
-    positions: int = 100_000  # training bins, the same for every donor
-    donors: int | None = 10  # cell types, the most similar ones, that trees are grown from; None: all (all)
-    bags: int = 4  # samples of training bins, and with each another tree per donor (1)
-    trees: int = 16  # of a track, for which many donors have fewer bags; at least one tree per donor (no limit)
-    neighbours: int = 10  # cell types that the running means go up to
-    candidates: int | None = 20  # globally nearest cell types among which these are looked for; None: all (all)
-    distance_window: int = 20  # of the local distance between cell types
-    narrow_window: int = 20  # in which the other assays are looked at in every bin
-    wide_window: int = 400  # in which they are looked at every wide_step bins
-    wide_step: int = 20
-    min_leaf: int = 100  # training bins in a leaf of a tree (20)
-    standardise: bool = True  # tracks to mean 0 and deviation 1, and back to what is expected of the target (False)
-    average: bool = True  # also the mean of the assay over all other cell types, whatever else these have (False)
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name in MAY_BE_0 else 1
-            if isinstance(field.default, bool):
-                if not isinstance(value, bool):
-                    raise InputError(f"chromimpute: {field.name}={value!r}: expected true or false")
-                continue
-            if value is None and field.name in MAY_BE_NONE:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"chromimpute: {field.name}={value!r}: expected a whole number of at least {least}")
-        if self.candidates is not None and self.candidates <= self.neighbours:
-            # a donor is left out of them, and a tree has to be applied to as many as it was grown with
-            raise InputError(
-                f"chromimpute: candidates={self.candidates}: more than neighbours={self.neighbours} are needed"
-            )
-
-    @property
-    def margin(self) -> int:
-        """Bins on either side of a bin that its features depend on."""
-        return max(self.distance_window, self.narrow_window, self.wide_window)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,30 +23,14 @@ from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.errors import InputError
 from avocado.imputers import Foretelling, Imputer, groups, possible
+from avocado.imputers.config import EnsembleConfig
 
-WEIGHTS = ("mean", "fitted")
-MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
 CHUNK_BINS = 1 << 20
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class EnsembleConfig:
-    """How members are weighted."""
-
-    weights: str = "mean"  # 'mean': all alike; 'fitted': to training tracks that are set apart
-    validation: float = 0.2  # of 'fitted': share or number of the training tracks that are set apart
-    rounds: int = 1  # of 'fitted': how often, each time others; members are fitted as often and once more
-    seed: int = 0  # which ones
-
-    def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS:
-            raise InputError(f"ensemble: weights='{self.weights}': there is {' and '.join(WEIGHTS)}")
-        if not self.validation > 0:
-            raise InputError(f"ensemble: validation={self.validation}: give a share of the training tracks (0.2)")
-        if not isinstance(self.rounds, int) or isinstance(self.rounds, bool) or self.rounds < 1:
-            raise InputError(f"ensemble: rounds={self.rounds!r}: expected a whole number of at least 1")
+MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
+CHUNK_BINS = 1 << 20
 
 
 class Ensemble:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from avocado.data.compendium import Pair
 from avocado.data.datamodule import tracks_of
 from avocado.data.store import SignalStore
-from avocado.errors import InputError
+from avocado.imputers.config import AvocadoConfig
 from avocado.inference.impute import impute
 from avocado.model.config import ModelConfig
 from avocado.model.directory import Model, load_model, save_region, save_shared
@@ -28,17 +28,6 @@ from avocado.model.states import StatesNetwork
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.utils.hardware import Hardware
-
-
-@dataclass(frozen=True)
-class AvocadoConfig:
-    """What goes beyond the settings of a single model."""
-
-    models: int = 1  # of consecutive seeds, whose imputations are averaged
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.models, int) or isinstance(self.models, bool) or self.models < 1:
-            raise InputError(f"avocado: models={self.models!r}: expected a whole number of at least 1")
 
 
 class Avocado:

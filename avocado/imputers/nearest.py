@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,20 +18,9 @@ from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers.average import mean_tracks
 from avocado.imputers.chromimpute_features import correlations
+from avocado.imputers.config import SimilarityConfig
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SimilarityConfig:
-    """How much more similar cell types count."""
-
-    sharpness: float = 1.0  # a track's weight is its similarity to this power; large: the nearest cell type alone
-
-    def __post_init__(self) -> None:
-        value = self.sharpness
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-            raise InputError(f"similarity: sharpness={value!r}: expected a number above 0")
 
 
 class _Similarity(ABC):

@@ -27,7 +27,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from avocado.data.compendium import Pair, balanced_folds, pairs_in
 from avocado.data.store import SignalStore, chunk_blocks
 from avocado.errors import InputError
 from avocado.imputers import groups
+from avocado.imputers.config import PredictdConfig
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.hardware import device_of
@@ -47,57 +48,6 @@ RANKS = (10, 100)  # the smallest and the largest rank then; 100 is the publishe
 NAMED = 12  # cell types or assays in a message
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PredictdConfig:
-    """What PREDICTD is made of. In comments, the published values where they differ."""
-
-    rank: int | None = None  # factors; None: one per two training tracks, 10 to 100 (100)
-    splits: int = 8  # models, each validating on another part of the training tracks
-    bins: int = 13_100  # drawn at random for each model to learn from, or fewer: see `points`
-    points: int | None = 1_000_000  # bins × training tracks of a model at most; None: all bins (9.3 million)
-    cell_start: float = 1.0  # what cell factors start around and are drawn to (0)
-    factor_init: float = 0.33  # factors start uniform within ± this
-    cell_penalty: float = 0.366  # over rank × cell types, per point and squared cell factor (3.66)
-    assay_penalty: float = 0.0  # over rank × assays, per point and squared assay factor (1.23e-7)
-    genome_penalty: float = 1.5  # per bin and squared genome factor while learning (7e-11, in effect 0)
-    ridge: float | None = None  # per bin and squared genome factor in the end; None: chosen by validation (2.9)
-    standardise: bool = True  # tracks to mean 0 and deviation 1, and back to what is expected of the target (False)
-    validation_in_ridge: bool = True  # validation tracks, too, have a say in the final genome factors (False)
-    learning_rate: float = 0.01  # of Adam (0.005)
-    max_steps: int = 3000  # at most
-    check_every: int = 10  # steps between validations
-    patience: int = 10  # validations without improvement before halving the learning rate, and at last stopping (35)
-    halvings: int = 3  # of the learning rate
-
-    def __post_init__(self) -> None:
-        at_least = {
-            "rank": 0,
-            "splits": 2,
-            "bins": 1,
-            "points": 1,
-            "max_steps": 0,
-            "check_every": 1,
-            "patience": 0,
-            "halvings": 0,
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(field.default, bool):
-                if not isinstance(value, bool):
-                    raise InputError(f"predictd: {field.name}={value!r}: expected true or false")
-                continue
-            least = at_least.get(field.name)
-            if value is None and field.name in ("rank", "ridge", "points"):
-                continue
-            if least is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise InputError(f"predictd: {field.name}={value!r}: expected a whole number of at least {least}")
-            if least is None and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
-                raise InputError(f"predictd: {field.name}={value!r}: expected a number of at least 0")
-        for name in ("ridge", "learning_rate"):
-            if getattr(self, name) == 0:
-                raise InputError(f"predictd: {name}={getattr(self, name)!r}: expected a number above 0")
 
 
 class Predictd:

@@ -9,7 +9,8 @@ import numpy as np
 from avocado.data.compendium import Pair
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.model.regression import RegressionConfig, drawn_bins, impute_blocks, piece_blocks, regress
+from avocado.model.config import RegressionConfig
+from avocado.model.regression import drawn_bins, impute_blocks, piece_blocks, regress
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.utils.hardware import device_of
 

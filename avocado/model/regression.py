@@ -16,7 +16,7 @@ measured. So a model may be trained on regressions of its training tracks and me
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ import torch
 from avocado.data.compendium import Pair
 from avocado.data.genome import BLOCK_BINS, Region
 from avocado.data.store import SignalStore
-from avocado.errors import InputError
-from avocado.model.scales import RIDGE, Experiments
+from avocado.model.config import RegressionConfig
+from avocado.model.scales import Experiments
 from avocado.utils.progress import shown
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
@@ -35,30 +35,6 @@ PIECE, ACCELERATOR_PIECE = 64 << 20, 1 << 30  # bytes of moving means at a time
 CHUNK, ACCELERATOR_CHUNK = 4_096, 1 << 18  # bins whose random features are computed at once, on a CPU in its cache
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class RegressionConfig:
-    """Random features, and penalties, each of a squared weight, in units of the variance of standardised tracks."""
-
-    features: int = 256  # random features; 0: linear
-    bins: int = 20_000  # drawn at random to learn from
-    ridge: float = 0.1  # of the weights of other assays
-    average_ridge: float = 0.01  # of the weights of averages
-    feature_ridge: float = 0.05  # of the weights of random features
-    scale_ridge: float = RIDGE  # of the logarithms by which a cell type or assay differs in mean and deviation
-    seed: int = 0  # of bins and features; that of the run, which is no setting of imputer=
-
-    def __post_init__(self) -> None:
-        least = {"features": 0, "bins": 1, "seed": 0}
-        for field in fields(self):
-            value, whole = getattr(self, field.name), field.name in least
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise InputError(f"regression: {field.name}={value!r}: expected a {'whole ' * whole}number")
-            if whole and value < least[field.name]:
-                raise InputError(f"regression: {field.name}={value!r}: expected at least {least[field.name]}")
-            if not whole and not 0 < value < np.inf:
-                raise InputError(f"regression: {field.name}={value!r}: expected a number above 0")
 
 
 @dataclass(frozen=True)

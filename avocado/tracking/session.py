@@ -28,34 +28,18 @@ from pytorch_lightning.loggers import Logger
 
 import avocado
 from avocado.data.store import SignalStore
-from avocado.errors import InputError
 from avocado.runs.run import RunSpec
+from avocado.tracking.config import Tracking
 from avocado.utils.addresses import hide_logins
 from avocado.utils.settings import flat
 
 log = logging.getLogger(__name__)
 
-MODES = ("online", "offline", "disabled")
 TRIAL = "trial"  # job type of trials; that of training runs is their stage
 COST = "cost/"  # and parameters, or flops
 REACH = 5.0  # seconds until somebody has to answer at W&B's address
 PATIENCE = 30.0  # seconds that a run waits for an answer of W&B's
 SECRET = re.compile(r"(^|[._])(api_?key|key|token|secret|password|credentials?)$", re.IGNORECASE)  # names of settings
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Where runs are tracked, and under which heading."""
-
-    mode: str = "disabled"  # online, offline (on disk, for `wandb sync`) or disabled
-    project: str = "avocado"
-    entity: str | None = None  # W&B user or team; None: the account's default
-    group: str | None = None  # heading of all runs of a folder, or trials of a sweep; None: the name of that
-    upload_factors: bool = False  # also the genome factors, and not only where they lie
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise InputError(f"logger.mode={self.mode}: there is {', '.join(MODES)}")
 
 
 @dataclass(frozen=True)

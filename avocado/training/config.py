@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from avocado.data.datamodule import Sampling
+from avocado.data.sampling import Sampling
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
+from avocado.utils.settings import setting
 
 SCHEDULES = ("cosine", "constant")
 
@@ -16,16 +17,16 @@ SCHEDULES = ("cosine", "constant")
 class OptimizerConfig:
     """Adam for the network and the two small tables; lazy or dense Adam for the genome factors."""
 
-    learning_rate: float = 0.001
-    genome_learning_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0  # decoupled, on network, cell-type and assay factors
-    genome_weight_decay: float = 0.0  # decoupled, on genome factors, once per visit
-    genome_optimizer: str = "lazy"  # lazy: only the rows of the batch; dense: every row at every step, as in Keras
-    schedule: str = "cosine"
-    warmup: float = 0.02  # share of the steps during which the learning rate rises to its value
+    learning_rate: float = setting(0.003, "of network, cell-type and assay factors")
+    genome_learning_rate: float = setting(0.005, "of free genome factors (model.kind=paper)")
+    beta1: float = setting(0.9, "of Adam")
+    beta2: float = setting(0.99, "of Adam")
+    eps: float = setting(1e-8, "of Adam")
+    weight_decay: float = setting(0.01, "decoupled, of network, cell-type and assay factors")
+    genome_weight_decay: float = setting(0.0, "decoupled, of free genome factors, once per epoch")
+    genome_optimizer: str = setting("lazy", "rows of the batch only; dense: every row at every step, as in Keras")
+    schedule: str = setting("cosine", "to zero over all epochs, or constant")
+    warmup: float = setting(0.05, "share of the steps in which the learning rates rise")
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -62,23 +63,35 @@ class FitConfig:
     """How long, on what batches, and with which checks a stage is trained."""
 
     epochs: int  # one epoch sees every bin once
-    batch_size: int = 10_000  # bins per step, rounded down to whole blocks of 200 bins
-    sampling: str = "shuffled"  # order of the blocks; see data.Sampling
-    tracks_per_bin: int = 1
-    masked: float = 0.0  # share of the training tracks masked in each block; not in stage=genome
-    masked_weight: float = 3.0  # of the masked tracks' error, against 1 for the others
-    peak_weight: float = 0.0  # extra weight of an error per unit of observed signal (arcsinh)
-    fine_tuning: float = 0.15  # last share of the epochs: nothing masked, everything frozen but the genome factors
-    min_steps: int | None = 0  # more epochs where a small region would get fewer steps; None: `steps_for` the tracks
-    validate_every: int = 1  # epochs
-    patience: int = 0  # validations without a better val/mse after which training stops; 0: train to the end
-    memory_limit: int | None = None  # bytes of signal that are kept; see data.SignalDataModule
-    workers: int = 1  # processes that read ahead when signal is streamed
-    checkpoint_every: float = 120.0  # seconds
+    batch_size: int = setting(3200, "bins per step, in whole blocks of 200")
+    sampling: str = setting("shuffled", "blocks in a new random order, or sequential along the genome")
+    tracks_per_bin: int = setting(
+        16, "training tracks drawn for each bin of a batch; all where there are fewer; 1 in the paper"
+    )
+    masked: float = setting(
+        0.2, "share of the tracks masked in each block's factors, from which the network learns to impute"
+    )
+    masked_weight: float = setting(3.0, "model.kind=paper: of their error, against 1 for the others")
+    peak_weight: float = setting(
+        0.0, "extra weight of an error per unit of observed signal; 1 shrinks peaks less, at a little more MSE"
+    )
+    fine_tuning: float = setting(
+        0.34, "model.kind=paper: last share of the epochs: nothing masked, only genome factors learn"
+    )
+    min_steps: int | None = setting(
+        None, "more epochs where a small region would get fewer steps; null: 25 per training track, 2,400 to 6,000"
+    )
+    validate_every: int = setting(1, "epochs between validations")
+    patience: int = setting(0, "validations without improvement before stopping; 0: train to the end")
+    memory_limit: int | None = setting(
+        None, "bytes of signal kept in memory, more streams from disk; null: half of a GPU's, 8 GiB on a CPU"
+    )
+    workers: int = setting(1, "processes that read ahead when signal streams")
+    checkpoint_every: float = setting(60.0, "seconds between checkpoints")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
         if self.min_steps is not None and not self.min_steps >= 0:
             raise InputError(f"fit.min_steps={self.min_steps!r}: expected a number from 0, or null")

@@ -15,10 +15,9 @@ from avocado.data.datamodule import VAL_BINS, SignalDataModule, Tracks
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.model.baseline import RegressionBaseline, fit_regression
-from avocado.model.config import ModelConfig
+from avocado.model.config import ModelConfig, RegressionConfig
 from avocado.model.directory import new_network
 from avocado.model.network import Network, genome_factors
-from avocado.model.regression import RegressionConfig
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 from avocado.model.states import StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig

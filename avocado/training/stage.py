@@ -14,6 +14,7 @@ class Stage:
     where asked for, in several processes; else they are frozen, and only the genome factors of the region are made.
     needs: the stage whose model it completes; None: it starts from nothing. shares_model: whether the model lies where
     later stages complete it, or with the run itself. epochs: passes over its region where the config does not say.
+    meaning: in --help, of its key `epochs.<name>`.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Stage:
     needs: str | None = None
     shares_model: bool = True
     epochs: int = 4
+    meaning: str = ""
 
     def region_for(self, chrom: str) -> str:
         """The region of a run of this stage, where `chrom` is the chromosome that is asked for."""

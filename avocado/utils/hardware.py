@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from avocado.errors import InputError
+from avocado.utils.settings import setting
+
+if TYPE_CHECKING:
+    import torch
 
 IMPLEMENTATIONS = ("blocks", "reference")
 PRECISIONS = ("auto", "bf16", "tf32", "float32")
@@ -23,12 +26,16 @@ class Hardware:
     implementation: of the model in training, 'blocks' or, for comparison, the paper's: 'reference', in float32.
     """
 
-    device: str = "auto"
-    precision: str = "auto"
-    processes: int = 1
-    implementation: str = "blocks"
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1")
+    precision: str = setting(
+        "auto", "of matrix products: bf16, float32, tf32 (CUDA); auto: bf16 where the hardware has it"
+    )
+    processes: int = setting(1, "that share stage pilot or joint, one per GPU; see trainer=ddp")
+    implementation: str = setting("blocks", "of the model in training; reference: the paper's, slow, to compare with")
 
     def __post_init__(self) -> None:
+        import torch
+
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision '{self.precision}'; there is: {', '.join(PRECISIONS)}")
         if self.implementation not in IMPLEMENTATIONS:
@@ -36,19 +43,23 @@ class Hardware:
         kind = device_of(self.device).type
         if self.precision == "tf32" and kind != "cuda":
             raise InputError("precision=tf32 is for CUDA devices: use auto, bf16 or float32")
-        if not isinstance(self.processes, int) or self.processes < 1:
+        if self.processes < 1:
             raise InputError(f"processes={self.processes!r}: expected a whole number of at least 1")
         if kind == "cuda" and self.processes > torch.cuda.device_count():
             raise InputError(f"processes={self.processes}: this machine has {torch.cuda.device_count()} GPUs")
 
     def compute_type(self) -> torch.dtype:
         """The type of activations and matrix products."""
+        import torch
+
         if self.precision == "bf16" or (self.precision == "auto" and _multiplies_bf16(device_of(self.device))):
             return torch.bfloat16
         return torch.float32
 
     def use(self) -> torch.device:
         """The device to compute on; a GPU multiplies as `precision` says from now on, in this process."""
+        import torch
+
         device = device_of(self.device)
         if device.type == "cuda":
             torch.set_float32_matmul_precision("highest" if self.precision == "float32" else "high")
@@ -59,6 +70,8 @@ class Hardware:
 
 def device_of(name: str) -> torch.device:
     """The device called `name`; 'auto' is the accelerator where there is one, else the CPU."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -70,6 +83,8 @@ def device_of(name: str) -> torch.device:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # PyTorch asks the processor; it has no public name for these two questions

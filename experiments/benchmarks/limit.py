@@ -41,7 +41,7 @@ def benchmark(config: DictConfig) -> None:
     for name in as_list(config.models):
         model, batch_size = model_of(name), config.batch_size.get(name, config.batch_size.other)
         for stage in as_list(config.stages):
-            fit = FitConfig(epochs=1, batch_size=batch_size)
+            fit = FitConfig(epochs=1, batch_size=batch_size, tracks_per_bin=1, masked=0.0)
             setting = Setting(model, stage, fit, Hardware(config.device, config.precision))
             with scratch(config.folder) as folder:
                 store = synthetic_store(folder, epoch_bins(setting, config.bins), config.tracks)

@@ -76,7 +76,7 @@ class Ours:
         self.hardware = Hardware("cpu", precision)
         self.store = open_store(store)
         # the original's way through the data: along the genome, one track per bin
-        epoch = FitConfig(epochs=1, batch_size=batch_size, sampling="sequential", tracks_per_bin=1)
+        epoch = FitConfig(epochs=1, batch_size=batch_size, sampling="sequential", tracks_per_bin=1, masked=0.0)
         self.run = RunSpec("joint", region, 0, ModelConfig(**model), OptimizerConfig(), epoch)
         self.module, self.data = prepare_columns(self.run, self.store, self.hardware, range(len(self.store.tracks)))
 

@@ -56,7 +56,7 @@ def benchmark(config: DictConfig) -> None:
     if chr20 not in ("auto", "true", "false"):
         raise InputError(f"chr20={config.chr20}: there is auto, true, false")
     folder, hg19, stages = Path(config.folder), load_assembly("hg19"), []
-    fit = FitConfig(epochs=1, batch_size=config.batch_size)
+    fit = FitConfig(epochs=1, batch_size=config.batch_size, tracks_per_bin=1, masked=0.0)
     for name, regions in (("pilot", ["pilot"]), ("genome", ["autosomes"])):
         setting = Setting(model_of(config.model), name, fit, Hardware(config.device, config.precision))
         n_bins = epoch_bins(setting, config.bins)

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.cli import app
+from avocado.config.overrides import composed
 from avocado.config.values import as_list
 from avocado.data.compendium import pairs_in, split
 from avocado.imputers.average import AverageActivity
@@ -103,15 +104,13 @@ def described(curve: Sequence[Point]) -> str:
 
 def plan_ours(config: DictConfig) -> tuple[SignalStore, RunSpec, Hardware]:
     """The store of `data=`, and the run that `train.py` would carry out on its pilot regions, on the CPU."""
-    from hydra import compose
-    from omegaconf import OmegaConf
 
     from avocado.config.store import prepare_store
     from avocado.config.training import hardware_of, plan
 
-    train_config = compose("train", [*as_list(config.ours), "stage=pilot", "fit.validate_every=1", "trainer=cpu"])
-    OmegaConf.set_struct(train_config, False)
-    train_config.data, train_config.store = config.data, config.data.store
+    train_config = composed("train", [*as_list(config.ours), "stage=pilot", "fit.validate_every=1", "trainer=cpu"])
+    train_config.data.merge_with(config.data)
+    train_config.store = config.data.store
     store = prepare_store(train_config)
     return store, plan(train_config, store, "pilot"), hardware_of(train_config)
 

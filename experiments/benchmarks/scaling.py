@@ -68,7 +68,9 @@ def training(config: DictConfig, folder: Path) -> tuple[str, pd.DataFrame]:
         with scratch(folder) as inside:
             synthetic_store(inside, n_bins, n_tracks)
             for where, limit in (("memory", 1 << 60), ("disk", 0)):
-                fit = FitConfig(epochs=1, batch_size=config.batch_size, memory_limit=limit)
+                fit = FitConfig(
+                    epochs=1, batch_size=config.batch_size, memory_limit=limit, tracks_per_bin=1, masked=0.0
+                )
                 setting = Setting(model, config.stage, fit, Hardware(config.device, config.precision))
                 (times, own), peak = in_process(_train, inside, setting, config.epochs)
                 epoch = statistics.median(times)

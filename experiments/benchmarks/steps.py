@@ -53,7 +53,7 @@ def benchmark(config: DictConfig) -> None:
     """Profile a step of every stage; print its table, write it as CSV, and write the trace."""
     folder = Path(config.folder)
     for stage in as_list(config.stages):
-        fit = FitConfig(epochs=1, batch_size=config.batch_size)
+        fit = FitConfig(epochs=1, batch_size=config.batch_size, tracks_per_bin=1, masked=0.0)
         setting = Setting(model_of(config.model), stage, fit, Hardware(config.device, config.precision))
         with scratch(folder) as inside:
             store = synthetic_store(inside, (WARM_UP + 1) * config.batch_size, config.tracks)

@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from avocado.config.values import build, config_directory
+from avocado.config.schema import option, options_of
+from avocado.config.values import build
 from avocado.data.datamodule import SignalDataModule, tracks_of
 from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
@@ -178,13 +178,9 @@ def synthetic_store(folder: Path, n_bins: int, n_tracks: int) -> SignalStore:
 
 def model_of(name: str) -> ModelConfig:
     """The shapes of `conf/model/<name>.yaml`; without dropout and average activity, which the paper's model has not."""
-    folder = config_directory() / "model"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        raise InputError(f"unknown model '{name}'; there is: {', '.join(known)}")
-    node = OmegaConf.load(folder / f"{name}.yaml")
-    assert isinstance(node, DictConfig)
-    return replace(build(ModelConfig, node, "model"), dropout=0.0)
+    if name not in options_of("model"):
+        raise InputError(f"unknown model '{name}'; there is: {', '.join(options_of('model'))}")
+    return replace(build(ModelConfig, option("model", name), "model"), dropout=0.0)
 
 
 def multiply_adds(model: ModelConfig) -> int:

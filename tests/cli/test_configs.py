@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from avocado.cli import VERBS, app
-from avocado.config import values
-from avocado.config.values import build, config_directory
+from avocado.cli import VERBS
+from avocado.config import overrides as overrides_
+from avocado.config import schema, values
+from avocado.config.commands import COMMANDS as TYPED
+from avocado.config.values import as_list, build, config_directory
+from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.search.space import read_space
+from avocado.simulation.compendium import DemoSettings
+from avocado.tracking.config import Tracking
 from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.utils.hardware import Hardware
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+COMMANDS = sorted({path.stem for path in CONF.glob("*.yaml")} | set(TYPED))
 OPTIONS = sorted((path.parent.relative_to(CONF).as_posix(), path.stem) for path in FILES if path.parent != CONF)
 
 
@@ -31,8 +36,7 @@ OWNERS = {"sweep": "sweep"}
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, list(overrides))
+    return overrides_.composed(command, list(overrides))
 
 
 def leaves(node: object, prefix: str = "") -> list[str]:
@@ -42,7 +46,7 @@ def leaves(node: object, prefix: str = "") -> list[str]:
 
 
 def test_every_verb_has_a_config_and_every_config_a_command():
-    assert set(VERBS) <= set(COMMANDS)
+    assert set(VERBS) - {"sweep"} == set(TYPED)
     for command in set(COMMANDS) - set(VERBS):
         module = re.match(r"# python -m ([\w.]+)", (CONF / f"{command}.yaml").read_text())
         assert module, f"{command}.yaml belongs to no command"
@@ -53,9 +57,9 @@ def test_every_file_is_a_command_or_an_option_of_a_group_of_its_command():
     groups = {group for group, _ in OPTIONS}
     for command in {"train", *OWNERS.values()}:
         text = (CONF / f"{command}.yaml").read_text()
+        assert set(schema.groups_of(command)) == set(re.findall(r"^  - (\w+): \w+", text, re.MULTILINE))
         its = {group for group in groups if OWNERS.get(group, "train") == command}
         assert set(re.findall(r"^  - (\w+): \w+", text, re.MULTILINE)) == its
-    assert len(COMMANDS) + len(OPTIONS) == len(FILES)
     assert len(OPTIONS) >= 20
 
 
@@ -118,6 +122,96 @@ def test_dataclasses_and_configs_have_the_same_keys():
     assert set(config.fit) | {"epochs"} == {field.name for field in fields(FitConfig)}
 
 
+def test_defaults_of_a_config_are_those_of_the_dataclasses():
+    config = composed("train")
+    assert build(ModelConfig, config.model, "model") == ModelConfig()
+    assert build(OptimizerConfig, config.optimizer, "optimizer") == OptimizerConfig()
+    assert build(FitConfig, config.fit, "fit", epochs=1) == FitConfig(1)
+    assert build(Hardware, {key: config.trainer[key] for key in vars(Hardware())}, "trainer") == Hardware()
+    assert build(Tracking, config.logger, "logger") == Tracking()
+    simulated = composed("simulate")
+    for key in ("measured", "pilot", "lineages", "tree_depth", "enrichment_spread"):
+        assert simulated[key] == getattr(DemoSettings(), key)
+    assert tuple(simulated.read_depth) == DemoSettings().read_depth
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF and path.parent.name in
+                                  ("model", "optimizer", "trainer", "logger", "stage", "imputer", "launcher")],
+                         ids=lambda path: path.relative_to(CONF).as_posix())  # fmt: skip
+def test_files_of_options_hold_only_what_differs(path):
+    node = yaml.safe_load(path.read_text()) or {}
+    base = [its for its in node.pop("defaults", []) if isinstance(its, str)]
+    group = path.parent.name
+    cls = schema.OPTIONS[group][base[0].removeprefix("/settings_")] if base else schema._sections()[group]
+    defaults = {field.name: schema._default(field) for field in schema._settings(cls)}
+    assert set(node) <= set(defaults)
+    assert [key for key, value in node.items() if value == defaults[key]] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "message"),
+    [
+        ("train", "fit.batch_size=1.5", "fit.batch_size=1.5: expected a whole number"),
+        ("train", "fit.min_steps=true", "fit.min_steps=true: expected a whole number, or null"),
+        ("train", "fit.masked=null", "fit.masked=null: expected a number"),
+        ("train", "model.factor_init=x", "model.factor_init=x: expected a number"),
+        ("train", "trainer.progress=perhaps", "trainer.progress=perhaps: expected true or false"),
+        ("train", "fit=3", "fit=3: expected fit.<key>=<value>"),
+        ("train", "split=[1]", "split=[1]: expected split.<key>=<value>"),
+        ("train", "model=tyni", "unknown model 'tyni'; there is: default, medium, paper, small, tiny"),
+        ("train", "modle=tiny", "unknown key 'modle' (did you mean model"),
+        ("train", "imputer.rank=3", "unknown key 'imputer.rank'; imputer=avocado has: name, models"),
+        ("train", "~nothing", "unknown key 'nothing'"),
+        ("impute", "workers=many", "workers=many: expected a whole number, or null"),
+        ("impute", "modl=x", "unknown key 'modl' (did you mean model"),
+        ("table1", "n_folds=few", "n_folds=few: expected a whole number"),
+        ("table1", "data.min_cells=few", "data.min_cells=few: expected a whole number"),
+        ("table1", "methds=x", "unknown key 'methds' (did you mean methods"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(verb, typed, message):
+    with pytest.raises(InputError) as caught:
+        overrides_.composed(verb, overrides_.read_arguments([typed], verb)[0])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("imputer", "key", "value"),
+    [("predictd", "bins", "0.5"), ("predictd", "halvings", "true"), ("predictd", "max_steps", "null"),
+     ("predictd", "cell_start", "one"), ("chromimpute", "bags", "1.5"), ("chromimpute", "average", "3.5"),
+     ("ensemble", "rounds", "1.5"), ("similarity", "sharpness", "much"), ("regression", "features", "1.5"),
+     ("avocado", "models", "two")],
+)  # fmt: skip
+def test_settings_of_imputers_have_types(imputer, key, value):
+    with pytest.raises(InputError, match=rf"imputer\.{key}={value}: expected "):
+        composed("train", f"imputer={imputer}", f"imputer.{key}={value}")
+
+
+@pytest.mark.parametrize("typed", ["chr,x", "null", "1e3", "a, naive", "[b]", "1_000", "it's", "a:b", "x=y", "ü "])
+@pytest.mark.parametrize(("verb", "key"), [("ingest", "regions"), ("impute", "cell"), ("train", "split.hold_out"),
+                                           ("impute", "out"), ("train", "runs"), ("train", "chrom")])  # fmt: skip
+def test_a_text_stays_what_is_typed(verb, key, typed):
+    overrides, _ = overrides_.read_arguments([f"{key}={typed}"], verb)
+    if "," in typed and key in ("out", "runs", "chrom"):  # several values, for -m
+        with pytest.raises(InputError, match="has several values: add -m"):
+            overrides_.require_options(verb, overrides, False)
+        return
+    assert OmegaConf.select(composed(verb, *overrides), key) == typed
+    # and what Hydra reports of it can be typed again
+    assert overrides_.read_arguments(overrides, verb)[0] == overrides
+
+
+def test_names_are_taken_apart_where_they_are_not_known():
+    assert as_list("a, naive") == as_list("[a,naive]") == as_list("['a', \"naive\"]") == ["a", "naive"]
+    assert as_list("a, naive", ["a, naive"]) == ["a, naive"]
+    assert as_list("null") == as_list(None) == []
+    assert as_list("null", ["null"]) == ["null"]
+    assert as_list("[b]", ["[b]"]) == ["[b]"]
+    assert as_list("['a, naive','b=c']") == ["a, naive", "b=c"]
+    assert as_list("chr20:1,000,000-1,200,000,chr21") == ["chr20:1,000,000-1,200,000", "chr21"]
+
+
 def test_experiment_paper_is_the_original_program():
     config = composed("train", "experiment=paper")
     model = build(ModelConfig, config.model, "model")
@@ -171,29 +265,24 @@ def test_no_interpolation_is_left_dangling(monkeypatch):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_help_explains_every_key(verb):
-    text = app.help_text(verb)
+    text = schema.help_text(verb)
     explained = dict(re.findall(r"^  ([\w.]+)=.*?(?:  |\n {30,})(\S.*)$", text, re.MULTILINE))
-    keys = leaves(yaml.safe_load((CONF / f"{verb}.yaml").read_text()))
-    keys = [key for key in keys if not key.startswith(("defaults", "hydra"))]
-    defaults = yaml.safe_load((CONF / f"{verb}.yaml").read_text())["defaults"]
-    if verb == "ablation" or any(group in dict(OPTIONS) for entry in defaults if isinstance(entry, dict)
-                                       for group in entry):  # fmt: skip
-        config = OmegaConf.to_container(composed(verb))
-        assert isinstance(config, dict)
-        keys = leaves(config)
+    config = OmegaConf.to_container(composed(verb))
+    assert isinstance(config, dict)
+    keys = [key for key in leaves(config) if key not in ("experiment", "debug")]
     assert keys
     assert [key for key in keys if not explained.get(key)] == []
     assert set(explained) == set(keys)
 
 
 def test_help_explains_what_scores_mean():
-    text = app.help_text("score")
+    text = schema.help_text("score")
     assert all(word in text for word in ("MSE1obs:", "MSE1imp:", "skill:", "'raw'"))
 
 
 def test_help_lists_the_options_of_every_group():
     for group, option in OPTIONS:
-        text = app.help_text(OWNERS.get(group, "train"))
+        text = schema.help_text(OWNERS.get(group, "train"))
         (line,) = re.findall(rf"^{group}=\w+: (.*)$", text, re.MULTILINE)
         assert re.search(rf"\b{option}\b", line.rpartition("(")[2]), (group, option)
 

@@ -4,14 +4,16 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import yaml
 
 from avocado import __version__
 from avocado.cli.train import main
-from avocado.config.overrides import check, separate_options
+from avocado.config.overrides import composed, separate_options
 from avocado.errors import InputError
+from avocado.model.config import ModelConfig
 
 
 @pytest.fixture(autouse=True)
@@ -51,14 +53,17 @@ def test_info_says_where_defaults_come_from(capsys):
 
 def test_keys_are_added_and_groups_left_out(capsys):
     assert yaml.safe_load(shown(capsys, "+note.who=me", "--cfg", "job", "-p", "note")) == {"who": "me"}
-    assert "logger" not in yaml.safe_load(shown(capsys, "~logger", "--cfg", "job"))
+    # left out is its choice: what remains are the defaults, with which a run can do
+    assert yaml.safe_load(shown(capsys, "~logger", "logger.entity=lab", "--cfg", "job", "-p", "logger")) == {
+        "mode": "disabled", "project": "avocado", "entity": "lab", "group": None, "upload_factors": False
+    }  # fmt: skip
 
 
 def test_a_config_folder_of_ones_own(capsys, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("nodes: 7\n")
     said = shown(capsys, "--config-dir", str(tmp_path), "model=mine", "--cfg", "job", "-p", "model")
-    assert yaml.safe_load(said) == {"nodes": 7}
+    assert yaml.safe_load(said) == {**asdict(ModelConfig()), "nodes": 7}
     assert main(["model=mine", "--cfg", "job"]) == 2
 
 
@@ -89,7 +94,7 @@ def test_one_line_says_what_is_wrong(capsys, arguments, message):
 
 def test_a_group_that_does_not_exist_cannot_be_left_out():
     with pytest.raises(InputError, match="unknown key 'nonsense'"):
-        check("train", ["~nonsense"], False)
+        composed("train", ["~nonsense"])
 
 
 def test_options_and_what_else_is_typed():

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from avocado.cli import app
 from avocado.config.imputers import IMPUTERS, build_imputer, imputer_settings
+from avocado.config.overrides import composed as compose
 from avocado.data.store import open_store
 from avocado.errors import InputError
 from avocado.model.scales import imputed_pval
@@ -36,8 +36,7 @@ FAST = {
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides))
+    return compose("train", overrides)
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -102,10 +101,10 @@ def test_what_cannot_be_built():
         build_imputer(config)
     for name in IMPUTERS:
         with pytest.raises(InputError, match=r"unknown key 'imputer\.seed': .* follows seed="):
-            build_imputer(DictConfig({**composed("trainer=cpu"), "imputer": {"name": name, "seed": 3}}))
+            composed(f"imputer={name}", "imputer.seed=3")
     for name in ("average", "nearest", "similarity", "predictd"):
         with pytest.raises(InputError, match=r"unknown key 'imputer\.depth'"):
-            build_imputer(DictConfig({**composed("trainer=cpu"), "imputer": {"name": name, "depth": 3}}))
+            composed(f"imputer={name}", "imputer.depth=3")
     for members, said in (
         ("oracle", "unknown imputer 'oracle' in imputer.members"),
         ("ensemble", "an ensemble cannot"),
@@ -225,7 +224,7 @@ def test_other_settings_are_refused_unless_overwritten(avocado, store, quick, un
     [
         (["imputer=oracle"], ["unknown imputer 'oracle'", "average", "chromimpute", "nearest"]),
         (["imputer=predictd", "imputer.positions=3"], ["unknown key 'imputer.positions'"]),
-        (["imputer=predictd", "imputer.rank=many"], ["rank='many'", "whole number"]),
+        (["imputer=predictd", "imputer.rank=many"], ["imputer.rank=many", "whole number"]),
         (["imputer=similarity", "imputer.sharpness=0"], ["sharpness=0"]),
         (["imputer=similarity", "imputer.sharpness=high"], ["imputer.sharpness=high", "a number"]),
         (["imputer=nearest", "fold=all"], ["no track is held out", "avocado impute imputer=nearest"]),
@@ -253,7 +252,8 @@ def test_a_store_without_pilot_regions(avocado, demo, quick, tmp_path):
 
 
 def test_impute_one_pair_without_a_model(avocado, store, tmp_path):
-    from avocado.imputers.predictd import Predictd, PredictdConfig
+    from avocado.imputers.config import PredictdConfig
+    from avocado.imputers.predictd import Predictd
 
     arguments = [f"store={store}", "imputer=predictd", *FAST["predictd"], "device=cpu", "progress=false"]
     arguments += ["cell=stem1", "assay=DNase"]

@@ -18,6 +18,7 @@ import pytest
 
 from avocado.cli import launcher
 from avocado.cli.launcher import Command, commands, launch, place_of, reason, run_command
+from avocado.config.overrides import composed
 from avocado.errors import InputError
 
 pytest_plugins = ["demo"]
@@ -29,7 +30,12 @@ def inspections(*paths: object) -> list[Command]:
 
 
 def chosen(tmp_path: Path, *keys: str):
-    return launcher.chosen("train", [*keys, f"runs={tmp_path}/runs"])
+    return composed("train", [*keys, f"runs={tmp_path}/runs"])
+
+
+def launch_inspections(paths: list[Path], config) -> None:
+    """Through Hydra's launcher, of the command inspect."""
+    launch(inspections(*paths), config, "inspect", [f"path={','.join(map(str, paths))}"])
 
 
 # --- which commands --------------------------------------------------------------------------------------------------
@@ -102,10 +108,10 @@ def test_cores_and_gpus_are_divided(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
     for keys, jobs, threads in (([], 3, 5), (["launcher.jobs=2"], 2, 8), (["launcher.jobs=9"], 4, 4),
                                 (["trainer.device=cpu"], 2, 8)):  # fmt: skip
-        node = launcher.chosen("train", ["launcher=joblib", *keys])
-        assert launcher._joblib(node, 4)[1]["n_jobs"] == jobs
-        assert node.cpus == threads
-    assert launcher._gpus(launcher.chosen("train", ["launcher=joblib"])) == ["2", "3", "5"]
+        _, settings, elsewhere = launcher._joblib(composed("train", ["launcher=joblib", *keys]), 4)
+        assert settings["n_jobs"] == jobs
+        assert elsewhere.own[0] == f"trainer.threads={threads}"
+    assert launcher._gpus(composed("train", ["launcher=joblib"])) == ["2", "3", "5"]
 
 
 # --- the launchers ---------------------------------------------------------------------------------------------------
@@ -114,7 +120,7 @@ def test_cores_and_gpus_are_divided(tmp_path, monkeypatch):
 @pytest.mark.parametrize("keys", [["launcher=joblib"], ["launcher=slurm", "launcher.cluster=local"]], ids=" ".join)
 def test_one_that_fails_leaves_the_others_alone(tmp_path, store, keys, capfd):
     with pytest.raises(InputError, match=r"^1 of 2 runs failed \(path=\S*nowhere\); the same command"):
-        launch(inspections(tmp_path / "nowhere", store), chosen(tmp_path, *keys))
+        launch_inspections([tmp_path / "nowhere", store], chosen(tmp_path, *keys))
     err = capfd.readouterr().err
     assert "no such file or folder; its log: " in err
     assert "Traceback" not in err
@@ -197,7 +203,7 @@ def test_what_slurm_is_asked_for(tmp_path, store, pretended_slurm, capfd):
     keys = ["partition=gpu", "account=lab", "time=90", "memory=24", "cpus=3", "gpus=1", "parallel=5",
             "sbatch='--constraint=a100 --exclusive'", "setup='export READY=yes'"]  # fmt: skip
     with pytest.raises(InputError, match="1 of 2 runs failed"):
-        launch(inspections(store, tmp_path), chosen(tmp_path, "launcher=slurm", *(f"launcher.{k}" for k in keys)))
+        launch_inspections([store, tmp_path], chosen(tmp_path, "launcher=slurm", *(f"launcher.{k}" for k in keys)))
     submitted = (pretended_slurm / "submitted.sh").read_text()
     asked = set(re.findall(r"^#SBATCH --(\S+)$", submitted, re.MULTILINE))
     expected = {"partition=gpu", "account=lab", "time=90", "mem=24GB", "cpus-per-task=3", "gpus-per-node=1",
@@ -221,7 +227,7 @@ def test_what_slurm_is_asked_for(tmp_path, store, pretended_slurm, capfd):
         (["launcher=joblib", "launcher.partition=gpu"], "unknown key 'launcher.partition'"),
         (["launcher=joblib", "trainer=ddp"], "trainer.processes=2"),
         (["launcher=slurm"], "there is no sbatch on this machine"),
-        (["launcher=slurm", "launcher.cluster=local", "launcher.time=0"], "launcher.time=0"),
+        (["launcher=slurm", "launcher.cluster=local", "launcher.time=2"], "launcher.time=2: expected at least 3"),
         (["launcher=slurm", "launcher.cluster=cloud"], "launcher.cluster=cloud"),
         (["launcher=slurm", "launcher.time=soon"], "launcher.time=soon: expected a whole number"),
         (["launcher=joblib", "runs=file"], "cannot write file/logs"),
@@ -236,7 +242,7 @@ def test_what_is_refused(avocado, quick, keys, message, tmp_path, unchanged, mon
 
 def test_options_of_sbatch(tmp_path, pretended_slurm):
     with pytest.raises(InputError, match=r"launcher\.sbatch=gpu: expected"):
-        launch(inspections(tmp_path), chosen(tmp_path, "launcher=slurm", "launcher.sbatch=gpu"))
+        launch_inspections([tmp_path], chosen(tmp_path, "launcher=slurm", "launcher.sbatch=gpu"))
 
 
 @pytest.mark.parametrize(("key", "package"), [("joblib", "joblib"), ("slurm", "submitit")])
@@ -256,5 +262,5 @@ def test_a_launcher_that_breaks_is_one_line(tmp_path, pretended_slurm):
         "#!/bin/bash\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n"
     )
     with pytest.raises(InputError, match=r"could not be started or watched: .*invalid partition specified") as caught:
-        launch(inspections(tmp_path, tmp_path), chosen(tmp_path, "launcher=slurm"))
+        launch_inspections([tmp_path, tmp_path / "x"], chosen(tmp_path, "launcher=slurm"))
     assert "\n" not in str(caught.value)

@@ -14,7 +14,6 @@ import pandas as pd
 import pyBigWig
 import pytest
 
-from avocado.config.values import config_directory
 from avocado.data.genome import BIN_SIZE
 from avocado.errors import InputError
 from avocado.simulation.assay_shapes import ASSAYS, FOLLOWS, ROADMAP_ASSAYS
@@ -317,12 +316,12 @@ def test_command(avocado, tmp_path):
 
 
 def test_names_of_assays_on_the_command_line():
-    from omegaconf import OmegaConf
 
     from avocado.cli import app
+    from avocado.config.overrides import composed
     from avocado.config.store import demo_settings
 
-    config = OmegaConf.load(config_directory() / "simulate.yaml")
+    config = composed("simulate", [])
     assert demo_settings(config) == DemoSettings()
     config.assays = "roadmap"
     assert demo_settings(config).assays == ROADMAP_ASSAYS

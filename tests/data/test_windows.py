@@ -1,7 +1,7 @@
 import pytest
 from toy import ASSEMBLY, CHR20, PILOT
 
-from avocado.config.values import split_list
+from avocado.config.values import as_list
 from avocado.data.genome import Region, Segment
 from avocado.data.windows import chosen_bins, windows
 from avocado.errors import InputError
@@ -71,6 +71,6 @@ def test_what_is_wrong_is_said(place, message):
 
 
 def test_lists_of_places():
-    assert split_list("chr20:1,000,000-1,200,000,chr21") == ["chr20:1,000,000-1,200,000", "chr21"]
-    assert split_list("pilot,chr21:5-1,000,200") == ["pilot", "chr21:5-1,000,200"]
-    assert split_list("E003,017,003") == ["E003", "017", "003"]
+    assert as_list("chr20:1,000,000-1,200,000,chr21") == ["chr20:1,000,000-1,200,000", "chr21"]
+    assert as_list("pilot,chr21:5-1,000,200") == ["pilot", "chr21:5-1,000,200"]
+    assert as_list("E003,017,003") == ["E003", "017", "003"]

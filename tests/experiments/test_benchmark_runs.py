@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from toy import plain_fit, plain_model
 
 from avocado.cli import app
 from avocado.errors import InputError
-from avocado.model.config import ModelConfig
-from avocado.training.config import FitConfig
 from avocado.training.module import FactorizationModule
 from avocado.utils.hardware import Hardware
 from experiments.benchmarks import limit, projection, scaling, steps
@@ -32,7 +31,7 @@ from experiments.benchmarks.synthetic_run import (
 from experiments.benchmarks.timing import machine
 
 ON_CPU = ["device=cpu", "precision=float32"]
-TINY = Setting(model_of("tiny"), "pilot", FitConfig(epochs=1, batch_size=400), Hardware("cpu", "float32"))
+TINY = Setting(model_of("tiny"), "pilot", plain_fit(epochs=1, batch_size=400), Hardware("cpu", "float32"))
 
 
 def read(path) -> pd.DataFrame:
@@ -53,7 +52,7 @@ def test_operations_of_the_papers_model_counted_by_hand():
 
 
 def test_operations_of_other_depths():
-    one, none, three = (ModelConfig(layers=layers, nodes=10) for layers in (1, 0, 3))
+    one, none, three = (plain_model(layers=layers, nodes=10) for layers in (1, 0, 3))
     assert multiply_adds(one) == 398 * 10 + 10
     assert multiply_adds(none) == 398
     assert multiply_adds(three) == 398 * 10 + 2 * 10 * 10 + 10

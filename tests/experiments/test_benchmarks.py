@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from toy import CHR20, PILOT, RUN, TINY, TRAIN, VAL, with_fit
 
 from avocado.cli import app
-from avocado.config.values import config_directory
+from avocado.config.overrides import composed
 from avocado.data.genome import BLOCK_BINS, Region, Segment
 from avocado.errors import InputError
 from avocado.inference.impute import impute
@@ -290,9 +289,8 @@ def test_the_original_is_trained_pass_by_pass_and_scored_by_us(tiny_store, tmp_p
 
 
 def test_configs_compose_and_agree_with_the_code():
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = compose("benchmark_original")
-        other = compose("benchmark_quality", ["data.folder=somewhere"])
+    config = composed("benchmark_original", [])
+    other = composed("benchmark_quality", ["data.folder=somewhere"])
     assert list(config.sizes) == list(original.BATCH) == list(config.predict)
     assert tuple(config.regions) == original.REGIONS
     assert set(config.ours) == set(config.original) <= {f"{r}_{s}" for r in config.regions for s in config.sizes}

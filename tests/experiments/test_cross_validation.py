@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from toy import CELLS, PAIRS
 
-from avocado.config.values import config_directory
+from avocado.config.overrides import composed
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.nearest import NearestCell, SimilarityAverage
@@ -31,11 +30,10 @@ def run(tiny_store, tmp_path):
 
     def call(task, methods=None, *arguments):
         common = [f"data.store={tiny_store.path}", f"cache={tmp_path / 'cache'}", "threads=1", "n_folds=3"]
-        with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            config = compose("table1", [*common, *arguments])
-            OmegaConf.set_struct(config, False)
-            config.methods = methods or BASELINES
-            return task(config)
+        config = composed("table1", [*common, *arguments])
+        OmegaConf.set_struct(config, False)
+        config.methods = methods or BASELINES
+        return task(config)
 
     return call
 
@@ -110,14 +108,13 @@ def test_nothing_is_fitted_where_all_is_read(run, fits):
 
 def test_ones_own_store_needs_nothing_of_the_demo(tiny_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where there is no demo
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        for key in ("store", "data.store"):
-            config = compose("table1", [f"{key}={tiny_store.path}", "cache=cache", "only=average", "n_folds=3"])
-            assert prepare(config).store.path == tiny_store.path
-            assert set(annotation_files(config, tiny_store).values()) == {None}
-        config = compose("table1", [f"store={tiny_store.path}", "region=chr1", "only=average", "n_folds=3"])
-        with pytest.raises(InputError, match=r"no region 'chr1': give region=pilot\|chr20"):
-            prepare(config)
+    for key in ("store", "data.store"):
+        config = composed("table1", [f"{key}={tiny_store.path}", "cache=cache", "only=average", "n_folds=3"])
+        assert prepare(config).store.path == tiny_store.path
+        assert set(annotation_files(config, tiny_store).values()) == {None}
+    config = composed("table1", [f"store={tiny_store.path}", "region=chr1", "only=average", "n_folds=3"])
+    with pytest.raises(InputError, match=r"no region 'chr1': give region=pilot\|chr20"):
+        prepare(config)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
 from avocado.cli import app
-from avocado.config.overrides import check
-from avocado.config.values import config_directory
+from avocado.config.overrides import composed, read_arguments
 from avocado.search.space import read_space
 from avocado.search.study import SweepConfig, load_study, open_study, search, trials_table
 from experiments import hyperparameters
@@ -72,9 +70,8 @@ def test_the_winner_is_a_model_that_train_loads(searched, capsys):
     best = pd.read_csv(file.with_name("best.csv")).iloc[0]
     command = capsys.readouterr().out.splitlines()[-1].split()
     assert command[:2] == ["python", "train.py"]
-    overrides = check("train", command[2:], False)
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config, tiny = compose("train", overrides), compose("train", ["model=tiny"])
+    overrides, _ = read_arguments(command[2:])
+    config, tiny = composed("train", overrides), composed("train", ["model=tiny"])
     assert (config.model.nodes, config.model.layers) == (64, best["model.layers"]) == (64, 0)
     assert config.model.cell_factors == tiny.model.cell_factors  # what the search kept fixed
     assert config.optimizer.learning_rate == pytest.approx(best["optimizer.learning_rate"])

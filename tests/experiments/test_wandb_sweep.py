@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from hydra import compose, initialize_config_dir
 from wandb import wandb_agent
 from wandb_records import logged
 
 from avocado.cli.train import main
-from avocado.config.overrides import check, read_arguments
+from avocado.config.overrides import composed, read_arguments
 from avocado.config.values import config_directory
 
 pytest_plugins = ["demo"]
@@ -93,11 +92,9 @@ def test_train_accepts_what_the_agent_starts(theirs, started):
         assert command[:3] == ["/usr/bin/env", "python", "train.py"]
         overrides, multirun = read_arguments(command[3:])
         assert not multirun
-        checked = check("train", overrides, multirun)
-        folder = str(config_directory())
-        with pytest.MonkeyPatch.context() as patch, initialize_config_dir(folder, version_base="1.3"):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("WANDB_RUN_ID", environment["WANDB_RUN_ID"])
-            config = compose("train", checked)
+            config = composed("train", overrides)
             folders.add(config.runs)
         assert {key: config.model[key.removeprefix("model.")] for key in grid} == parameters
         assert list(config.stage.steps) == ["pilot"]

@@ -8,7 +8,8 @@ import pytest
 from avocado.data.compendium import pairs_in
 from avocado.data.store import write_region
 from avocado.errors import InputError
-from avocado.imputers.factorization import Avocado, AvocadoConfig
+from avocado.imputers.config import AvocadoConfig
+from avocado.imputers.factorization import Avocado
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model
 from avocado.runs.run import train

@@ -11,8 +11,9 @@ import avocado.imputers.chromimpute_features as features
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import SignalStore, open_store, write_metadata, write_region
 from avocado.errors import InputError
-from avocado.imputers.chromimpute import ChromImpute, ChromImputeConfig, grow_tree
+from avocado.imputers.chromimpute import ChromImpute, grow_tree
 from avocado.imputers.chromimpute_features import Candidates, box_sums, nearest_cells, running_means, signal_offsets
+from avocado.imputers.config import ChromImputeConfig
 
 CHR1 = Region("chr1", (Segment("chr1", 0, 1500),))
 PART = Region("part", (Segment("chr1", 130, 1490),))

@@ -8,7 +8,8 @@ from toy import PAIRS, make_store
 
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
-from avocado.imputers.ensemble import Ensemble, EnsembleConfig, solve_weights
+from avocado.imputers.config import EnsembleConfig
+from avocado.imputers.ensemble import Ensemble, solve_weights
 
 TRAINING = [0, 1, 2, 4, 5, 7, 8, 9, 11, 12]
 HELD_OUT = [3, 6, 10]

@@ -8,7 +8,8 @@ from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
-from avocado.imputers.nearest import NearestCell, SimilarityAverage, SimilarityConfig
+from avocado.imputers.config import SimilarityConfig
+from avocado.imputers.nearest import NearestCell, SimilarityAverage
 
 TRACKS = [
     *(("A", assay) for assay in ("DNase", "H3K27ac")),

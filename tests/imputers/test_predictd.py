@@ -5,16 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from toy import ASSEMBLY, CHR20, PAIRS, PILOT, TEST, TRAIN, make_signal, make_store
 
 import avocado.imputers.predictd as predictd
-from avocado.config.values import config_directory
+from avocado.config.schema import option
 from avocado.data.store import open_store, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
+from avocado.imputers.config import PredictdConfig
 from avocado.imputers.cp import Factors, Penalties, Sample, Schedule, initial, learn, loss, track_weights
-from avocado.imputers.predictd import Predictd, PredictdConfig
+from avocado.imputers.predictd import Predictd
 from avocado.model.scales import expected_scales, experiments_of, track_scales
 
 QUICK = PredictdConfig(rank=2, splits=3, bins=300, max_steps=40, check_every=5)
@@ -406,7 +406,7 @@ def test_bad_settings(key, value):
 
 @pytest.mark.parametrize("name", ["predictd", "predictd_paper"])
 def test_configs_are_the_defaults_and_the_published_values(name):
-    values = yaml.safe_load((config_directory() / "imputer" / f"{name}.yaml").read_text())
+    values = option("imputer", name)
     assert values.pop("name") == "predictd"
     config = PredictdConfig(**values)
     if name == "predictd":

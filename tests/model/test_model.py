@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toy import plain_model
 
 from avocado.data.genome import load_assembly
 from avocado.errors import InputError
-from avocado.model.config import ModelConfig
 from avocado.model.network import Network, genome_factors, reference
 
-SIZES = ModelConfig(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=5, nodes=6)
+SIZES = plain_model(cell_factors=3, assay_factors=4, factors_25bp=2, factors_250bp=3, factors_5kbp=5, nodes=6)
 SHAPES = {
     "linear": replace(SIZES, layers=0),
     "one layer": replace(SIZES, layers=1),
@@ -87,7 +87,7 @@ def test_tracks_that_a_block_shares(config):
 
 
 def test_a_prediction_by_hand():
-    config = ModelConfig(1, 1, 1, 1, 1, layers=1, nodes=2)
+    config = plain_model(1, 1, 1, 1, 1, layers=1, nodes=2)
     network = Network(config, 2, 2)
     with torch.no_grad():
         network.cell_factors[:] = torch.tensor([[1.0], [2.0]])
@@ -105,7 +105,7 @@ def test_a_prediction_by_hand():
 
 
 def test_size_of_the_papers_model():
-    paper = ModelConfig()
+    paper = plain_model()
     assert (paper.inputs, paper.genome_factors) == (398, 110)
     network = Network(paper, 127, 24)
     assert sum(p.numel() for layer in network.dense for p in layer.parameters()) == 5_015_553
@@ -120,7 +120,7 @@ def test_size_of_the_papers_model():
 
 
 def test_initial_values():
-    config = ModelConfig(50, 60, 4, 5, 6, layers=2, nodes=100, factor_init=0.2)
+    config = plain_model(50, 60, 4, 5, 6, layers=2, nodes=100, factor_init=0.2)
     network = Network(config, 30, 20).initialise(torch.Generator().manual_seed(0), mean_signal=0.7)
     genome = genome_factors(config, 5, torch.Generator().manual_seed(0))
     assert genome.shape == (5, 200 * 4 + 20 * 5 + 6)
@@ -158,12 +158,12 @@ def test_initial_values():
 )
 def test_impossible_models_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        ModelConfig(**changes)
+        plain_model(**changes)
 
 
 def count_kept(rate, layers=1, n_blocks=4000):
     """Hidden nodes that a training network keeps, times their scale: (blocks, 600). Every node gives 1 to the sum."""
-    config = ModelConfig(1, 1, 0, 0, 1, layers=layers, nodes=8, dropout=rate)
+    config = plain_model(1, 1, 0, 0, 1, layers=layers, nodes=8, dropout=rate)
     network = Network(config, 1, 1)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -12,10 +12,10 @@ from avocado.data.genome import Region, Segment
 from avocado.errors import InputError
 from avocado.imputers.regression import Regression
 from avocado.model.baseline import RegressionBaseline, fit_regression
+from avocado.model.config import RegressionConfig
 from avocado.model.regression import (
     OTHERS,
     WINDOWS,
-    RegressionConfig,
     drawn_bins,
     impute_blocks,
     piece_blocks,

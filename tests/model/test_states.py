@@ -3,11 +3,24 @@
 import numpy as np
 import pytest
 import torch
-from toy import ASSAYS, CELLS, CHR20, PAIRS, PILOT, RUN, STATES, TEST, TRAIN, make_states, make_store, tracks
+from toy import (
+    ASSAYS,
+    CELLS,
+    CHR20,
+    PAIRS,
+    PILOT,
+    RUN,
+    STATES,
+    TEST,
+    TRAIN,
+    make_states,
+    make_store,
+    plain_model,
+    tracks,
+)
 
 from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS
-from avocado.model.config import ModelConfig
 from avocado.model.encoding import COARSE, WINDOWS, pieces, surroundings
 from avocado.model.network import split_block
 from avocado.model.states import GATE, StatesNetwork
@@ -95,7 +108,7 @@ def test_decoder_by_hand(tiny_store):
 
 
 def test_a_scale_without_factors_is_no_reason_to_warn(recwarn):
-    config = ModelConfig(kind="states", cell_factors=2, factors_25bp=3, factors_250bp=0, factors_5kbp=2)
+    config = plain_model(kind="states", cell_factors=2, factors_25bp=3, factors_250bp=0, factors_5kbp=2)
     network = StatesNetwork(config, n_cells=2, n_assays=3, n_tracks=4).initialise(torch.Generator().manual_seed(0))
     signal, around = torch.randn(1, BLOCK_BINS, 4), torch.randn(1, 20, 4, len(WINDOWS))
     assert network.encode(signal, around, torch.ones(1, 4)).shape == (1, config.block_width)
@@ -103,7 +116,7 @@ def test_a_scale_without_factors_is_no_reason_to_warn(recwarn):
 
 
 def masked_data(store, memory_limit=None, unmask_at=2, masked=0.3):
-    from avocado.data.datamodule import Sampling
+    from avocado.data.sampling import Sampling
 
     apart = set_apart(len(TRAIN), 0)
     data = MaskedDataModule(

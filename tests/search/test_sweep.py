@@ -17,12 +17,11 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from toy import RUN, STATES, TEST, TINY, VAL, make_store, with_fit
+from toy import RUN, STATES, TEST, TINY, VAL, make_store, plain_model, with_fit
 from toy_figures import draw_nothing
 from toy_study import GRID, begin, judge, url, value_of, work
 
 from avocado.errors import InputError
-from avocado.model.config import ModelConfig
 from avocado.runs.run import SplitConfig, train
 from avocado.search import candidates as candidates_module
 from avocado.search import storage as storage_module
@@ -473,7 +472,7 @@ def test_candidates_that_fail(tiny_store, tmp_path, monkeypatch):
 
 
 def test_costs_of_the_papers_model():
-    paper = ModelConfig()
+    paper = plain_model()
     blocks = 576_207  # of 200 bins, hg19 chr1 to chr22 and their last ones
     small = 127 * 32 + 24 * 256
     assert parameters(paper, 127, 24, 0) == 5_015_553 + small

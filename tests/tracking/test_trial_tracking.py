@@ -11,11 +11,10 @@ import optuna
 import pandas as pd
 import pytest
 import wandb
-from toy import PILOT, RUN
+from toy import PILOT, RUN, plain_model
 from vanishing_wandb import vanishing_wandb
 from wandb_records import logged
 
-from avocado.model.config import ModelConfig
 from avocado.search.candidates import costs
 from avocado.search.study import load_study, trials_table
 from avocado.tracking.session import Tracking, sync_command
@@ -240,7 +239,7 @@ def test_costs_have_the_names_of_objectives():
 
 
 def test_costs_are_of_the_sizes_that_a_compendium_gets():
-    open_ = ModelConfig(kind="states", cell_factors=0, nodes=0)
+    open_ = plain_model(kind="states", cell_factors=0, nodes=0)
     decided = replace(open_, cell_factors=10, nodes=128)
     assert costs(open_, 9, 7, 150, 4) == costs(decided, 9, 7, 150, 4) != costs(open_, 9, 7, 50, 4)
 

@@ -11,7 +11,21 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from toy import ASSAYS, ASSEMBLY, CELLS, FAST, PILOT, TEST, TRAIN, VAL, make_store, tracks
+from toy import (
+    ASSAYS,
+    ASSEMBLY,
+    CELLS,
+    FAST,
+    PILOT,
+    TEST,
+    TRAIN,
+    VAL,
+    make_store,
+    plain_fit,
+    plain_model,
+    plain_optimizer,
+    tracks,
+)
 
 from avocado.data.datamodule import Draw, Tracks, tracks_of
 from avocado.data.genome import BLOCK_BINS, Region, Segment
@@ -19,9 +33,7 @@ from avocado.data.store import SignalStore, open_store, write_metadata, write_re
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.model import encoding
-from avocado.model.config import ModelConfig
 from avocado.model.states import GATE, StatesNetwork, sized
-from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network, prepare
 from avocado.training.masked import (
@@ -39,11 +51,11 @@ from avocado.training.masked import (
 from avocado.utils.hardware import Hardware
 
 FLOAT32 = Hardware("cpu", "float32")
-CONFIG = ModelConfig(kind="states", cell_factors=3, assay_factors=3, factors_25bp=1, factors_250bp=2, factors_5kbp=1,
+CONFIG = plain_model(kind="states", cell_factors=3, assay_factors=3, factors_25bp=1, factors_250bp=2, factors_5kbp=1,
                      layers=1, nodes=8, dropout=0.2, encoder_nodes=4, baseline="regression",
                      baseline_features=8)  # fmt: skip
 PLAN = TrainingSpec("pilot", "pilot", 0, CONFIG, FAST,
-            FitConfig(epochs=5, batch_size=400, masked=0.3, tracks_per_bin=2, checkpoint_every=0))  # fmt: skip
+            plain_fit(epochs=5, batch_size=400, masked=0.3, tracks_per_bin=2, checkpoint_every=0))  # fmt: skip
 APART = set_apart(len(TRAIN), PLAN.seed)
 N_BLOCKS = PILOT.n_blocks
 
@@ -194,7 +206,7 @@ def test_how_many_are_set_apart():
     assert [int(set_apart(n, 0).sum()) for n in (2, 4, 5, 10, 100)] == [0, 0, 1, 2, 20]
     assert np.array_equal(set_apart(50, 3), set_apart(50, 3))
     assert not np.array_equal(set_apart(50, 3), set_apart(50, 4))
-    assert [first_part(FitConfig(epochs=n)) for n in (1, 2, 5, 10)] == [0, 1, 3, 6]
+    assert [first_part(plain_fit(epochs=n)) for n in (1, 2, 5, 10)] == [0, 1, 3, 6]
 
 
 def test_one_training_track_cannot_be_masked(tiny_store):
@@ -417,8 +429,8 @@ def test_planted_structure_is_imputed_better_than_by_average_activity(tmp_path):
     known = [column for column in range(30) if column not in test]
     model = replace(CONFIG, cell_factors=0, nodes=24, layers=2, factors_25bp=3, encoder_nodes=16, assay_factors=4,
                     dropout=0.0, baseline="none")  # fmt: skip
-    plan = TrainingSpec("pilot", "pilot", 0, model, OptimizerConfig(learning_rate=0.01),
-                FitConfig(epochs=60, batch_size=1000, masked=0.2, tracks_per_bin=16))  # fmt: skip
+    plan = TrainingSpec("pilot", "pilot", 0, model, plain_optimizer(learning_rate=0.01),
+                plain_fit(epochs=60, batch_size=1000, masked=0.2, tracks_per_bin=16))  # fmt: skip
     train, held = (tracks_of(store, columns, store.cells, store.assays) for columns in (known, test))
     names = store.cells, store.assays
     network = network_of(store, plan, train)

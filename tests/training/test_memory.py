@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from toy import ASSAYS, CELLS, FAST, PAIRS, TINY
+from toy import ASSAYS, CELLS, FAST, PAIRS, TINY, plain_fit, plain_model, plain_optimizer
 
 from avocado.data.datamodule import signal_limit
 from avocado.data.genome import BLOCK_BINS, Assembly, chromosome_region
@@ -22,9 +22,9 @@ from avocado.utils.hardware import Hardware
 
 CPU = torch.device("cpu")
 HARDWARE = Hardware("cpu", "float32")
-FIT = FitConfig(epochs=1, batch_size=4000, tracks_per_bin=4)
-PAPER = ModelConfig()
-DENSE = OptimizerConfig(genome_optimizer="dense")
+FIT = plain_fit(epochs=1, batch_size=4000, tracks_per_bin=4)
+PAPER = plain_model()
+DENSE = plain_optimizer(genome_optimizer="dense")
 
 
 def network(config: ModelConfig, n_cells: int = 127, n_assays: int = 24) -> Network:
@@ -256,9 +256,9 @@ def watch():
 
 peak = [0]
 threading.Thread(target=watch, daemon=True).start()
-fit = FitConfig(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
-model = ModelConfig(layers=1, nodes=8)
-run = RunSpec("joint", "chr1", 0, model, OptimizerConfig(), fit, SplitConfig(fold=None))
+fit = plain_fit(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
+model = plain_model(layers=1, nodes=8)
+run = RunSpec("joint", "chr1", 0, model, plain_optimizer(), fit, SplitConfig(fold=None))
 train(run, open_store(sys.argv[1]), Path(sys.argv[2]), hardware=Hardware("cpu", "float32"), progress=False)
 print(peak[0])
 """
@@ -274,12 +274,12 @@ def test_prediction_agrees_with_a_run(tmp_path):
     write_metadata(tmp_path / "store", assembly, [region], tracks, "float16")
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "store"), str(tmp_path / "runs")]
     measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    fit = FitConfig(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
+    fit = plain_fit(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
     predicted = predict_memory(
-        network(ModelConfig(layers=1, nodes=8), len(CELLS), len(ASSAYS)),
+        network(plain_model(layers=1, nodes=8), len(CELLS), len(ASSAYS)),
         "joint",
         fit,
-        OptimizerConfig(),
+        plain_optimizer(),
         HARDWARE,
         n_blocks=region.n_blocks,
         n_tracks=len(PAIRS),

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import FAST, TINY, make_data, make_module, make_network, make_store
+from toy import FAST, TINY, make_data, make_module, make_network, make_store, plain_fit
 
 from avocado.errors import InputError
-from avocado.training.config import FitConfig
 from avocado.training.fit import fit
 from avocado.utils.hardware import Hardware
 
@@ -30,7 +29,7 @@ def run(store, hardware, config, model=TINY, optimizer=FAST, checkpoint=None, st
 @pytest.mark.parametrize("optimizer", ["lazy", "dense"])
 def test_two_processes_do_what_one_does_with_the_double_batch(tiny_store, optimizer):
     options = {
-        "config": FitConfig(4, 400),
+        "config": plain_fit(4, 400),
         "optimizer": replace(FAST, genome_optimizer=optimizer),
         **SEQUENTIAL,
     }
@@ -48,7 +47,7 @@ def test_a_checkpoint_of_two_processes_goes_on_where_it_was(tmp_path, tiny_store
     """Trained for six epochs at once, or for three and then, from the checkpoint, for three more."""
     how = {"tracks_per_bin": 3, "masked": 0.3, "unmask_at": 4, "model": TINY}
     optimizer = replace(FAST, schedule="constant", warmup=0)
-    config, checkpoint = FitConfig(6, 400, checkpoint_every=0), tmp_path / "checkpoint.ckpt"
+    config, checkpoint = plain_fit(6, 400, checkpoint_every=0), tmp_path / "checkpoint.ckpt"
     whole = run(tiny_store, TWO, config, optimizer=optimizer, **how)
     run(tiny_store, TWO, replace(config, epochs=3), optimizer=optimizer, checkpoint=checkpoint, **how)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.ckpt"]
@@ -67,7 +66,7 @@ def test_a_checkpoint_of_two_processes_goes_on_where_it_was(tmp_path, tiny_store
 def test_streamed_by_two_processes(tiny_store):
     """Each reads its own blocks from disk, with a worker of its own."""
     kept, streamed = (
-        run(tiny_store, TWO, FitConfig(2, 400), TINY, memory_limit=limit, workers=1, tracks_per_bin=2)
+        run(tiny_store, TWO, plain_fit(2, 400), TINY, memory_limit=limit, workers=1, tracks_per_bin=2)
         for limit in (1 << 30, 0)
     )
     assert torch.equal(kept.genome, streamed.genome)
@@ -77,12 +76,12 @@ def test_streamed_by_two_processes(tiny_store):
 def test_an_error_in_a_process_is_one_line(tmp_path):
     store = make_store(tmp_path, **{"t0": math.nan})
     with pytest.raises(InputError, match=r"^training diverged in epoch 0: the loss is nan; lower [^\n]*$"):
-        run(store, TWO, FitConfig(2, 400))
+        run(store, TWO, plain_fit(2, 400))
 
 
 def test_patience_is_for_one_process(tiny_store):
     with pytest.raises(InputError, match=r"patience needs a single process"):
-        run(tiny_store, TWO, FitConfig(2, 400, patience=1))
+        run(tiny_store, TWO, plain_fit(2, 400, patience=1))
 
 
 def test_how_many_processes():

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from toy import make_data, make_module
+from toy import make_data, make_module, plain_fit
 
-from avocado.training.config import FitConfig
 from avocado.training.fit import fit
 from avocado.utils.hardware import Hardware
 
@@ -38,7 +37,7 @@ def job(cluster, monkeypatch):
 
 
 def trained(store, region: str = "pilot", checkpoint: Path | None = None, seed: int = 0, look: Look | None = None):
-    config = FitConfig(epochs=2, batch_size=400)
+    config = plain_fit(epochs=2, batch_size=400)
     module, data = make_module(store, region, "joint", seed=seed), make_data(store, region)
     callbacks = [] if look is None else [look]
     fit(module, data, config, checkpoint, hardware=Hardware("cpu"), progress=False, callbacks=callbacks)

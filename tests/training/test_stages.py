@@ -1,7 +1,8 @@
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
+from avocado.config.sections import Epochs
+from avocado.config.overrides import composed
 from avocado.config.training import plan
 from avocado.config.values import config_directory
 from avocado.errors import InputError
@@ -12,7 +13,7 @@ CONF = config_directory()
 
 
 def test_every_stage_has_settings_and_epochs():
-    epochs = yaml.safe_load((CONF / "train.yaml").read_text())["epochs"]
+    epochs = vars(Epochs())
     for name, stage in STAGES.items():
         assert name == stage.name
         assert yaml.safe_load((CONF / "stage" / f"{name}.yaml").read_text())["steps"] == [name]
@@ -42,7 +43,6 @@ def test_what_the_stages_are():
 
 def test_a_further_stage_brings_its_epochs(tiny_store, monkeypatch):
     monkeypatch.setitem(STAGES, "further", Stage("further", region="pilot", epochs=3))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["fit.min_steps=0", "trainer=cpu", "split.folds=3"])
+    config = composed("train", ["fit.min_steps=0", "trainer=cpu", "split.folds=3"])
     assert plan(config, tiny_store, "further").fit.epochs == 3
     assert plan(config, tiny_store, "pilot").fit.epochs == config.epochs.pilot

@@ -19,19 +19,20 @@ from toy import (
     make_module,
     make_network,
     make_store,
+    plain_fit,
+    plain_optimizer,
 )
 
 from avocado.data.datamodule import Draw
 from avocado.errors import InputError
 from avocado.model.network import reference
 from avocado.training.callbacks import Steps
-from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
 from avocado.training.module import FactorizationModule
 from avocado.training.optim import BlockAdam
 from avocado.utils.hardware import Hardware
 
-FOUR = FitConfig(epochs=4, batch_size=400)
+FOUR = plain_fit(epochs=4, batch_size=400)
 
 
 def run(
@@ -133,8 +134,8 @@ def test_genome_stage_leaves_a_given_network_alone(tiny_store):
 @pytest.mark.parametrize("implementation", ["blocks", "reference"])
 def test_first_step_by_hand(tiny_store, masked, implementation):
     """One batch, one epoch: Adam's first step moves every weight by rate × g / (|g| + eps), which shows g itself."""
-    how = FitConfig(1, 100_000, tracks_per_bin=6, masked=masked, masked_weight=2.0)
-    optimizer = OptimizerConfig(0.5, 0.25, eps=0.1, schedule="constant", warmup=0)
+    how = plain_fit(1, 100_000, tracks_per_bin=6, masked=masked, masked_weight=2.0)
+    optimizer = plain_optimizer(0.5, 0.25, eps=0.1, schedule="constant", warmup=0)
     network = make_network(TINY)
     plain = copy.deepcopy(network)
     data = make_data(tiny_store, "pilot", False, "shuffled", 6, masked, 1, batch_size=100_000)
@@ -172,7 +173,7 @@ def test_first_step_by_hand(tiny_store, masked, implementation):
 
 def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
     """Whatever the weight of the masked tracks in the first step, it moves the network alone."""
-    how = FitConfig(1, 100_000, tracks_per_bin=9, masked=0.4)
+    how = plain_fit(1, 100_000, tracks_per_bin=9, masked=0.4)
     light, heavy = (weights(run(tiny_store, replace(how, masked_weight=weight))) for weight in (0, 50))
     assert torch.equal(light["genome"], heavy["genome"])
     assert not torch.equal(light["network.cell_factors"], heavy["network.cell_factors"])
@@ -182,7 +183,7 @@ def test_genome_factors_do_not_learn_from_hidden_tracks(tiny_store):
 
 def test_the_network_rests_when_tracks_are_revealed(tiny_store):
     optimizer = replace(FAST, schedule="constant", warmup=0, weight_decay=0.1)
-    how = FitConfig(4, 400, tracks_per_bin=4, masked=0.4, fine_tuning=0.5)
+    how = plain_fit(4, 400, tracks_per_bin=4, masked=0.4, fine_tuning=0.5)
     assert [how.unmask_at(stage) for stage in ("pilot", "joint", "genome")] == [2, 2, 0]
     before = weights(run(tiny_store, replace(how, epochs=2, fine_tuning=0), optimizer=optimizer))
     after = weights(run(tiny_store, how, optimizer=optimizer))
@@ -191,7 +192,7 @@ def test_the_network_rests_when_tracks_are_revealed(tiny_store):
 
 
 def test_dense_and_lazy_adam_agree_where_all_blocks_are_in_every_batch(tiny_store):
-    config = FitConfig(5, 100_000)
+    config = plain_fit(5, 100_000)
     lazy, dense = (
         run(tiny_store, config, optimizer=replace(FAST, genome_optimizer=kind)) for kind in ("lazy", "dense")
     )
@@ -279,7 +280,7 @@ def test_patience_needs_validation(tiny_store):
 def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer, model):
     """Stopped by Ctrl-C in the fifth epoch."""
     options = {"config": replace(model, dropout=0.2), "optimizer": replace(FAST, genome_optimizer=optimizer)}
-    config = FitConfig(8, 400, checkpoint_every=0)
+    config = plain_fit(8, 400, checkpoint_every=0)
     whole = run(tiny_store, config, **options)
 
     checkpoint, starts = tmp_path / "checkpoint.ckpt", []
@@ -305,7 +306,7 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path, tiny_store, optimizer, mode
 
 def test_streamed_it_goes_on_where_it_was(tmp_path, tiny_store):
     """A worker that reads ahead draws the batches of the epoch that comes next, not of the first one again."""
-    config, constant = FitConfig(4, 400, checkpoint_every=0), replace(FAST, schedule="constant", warmup=0)
+    config, constant = plain_fit(4, 400, checkpoint_every=0), replace(FAST, schedule="constant", warmup=0)
     whole = run(tiny_store, config, optimizer=constant)
     streamed = {
         "optimizer": constant,
@@ -331,9 +332,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path, tiny_store):
 def test_what_cannot_be_fitted(tiny_store):
     with pytest.raises(InputError, match=r"unknown stage 'chr20'; there is: pilot, genome, joint"):
         make_module(tiny_store, stage="chr20")
-    for name, value in {"epochs": 0, "batch_size": 1.5, "validate_every": -1}.items():
+    for name, value in {"epochs": 0, "batch_size": 0, "validate_every": -1}.items():
         with pytest.raises(InputError, match=rf"{name}={value}: expected a whole number of at least 1"):
-            FitConfig(**{"epochs": 1, name: value})
+            plain_fit(**{"epochs": 1, name: value})
 
 
 def test_lightning_is_quiet(tiny_store, capfd):
@@ -344,7 +345,7 @@ def test_lightning_is_quiet(tiny_store, capfd):
 
 @pytest.mark.parametrize(("n_tracks", "steps"), [(1, 2_400), (96, 2_400), (180, 4_500), (811, 6_000)])
 def test_steps_follow_the_number_of_training_tracks(n_tracks, steps):
-    fit = FitConfig(epochs=2, batch_size=400, min_steps=None)
+    fit = plain_fit(epochs=2, batch_size=400, min_steps=None)
     assert fit.for_region(4_000, n_tracks).epochs == steps // 10
     assert fit.for_region(400 * 100_000, n_tracks).epochs == 2  # a large region has enough
     assert replace(fit, min_steps=50).for_region(4_000, n_tracks).epochs == 5
@@ -356,7 +357,7 @@ def test_steps_follow_the_number_of_training_tracks(n_tracks, steps):
 def test_progress_is_a_line_now_and_then_where_nobody_looks(tiny_store, caplog):
     module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
     with caplog.at_level("INFO", logger="avocado"):
-        fit(module, data, FitConfig(epochs=3, batch_size=400), progress=False, callbacks=[Steps(every=0)])
+        fit(module, data, plain_fit(epochs=3, batch_size=400), progress=False, callbacks=[Steps(every=0)])
     lines = [record.message for record in caplog.records if record.message.startswith("training, epoch")]
     steps = len(data.train_dataloader())
     assert len(lines) == 3 * steps
@@ -370,7 +371,7 @@ def test_how_long_training_takes_is_said_once_after_its_first_steps(tiny_store, 
     monkeypatch.setattr("avocado.training.callbacks.TIMED", 3)
     module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
     with caplog.at_level("INFO", logger="avocado"):
-        fit(module, data, FitConfig(epochs=3, batch_size=400), progress=False, callbacks=[Steps()])
+        fit(module, data, plain_fit(epochs=3, batch_size=400), progress=False, callbacks=[Steps()])
     (line,) = [record.message for record in caplog.records if "follow" in record.message]
     left = 3 * len(data.train_dataloader()) - 3
     assert re.fullmatch(
@@ -381,6 +382,6 @@ def test_how_long_training_takes_is_said_once_after_its_first_steps(tiny_store, 
 def test_progress_is_a_bar_on_a_terminal(tiny_store, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     module, data = make_module(tiny_store), make_data(tiny_store, val=False, batch_size=400)
-    fit(module, data, FitConfig(epochs=2, batch_size=400), progress=False, callbacks=[Steps()])
+    fit(module, data, plain_fit(epochs=2, batch_size=400), progress=False, callbacks=[Steps()])
     steps = 2 * len(data.train_dataloader())
     assert f"{steps}/{steps}" in capsys.readouterr().err

@@ -2,4 +2,4 @@
 
 from avocado.training.stage import Stage
 
-STAGE = Stage("genome", trains_network=False, needs="pilot")
+STAGE = Stage("genome", trains_network=False, needs="pilot", meaning="genome factors of one chromosome")

@@ -2,4 +2,4 @@
 
 from avocado.training.stage import Stage
 
-STAGE = Stage("joint", shares_model=False)
+STAGE = Stage("joint", shares_model=False, meaning="all parameters on one region")

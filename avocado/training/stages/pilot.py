@@ -2,4 +2,4 @@
 
 from avocado.training.stage import Stage
 
-STAGE = Stage("pilot", region="pilot")
+STAGE = Stage("pilot", region="pilot", epochs=2, meaning="all parameters on the pilot regions")
