@@ -137,7 +137,8 @@ def prepare(config: DictConfig) -> CrossValidation:
     import torch
 
     from avocado.config.store import prepare_store
-    from avocado.data.compendium import balanced_folds, pairs_in, split
+    from avocado.data.compendium import pairs_in
+    from avocado.data.splits import balanced_folds, split
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from avocado.data.datamodule import SignalDataModule, Tracks, tracks_of
+from avocado.data.datamodule import SignalDataModule
 from avocado.data.genome import Assembly, Region, Segment
 from avocado.data.sampling import Sampling
-from avocado.data.store import SignalStore, open_store, write_metadata, write_region
+from avocado.data.store import SignalStore, Tracks, open_store, tracks_of, write_metadata, write_region
 from avocado.model.config import ModelConfig
 from avocado.model.network import Network, genome_factors
 from avocado.model.states import StatesNetwork
@@ -84,8 +85,14 @@ def make_store(path: Path, **columns: float) -> SignalStore:
     return open_store(path)
 
 
+def grid(n_cells: int, n_assays: int, drop: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
+    """A compendium of all pairs but those of `drop`."""
+    pairs = [(f"C{c}", f"A{a}") for c in range(n_cells) for a in range(n_assays)]
+    return pd.DataFrame([p for p in pairs if p not in drop], columns=pd.Index(["cell", "assay"]))
+
+
 def tracks(store: SignalStore, columns: list[int]) -> Tracks:
-    return tracks_of(store, columns, CELLS, ASSAYS)
+    return tracks_of(store, columns, (CELLS, ASSAYS))
 
 
 TRAIN, VAL, TEST = [0, 1, 2, 4, 5, 7, 8, 9, 12], [3, 11], [6, 10]  # columns

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from avocado.config.sections import IMPUTERS
 from avocado.config.overrides import composed, read_arguments
 from avocado.config.schema import option, options_of
+from avocado.config.sections import IMPUTERS
 from avocado.config.values import as_list, build
 from avocado.errors import InputError
 from avocado.imputers.config import AvocadoConfig, ChromImputeConfig, EnsembleConfig, PredictdConfig, SimilarityConfig

@@ -7,8 +7,7 @@ tracks cannot be reached from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avocado.data.genome import BLOCK_BINS
 from avocado.data.sampling import ORDERS, Sampling
-from avocado.data.store import SignalStore, chunk_blocks
+from avocado.data.store import SignalStore, Tracks, chunk_blocks
 from avocado.errors import InputError
 
 READ_AHEAD = 4  # batches that each worker process prepares where signal streams
@@ -71,23 +70,6 @@ class Draw(NamedTuple):
     epoch: int
     rank: int
     batch: int
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """Some columns of a store's arrays, and the cell type and assay index of each, (n_tracks,) int64."""
-
-    columns: np.ndarray
-    cell: np.ndarray
-    assay: np.ndarray
-
-
-def tracks_of(store: SignalStore, columns: Sequence[int], cells: Sequence[str], assays: Sequence[str]) -> Tracks:
-    """The experiments in `columns`, indexed by the order of `cells` and `assays`."""
-    table = store.tracks.iloc[list(columns)]
-    index = (table["cell"].map(cells.index), table["assay"].map(assays.index))
-    # copies, as pandas returns read-only arrays, of which torch warns
-    return Tracks(np.array(columns, dtype=np.int64), *(np.array(i, dtype=np.int64) for i in index))
 
 
 class BlockSampler(Sampler[Draw]):

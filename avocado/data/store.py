@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +134,33 @@ class SignalStore:
     def assays(self) -> list[str]:
         """Assays, sorted likewise."""
         return sorted(set(self.tracks["assay"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Some tracks of a store, and what they are called."""
+
+    columns: np.ndarray  # (n_tracks,) int64, in the store's arrays
+    cells: list[str]  # of each track
+    assays: list[str]
+    cell: np.ndarray  # (n_tracks,) int64: number of its cell type, in the order of a model
+    assay: np.ndarray
+
+    @cached_property
+    def rows(self) -> dict[Pair, int]:
+        """The place of each (cell, assay) among these."""
+        return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
+
+
+def tracks_of(
+    store: SignalStore, columns: Sequence[int] | np.ndarray, order: tuple[Sequence[str], Sequence[str]] | None = None
+) -> Tracks:
+    """The tracks in these columns. order: of cell types and assays; None: as the store has them."""
+    table = store.tracks.iloc[list(columns)]
+    names = table["cell"].tolist(), table["assay"].tolist()
+    known = [{name: number for number, name in enumerate(its)} for its in order or (store.cells, store.assays)]
+    numbers = (np.array([its[name] for name in own], dtype=np.int64) for its, own in zip(known, names, strict=True))
+    return Tracks(np.array(columns, dtype=np.int64), *names, *numbers)
 
 
 def chunk_blocks(n_tracks: int) -> int:

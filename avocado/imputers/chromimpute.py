@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avocado.data.compendium import Pair
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, tracks_of
 from avocado.errors import InputError
 from avocado.imputers.chromimpute_features import (
     Candidates,
@@ -46,7 +46,7 @@ from avocado.imputers.chromimpute_features import (
 from avocado.imputers.chromimpute_trees import Tree, grow_tree
 from avocado.imputers.config import ChromImputeConfig
 from avocado.imputers.nearest import similarities
-from avocado.model.scales import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from avocado.utils.progress import duration, shown
 
 KEPT_TREES = 1_000  # of earlier tracks, some 100 kB each
@@ -102,7 +102,7 @@ class ChromImpute:
             self._columns.setdefault(assay, {})[cell] = column
         self._scale = self._train = None
         if config.standardise:
-            self._train = experiments_of(store, list(experiments))
+            self._train = tracks_of(store, list(experiments))
             self._scale = np.ones((2, len(store.tracks)), dtype=np.float32)
             self._scale[:, self._train.columns] = track_scales(store, region, self._train.columns)
         self._bins = [

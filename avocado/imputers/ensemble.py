@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avocado.data.compendium import Pair, pairs_in, split
+from avocado.data.compendium import Pair, pairs_in
+from avocado.data.splits import split
 from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.errors import InputError

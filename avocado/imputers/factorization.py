@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from avocado.data.compendium import Pair
-from avocado.data.datamodule import tracks_of
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, tracks_of
 from avocado.imputers.config import AvocadoConfig
 from avocado.inference.impute import impute
 from avocado.model.config import ModelConfig
@@ -62,7 +61,7 @@ class Avocado:
         for number in range(self.config.models):
             plan = replace(self.plan, region=region, seed=self.plan.seed + number)
             generator = torch.Generator().manual_seed(plan.seed)
-            train = tracks_of(store, self._experiments, store.cells, store.assays)
+            train = tracks_of(store, self._experiments)
             network = initial_network(plan.model, store, region, train, generator)
             folder = self._directory(number)
             training = {"stage": plan.stage, "region": region, "seed": plan.seed,
@@ -98,7 +97,7 @@ class Avocado:
         layout = self._store.region(plan.region)
         plan = replace(plan, fit=plan.fit.for_region(layout.n_bins, len(self._experiments)))
         names = self._store.cells, self._store.assays
-        train = tracks_of(self._store, self._experiments, *names)
+        train = tracks_of(self._store, self._experiments)
         trained = carry_out(
             plan, self._store, network, names, generator, train, None, self.hardware, progress=self.progress
         )

@@ -32,13 +32,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avocado.data.compendium import Pair, balanced_folds, pairs_in
-from avocado.data.store import SignalStore, chunk_blocks
+from avocado.data.compendium import Pair, pairs_in
+from avocado.data.splits import balanced_folds
+from avocado.data.store import SignalStore, chunk_blocks, tracks_of
 from avocado.errors import InputError
 from avocado.imputers import groups
 from avocado.imputers.config import PredictdConfig
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
-from avocado.model.scales import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from avocado.utils.hardware import device_of
 from avocado.utils.progress import duration
 
@@ -80,7 +81,7 @@ class Predictd:
             left_out = balanced_folds(table, self.config.splits, self.seed)
         except InputError as error:
             raise InputError(f"PREDICTD with splits={self.config.splits} of the training tracks: {error}") from None
-        self._train = experiments_of(store, self._columns)
+        self._train = tracks_of(store, self._columns)
         self._scales = np.stack([np.zeros(len(table)), np.ones(len(table))])
         if self.config.standardise:
             self._scales = track_scales(store, region, self._train.columns)

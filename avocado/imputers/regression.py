@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from avocado.data.compendium import Pair
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, tracks_of
 from avocado.errors import InputError
 from avocado.model.config import RegressionConfig
 from avocado.model.regression import drawn_bins, impute_blocks, piece_blocks, regress
-from avocado.model.scales import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from avocado.utils.hardware import device_of
 
 
@@ -29,7 +29,7 @@ class Regression:
     def fit(self, store: SignalStore, experiments: Sequence[int], region: str) -> None:
         """Two passes over the training tracks of a region: how strong they are, and their signal at random bins."""
         self._store, columns = store, np.array(list(experiments), dtype=np.int64)
-        self._train = experiments_of(store, columns)
+        self._train = tracks_of(store, columns)
         self._scales = track_scales(store, region, columns)
         self._means = drawn_bins(store, region, columns, self._scales, self.config)
 

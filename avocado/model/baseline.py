@@ -13,7 +13,7 @@ import torch
 
 from avocado.data.compendium import Pair
 from avocado.data.genome import file_stem
-from avocado.data.store import SignalStore, write_region
+from avocado.data.store import SignalStore, Tracks, tracks_of, write_region
 from avocado.errors import InputError
 from avocado.model.regression import (
     CPU,
@@ -25,7 +25,7 @@ from avocado.model.regression import (
     regress,
     unfitted,
 )
-from avocado.model.scales import Experiments, expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from avocado.utils.files import replacing
 from avocado.utils.progress import shown
 
@@ -41,7 +41,7 @@ class RegressionBaseline:
     """
 
     store: SignalStore
-    train: Experiments
+    train: Tracks
     cells: list[str]
     assays: list[str]
     fitted: Fitted  # with weights (n_cells, n_assays, ...), NaN for pairs that were not asked for yet
@@ -51,7 +51,7 @@ class RegressionBaseline:
 
     @classmethod
     def of(
-        cls, store: SignalStore, train: Experiments, cells: list[str], assays: list[str], fitted: Fitted,
+        cls, store: SignalStore, train: Tracks, cells: list[str], assays: list[str], fitted: Fitted,
         region: str | None, seed: int, kept: Path,
     ) -> RegressionBaseline:  # fmt: skip
         """That of a model, with what was regressed after training and kept."""
@@ -145,7 +145,7 @@ def fit_regression(
     """
     config = config or RegressionConfig()
     fitted = unfitted(track_scales(store, region, columns), len(cells), assays, config)
-    return RegressionBaseline(store, experiments_of(store, columns), cells, assays, fitted, config, region)
+    return RegressionBaseline(store, tracks_of(store, columns), cells, assays, fitted, config, region)
 
 
 def kept_regressions(directory: Path, checksum: str) -> Path:

@@ -25,7 +25,7 @@ from torch import Tensor
 from avocado.data.compendium import Pair, pairs_in, unmeasured
 from avocado.data.genome import Assembly, Region, file_stem
 from avocado.data.regions import is_bed
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, tracks_of
 from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.model.baseline import RegressionBaseline, forget_regressions, kept_regressions
@@ -34,7 +34,6 @@ from avocado.model.factors import GenomeFactors, factors_at, joined
 from avocado.model.network import Network
 from avocado.model.own_store import find_store, require_tracks
 from avocado.model.regression import OTHERS, WINDOWS, Fitted
-from avocado.model.scales import experiments_of
 from avocado.model.states import StatesNetwork
 from avocado.model.tensor_files import opened, read_tensors, write_tensors
 from avocado.utils.files import replacing, sha256
@@ -143,7 +142,7 @@ class Model:
         region = self.training.get("region")
         if region in self.regions and store.regions.get(region) not in (None, self.regions[region]):
             region = None  # of this name, and elsewhere
-        train, seed = experiments_of(store, columns), self.training.get("seed", 0)
+        train, seed = tracks_of(store, columns), self.training.get("seed", 0)
         kept = kept_regressions(self.path, self.shared_checksum)
         return RegressionBaseline.of(store, train, self.cells, self.assays, self.regression, region, seed, kept)
 

@@ -23,9 +23,8 @@ import torch
 
 from avocado.data.compendium import Pair
 from avocado.data.genome import BLOCK_BINS, Region
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, Tracks
 from avocado.model.config import RegressionConfig
-from avocado.model.scales import Experiments
 from avocado.utils.progress import shown
 
 WINDOWS = (1, 11, 41, 201, 801)  # bins of the moving means: the bin itself, 275 bp, 1 kb, 5 kb, 20 kb
@@ -117,7 +116,7 @@ def regress(
     means: np.ndarray,
     scales: np.ndarray,
     expected: np.ndarray,
-    train: Experiments,
+    train: Tracks,
     assays: Sequence[str],
     pairs: Sequence[Pair],
     config: RegressionConfig,
@@ -165,7 +164,7 @@ class _Inputs:
     places: np.ndarray
 
 
-def _inputs_of(pair: Pair, train: Experiments, assays: Sequence[str]) -> _Inputs:
+def _inputs_of(pair: Pair, train: Tracks, assays: Sequence[str]) -> _Inputs:
     cell, assay = pair
     donors = [row for (its, a), row in train.rows.items() if a == assay and its != cell]
     measured = [(number, train.rows.get((cell, a))) for number, a in enumerate(assays) if a != assay]
@@ -178,7 +177,7 @@ def _inputs_of(pair: Pair, train: Experiments, assays: Sequence[str]) -> _Inputs
 
 
 def _standardised_weights(
-    means: np.ndarray, train: Experiments, inputs: _Inputs, projection: np.ndarray, config: RegressionConfig
+    means: np.ndarray, train: Tracks, inputs: _Inputs, projection: np.ndarray, config: RegressionConfig
 ) -> np.ndarray:
     """Weights of a pair's inputs, of random features of these and of 1 in its standardised track, from its donors."""
     donors, n_windows = inputs.donors, len(WINDOWS)
@@ -224,7 +223,7 @@ def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[np.ndarray, np.
 def impute_blocks(
     signal: np.ndarray,
     layout: Region,
-    train: Experiments,
+    train: Tracks,
     assays: Sequence[str],
     fitted: Fitted,
     pairs: Sequence[Pair],

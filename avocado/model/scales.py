@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from avocado.data.compendium import Pair
-from avocado.data.store import SignalStore, chunk_blocks
+from avocado.data.store import SignalStore, Tracks, chunk_blocks
 
 RIDGE = 0.1  # penalty of the logarithms by which a cell type or assay differs in mean and deviation
 GAIN, STRONG = 0.25, 10.0  # see `imputed_pval`; measured in docs/accuracy.md
 SMALLEST = 1e-3  # arcsinh: means and standard deviations below are as good as this
-
-
-@dataclass(frozen=True)
-class Experiments:
-    """Some columns of a store's arrays, and the cell type and assay of each."""
-
-    columns: np.ndarray
-    cells: list[str]
-    assays: list[str]
-
-    @cached_property
-    def rows(self) -> dict[Pair, int]:
-        """The place of each (cell, assay) among these."""
-        return {pair: row for row, pair in enumerate(zip(self.cells, self.assays, strict=True))}
-
-
-def experiments_of(store: SignalStore, columns: Sequence[int] | np.ndarray) -> Experiments:
-    """Cell types and assays of some columns of a store."""
-    tracks = store.tracks.iloc[list(columns)]
-    return Experiments(np.array(columns, dtype=np.int64), tracks["cell"].tolist(), tracks["assay"].tolist())
 
 
 def pval(signal: np.ndarray) -> np.ndarray:
@@ -62,7 +40,7 @@ def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.nda
     return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
-def expected_scales(scales: np.ndarray, train: Experiments, pairs: Sequence[Pair], ridge: float = RIDGE) -> np.ndarray:
+def expected_scales(scales: np.ndarray, train: Tracks, pairs: Sequence[Pair], ridge: float = RIDGE) -> np.ndarray:
     """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
 
     scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part, of

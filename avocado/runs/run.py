@@ -22,10 +22,9 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 import avocado
-from avocado.data.compendium import split
-from avocado.data.datamodule import Tracks, tracks_of
 from avocado.data.genome import file_stem
-from avocado.data.store import SignalStore
+from avocado.data.splits import split
+from avocado.data.store import SignalStore, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.evaluation.scores import read_scores
 from avocado.model.directory import SHARED, Model, load_model, save_region, save_shared, unusable_regions
@@ -51,7 +50,7 @@ INCIDENTAL = ("min_steps", "memory_limit", "workers", "checkpoint_every")
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Who trains, validates and tests; see `compendium.split`."""
+    """Who trains, validates and tests; see `splits.split`."""
 
     fold: int | None = 0
     n_folds: int = 5
@@ -208,7 +207,7 @@ def _fit(
 
 def _tracks(store: SignalStore, tracks: pd.DataFrame, role: str, cells: list[str], assays: list[str]) -> Tracks:
     columns = [column for column, its in enumerate(tracks["role"]) if its == role]
-    return tracks_of(store, columns, cells, assays)
+    return tracks_of(store, columns, (cells, assays))
 
 
 def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:

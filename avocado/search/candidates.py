@@ -11,9 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from avocado.data.datamodule import tracks_of
 from avocado.data.genome import BLOCK_BINS
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, tracks_of
 from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.directory import new_network
@@ -36,10 +35,7 @@ class Candidates:
     def __init__(self, store: SignalStore, region: str, split: SplitConfig) -> None:
         roles = split.roles(store)["role"].to_numpy()
         self.store, self.region = store, region
-        self.train, self.val = (
-            tracks_of(store, np.flatnonzero(roles == role).tolist(), store.cells, store.assays)
-            for role in ("train", "val")
-        )
+        self.train, self.val = (tracks_of(store, np.flatnonzero(roles == role)) for role in ("train", "val"))
         if not len(self.val.columns):
             raise InputError("a sweep needs validation tracks: set split.validation, for instance 0.1")
 

@@ -11,14 +11,14 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from avocado.data.compendium import pairs_in
-from avocado.data.datamodule import VAL_BINS, SignalDataModule, Tracks
-from avocado.data.store import SignalStore
+from avocado.data.datamodule import VAL_BINS, SignalDataModule
+from avocado.data.store import SignalStore, Tracks, tracks_of
 from avocado.errors import InputError
 from avocado.model.baseline import RegressionBaseline, fit_regression
 from avocado.model.config import ModelConfig, RegressionConfig
 from avocado.model.directory import new_network
 from avocado.model.network import Network, genome_factors
-from avocado.model.scales import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from avocado.model.states import StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
@@ -77,7 +77,7 @@ def initial_network(
         raise InputError("model.kind=states learns from tracks that are masked: it needs at least two training tracks")
     pairs = [(cell, assay) for cell in store.cells for assay in store.assays]
     scales = track_scales(store, region, train.columns)
-    expected = expected_scales(scales, experiments_of(store, train.columns), pairs)
+    expected = expected_scales(scales, tracks_of(store, train.columns), pairs)
     network.scales.copy_(torch.from_numpy(scales))
     network.expected.copy_(torch.from_numpy(expected).view(n_cells, n_assays, 2))
     network.cell.copy_(torch.from_numpy(train.cell))

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avocado.data.datamodule import Draw, SignalDataModule, Tracks, load_columns
+from avocado.data.datamodule import Draw, SignalDataModule, load_columns
 from avocado.data.genome import BLOCK_BINS, Region
-from avocado.data.store import SignalStore
+from avocado.data.store import SignalStore, Tracks
 from avocado.model.baseline import RegressionBaseline
 from avocado.model.encoding import AROUND, piece_blocks, pieces, surroundings
 from avocado.model.states import StatesNetwork

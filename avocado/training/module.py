@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from avocado.data.datamodule import BlockBatch, TrackBatch, Tracks
+from avocado.data.datamodule import BlockBatch, TrackBatch
+from avocado.data.store import Tracks
 from avocado.errors import InputError
 from avocado.model.network import Network, Weights
 from avocado.training.config import OptimizerConfig

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from avocado.data.datamodule import SignalDataModule, tracks_of
+from avocado.data.datamodule import SignalDataModule
 from avocado.data.genome import BLOCK_BINS, Region, Segment
-from avocado.data.store import SignalStore, open_store
+from avocado.data.store import SignalStore, open_store, tracks_of
 from avocado.inference.impute import impute
 from avocado.model.config import ModelConfig
 from avocado.model.directory import load_model, save_region, save_shared
@@ -59,7 +59,7 @@ def prepare_columns(
     val: Sequence[int] = (),
 ) -> tuple[CountedModule, SignalDataModule]:
     """Module and data of a run on columns `train` of the store; validation, on `val`, looks at all bins."""
-    train_tracks, val_tracks = (tracks_of(store, columns, store.cells, store.assays) for columns in (train, val))
+    train_tracks, val_tracks = (tracks_of(store, columns) for columns in (train, val))
     generator = torch.Generator().manual_seed(run.seed)
     network = initial_network(run.model, store, run.region, train_tracks, generator)
     val_bins = store.region(run.region).n_blocks * BLOCK_BINS

@@ -27,7 +27,8 @@ import pandas as pd
 from avocado.cli import app
 from avocado.config.overrides import composed
 from avocado.config.values import as_list
-from avocado.data.compendium import pairs_in, split
+from avocado.data.compendium import pairs_in
+from avocado.data.splits import split
 from avocado.imputers.average import AverageActivity
 from experiments.benchmarks.original import BATCH, prepare_original, write_track_major
 from experiments.benchmarks.our_worker import prepare_columns

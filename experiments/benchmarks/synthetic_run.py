@@ -17,9 +17,9 @@ import torch
 
 from avocado.config.schema import option, options_of
 from avocado.config.values import build
-from avocado.data.datamodule import SignalDataModule, tracks_of
+from avocado.data.datamodule import SignalDataModule
 from avocado.data.genome import BIN_SIZE, Assembly, chromosome_region
-from avocado.data.store import SignalStore, open_store, write_metadata, write_region
+from avocado.data.store import SignalStore, open_store, tracks_of, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.network import Network, genome_factors
@@ -101,7 +101,7 @@ Kind = TypeVar("Kind", bound=FactorizationModule)
 
 def prepare(kind: type[Kind], setting: Setting, store: SignalStore) -> tuple[Kind, SignalDataModule]:
     """A fresh module of class `kind`, and the data of all tracks of a synthetic store; nothing else makes them."""
-    tracks = tracks_of(store, range(len(store.tracks)), CELLS, ASSAYS)
+    tracks = tracks_of(store, range(len(store.tracks)), (CELLS, ASSAYS))
     data = SignalDataModule(
         store,
         REGION,

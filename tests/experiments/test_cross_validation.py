@@ -238,7 +238,7 @@ def test_average_activity_is_always_there(run):
 
 
 def test_folds_are_those_of_train_py(run, tiny_store):
-    from avocado.data.compendium import split
+    from avocado.data.splits import split
 
     cv = run(prepare, None, "split_seed=3")
     for fold, columns in cv.training.items():

@@ -9,13 +9,13 @@ from toy import ASSEMBLY, CHR20, PAIRS, PILOT, TEST, TRAIN, make_signal, make_st
 
 import avocado.imputers.predictd as predictd
 from avocado.config.schema import option
-from avocado.data.store import open_store, write_metadata, write_region
+from avocado.data.store import open_store, tracks_of, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.config import PredictdConfig
 from avocado.imputers.cp import Factors, Penalties, Sample, Schedule, initial, learn, loss, track_weights
 from avocado.imputers.predictd import Predictd
-from avocado.model.scales import expected_scales, experiments_of, track_scales
+from avocado.model.scales import expected_scales, track_scales
 
 QUICK = PredictdConfig(rank=2, splits=3, bins=300, max_steps=40, check_every=5)
 FREE = Penalties(cells=0, assays=0, genome=0, cell_start=0)
@@ -294,7 +294,7 @@ def test_the_mean_of_all_models_is_what_falls_to_zero_at_0(store, imputer):
     # standardised: each track by itself, and back to what its pair lets expect
     scales = track_scales(store, "pilot", np.array(TRAIN))
     observed = (observed - scales[0]) / scales[1]
-    ((mean, deviation),) = expected_scales(scales, experiments_of(store, TRAIN), [(cell, assay)])
+    ((mean, deviation),) = expected_scales(scales, tracks_of(store, TRAIN), [(cell, assay)])
     learned = imputer._learned
     single = [ridge_by_hand(learned.factors, k, tracks, observed, wanted, learned.ridge) for k in range(QUICK.splits)]
     expected = (mean + deviation * np.mean(single, axis=0)).clip(0)
@@ -306,7 +306,7 @@ def test_standardised_it_is_the_same_on_tracks_of_any_strength(tmp_path):
     table = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"]))
     signal = random.gamma(2, 1, (*PILOT.mask.shape, len(PAIRS))) * PILOT.mask[..., None]
     strength = random.uniform(0.5, 2, len(PAIRS))
-    pair, train = PAIRS[TEST[0]], experiments_of(make_store(tmp_path / "any"), TRAIN)
+    pair, train = PAIRS[TEST[0]], tracks_of(make_store(tmp_path / "any"), TRAIN)
     found = []
     for number, factor in enumerate((np.ones(len(PAIRS)), strength)):
         place = tmp_path / str(number)

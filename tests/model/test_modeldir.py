@@ -24,12 +24,11 @@ from toy import (
 from toy_model import FEATURES, INPUTS, SHAPES, TRACKS, TRAINING, save
 
 from avocado.data.genome import Region, Segment
-from avocado.data.store import open_store, write_metadata, write_region
+from avocado.data.store import open_store, tracks_of, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.baseline import RegressionBaseline
 from avocado.model.directory import load_model, save_region, save_shared, unusable_regions
-from avocado.model.scales import experiments_of
 from avocado.utils.hardware import Hardware, device_of
 
 
@@ -381,7 +380,7 @@ print([name for name in heavy if name in sys.modules])
     assert modules == "[]"
     prior, cell, assay = None, np.array([2]), np.array([3])
     if config.baseline != "none":
-        regressed = RegressionBaseline(tiny_store, experiments_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
+        regressed = RegressionBaseline(tiny_store, tracks_of(tiny_store, TRAIN), CELLS, ASSAYS, fitted)
         prior = next(regressed.blocks("pilot", cell, assay, [(0, PILOT.n_blocks)]))
     with torch.no_grad():
         expected = network.predict(genomes["pilot"], torch.tensor(cell), torch.tensor(assay), prior)[0, :3, 0]

@@ -9,6 +9,7 @@ import torch
 
 import avocado.model.baseline as model_baseline
 from avocado.data.genome import Region, Segment
+from avocado.data.store import Tracks
 from avocado.errors import InputError
 from avocado.imputers.regression import Regression
 from avocado.model.baseline import RegressionBaseline, fit_regression
@@ -22,7 +23,7 @@ from avocado.model.regression import (
     regress,
     smoothed,
 )
-from avocado.model.scales import Experiments, expected_scales, track_scales
+from avocado.model.scales import expected_scales, track_scales
 from tests.toy import make_store
 
 LAYOUT = Region("some", (Segment("chr1", 0, 450), Segment("chr1", 1000, 1201), Segment("chr2", 0, 900)))
@@ -44,8 +45,9 @@ def made_signal(seed: int = 0) -> np.ndarray:
     return LAYOUT.to_blocks(np.stack(tracks, axis=1)).astype(np.float32)
 
 
-def experiments(rows) -> Experiments:
-    return Experiments(np.array(rows), [PAIRS[row][0] for row in rows], [PAIRS[row][1] for row in rows])
+def experiments(rows) -> Tracks:
+    cells, assays = ([PAIRS[row][place] for row in rows] for place in (0, 1))
+    return Tracks(np.array(rows), cells, assays, *(np.unique(its, return_inverse=True)[1] for its in (cells, assays)))
 
 
 def without(*pairs) -> list[int]:

@@ -27,9 +27,9 @@ from toy import (
     tracks,
 )
 
-from avocado.data.datamodule import Draw, Tracks, tracks_of
+from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS, Region, Segment
-from avocado.data.store import SignalStore, open_store, write_metadata, write_region
+from avocado.data.store import SignalStore, Tracks, open_store, tracks_of, write_metadata, write_region
 from avocado.errors import InputError
 from avocado.imputers.average import AverageActivity
 from avocado.model import encoding
@@ -431,7 +431,7 @@ def test_planted_structure_is_imputed_better_than_by_average_activity(tmp_path):
                     dropout=0.0, baseline="none")  # fmt: skip
     plan = TrainingSpec("pilot", "pilot", 0, model, plain_optimizer(learning_rate=0.01),
                 plain_fit(epochs=60, batch_size=1000, masked=0.2, tracks_per_bin=16))  # fmt: skip
-    train, held = (tracks_of(store, columns, store.cells, store.assays) for columns in (known, test))
+    train, held = (tracks_of(store, columns) for columns in (known, test))
     names = store.cells, store.assays
     network = network_of(store, plan, train)
     assert network.config.cell_factors == 7

@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from avocado.config.sections import Epochs
 from avocado.config.overrides import composed
+from avocado.config.sections import Epochs
 from avocado.config.training import plan
 from avocado.config.values import config_directory
 from avocado.errors import InputError
