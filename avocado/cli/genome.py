@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
-from avocado.config.overrides import composed, quoted, read_arguments
+from avocado.config.overrides import as_typed, composed, read_arguments
 from avocado.config.values import as_list
 from avocado.errors import InputError
 
@@ -101,8 +101,8 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
         return
     if launched == "slurm" and work.missing(model):
         # the same command as a job, in which there is only this left to do
-        kept = [f"{key}={quoted(str(its))}" for key, its in config.items() if key in OWN and its not in (None, False)]
-        again = [*kept, *_without("launcher", _without("overwrite", overrides))]
+        own = as_typed({str(key): its for key, its in config.items() if key in OWN and its is not False})
+        again = [*own, *_without("launcher", _without("overwrite", overrides))]
         command = launcher.Command("imputation", "genome,imputation", ("genome", *again))
         launcher.launch([command], train_config, "genome", [])
     else:

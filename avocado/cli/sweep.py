@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import avocado
 from avocado.cli import app
-from avocado.config.overrides import composed, read_arguments, separate_options, typed
+from avocado.config.overrides import as_typed, composed, read_arguments, separate_options
 from avocado.config.values import as_list, build
 from avocado.errors import InputError
 from avocado.training.stages import stage_named
@@ -99,7 +99,7 @@ def storage_of(storage: str | None, runs: str, name: str) -> str:
 
 def as_overrides(params: Mapping[str, Any]) -> list[str]:
     """Parameters of a trial as train.py takes them."""
-    return read_arguments(typed(params))[0]
+    return read_arguments(as_typed(params))[0]
 
 
 def train_command(chosen: Sequence[str], common: Sequence[str]) -> str:

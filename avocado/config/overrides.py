@@ -186,10 +186,10 @@ def _keys_of_file(group: str, file: Path) -> list[str]:
         raise InputError(f"{file} is not a YAML file") from None
     if not isinstance(node, dict) or any(isinstance(its, dict | list) for its in node.values()):
         raise InputError(f"{file}: expected lines of the form key: value, as the files in conf/{group} have them")
-    return typed({f"{group}.{key}": its for key, its in node.items()})
+    return as_typed({f"{group}.{key}": its for key, its in node.items()})
 
 
-def typed(values: Mapping[str, Any]) -> list[str]:
+def as_typed(values: Mapping[str, Any]) -> list[str]:
     """Keys and plain values as they would be typed."""
     words = {True: "true", False: "false", None: "null"}
     return [f"{key}={words[its] if its is None or isinstance(its, bool) else its}" for key, its in values.items()]

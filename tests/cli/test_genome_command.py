@@ -200,7 +200,7 @@ def test_what_is_refused(avocado, keys, added, message, unchanged):
 def test_on_a_cluster_every_step_is_a_job(avocado, keys, tmp_path, monkeypatch):
     launched = []
 
-    def launch(commands, node):
+    def launch(commands, *_):
         launched.append([command.arguments for command in commands])
         for verb, *typed in launched[-1]:
             assert avocado(verb, *typed).status == 0
@@ -217,7 +217,7 @@ def test_on_a_cluster_every_step_is_a_job(avocado, keys, tmp_path, monkeypatch):
 
 def test_side_by_side_the_pilot_regions_are_trained_here(avocado, keys, monkeypatch):
     launched = []
-    monkeypatch.setattr(launcher, "launch", lambda commands, node: launched.extend(commands))
+    monkeypatch.setattr(launcher, "launch", lambda commands, *_: launched.extend(commands))
     # nothing was launched in truth
     answer = avocado("genome", *keys, "launcher=joblib", "trainer.processes=1")
     assert "is not complete: no factors of chr20, chr21" in answer.err
