@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from avocado.evaluation.scores import AVERAGE
 from avocado.generalization.groups import VARYING
 from avocado.plotting.plots import DASHED, GRID, MUTED, quiet
-from avocado.plotting.style import colors_of, markers_of
+from avocado.plotting.style import COLORS, OTHER_COLORS, colors_of, markers_of
 
 BASE = "base rate"
+BASELINES = {AVERAGE: (COLORS[AVERAGE], DASHED), "nearest cell type": ("#5c5c8a", ":"), BASE: (MUTED, "-")}
 
 
 def plot_groups(groups: pd.DataFrame, measure: str) -> Figure:
@@ -47,6 +49,90 @@ def plot_groups(groups: pd.DataFrame, measure: str) -> Figure:
     ax.set_xlabel("test examples by label in the training cell types", fontsize=8, color=MUTED)
     _finish(ax, measure)
     figure.legend(loc="outside upper center", ncols=min(4, len(predictors) + 1), frameon=False, fontsize=9)
+    return figure
+
+
+def plot_sizes(rows: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
+    """Average precision against the size of models, a panel for each scheme, a colour for each input (Fig. 1d–i, S1).
+
+    rows: of one task, target and kind of model, as `Study.run` makes them: a dot is a trained model, a line joins the
+    means of one size. baselines: of `Study.baselines`. Raises ValueError for an empty table.
+    """
+    if rows.empty:
+        raise ValueError("no models to draw: the table is empty")
+    schemes, inputs = list(dict.fromkeys(rows["scheme"])), list(dict.fromkeys(rows["inputs"]))
+    colors, markers = colors_of(inputs), markers_of(inputs)
+    figure = Figure(figsize=(3.4 * len(schemes) + 0.6, 3.9), facecolor="white", layout="constrained")
+    panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
+    for ax, scheme in zip(panels, schemes, strict=True):
+        for name in inputs:
+            its = rows[(rows["scheme"] == scheme) & (rows["inputs"] == name)]
+            if len(its):
+                ax.scatter(
+                    its["size"], its["ap"], 16, color=colors[name], marker=markers[name], alpha=0.7, linewidths=0
+                )
+                mean = its.groupby("size")["ap"].mean()
+                ax.plot(mean.index, mean, color=colors[name], linewidth=1.2, alpha=0.8)
+        for name, value in baselines.set_index("predictor")["ap"].items():
+            style = BASELINES[str(name)]
+            ax.axhline(value, color=style[0], linestyle=style[1], linewidth=1.4, zorder=1)
+        ax.set_xscale("log")
+        ax.set_title(scheme, fontsize=10, fontweight="bold")
+        ax.set_xlabel("trees" if (rows["model"] == "trees").all() else "parameters", fontsize=9)
+        _finish(ax, "average precision" if ax is panels[0] else "")
+    handles = [
+        *(Line2D([], [], color=colors[name], marker=markers[name], linewidth=1.2, label=name) for name in inputs),
+        *(Line2D([], [], color=BASELINES[name][0], linestyle=BASELINES[name][1], label=name)
+          for name in baselines["predictor"]),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def plot_numbers(table: pd.DataFrame) -> Figure:
+    """Average precision at loci that are 1 in the same number of training cell types, a line a predictor (Fig. S4).
+
+    table: of `study.by_number`. Raises ValueError for an empty one.
+    """
+    if table.empty:
+        raise ValueError("no groups to draw: the table is empty")
+    predictors = list(dict.fromkeys(table["predictor"]))
+    colors, markers = colors_of(predictors), markers_of(predictors)
+    figure = Figure(figsize=(7.5, 4), facecolor="white", layout="constrained")
+    ax = figure.subplots()
+    base = table.drop_duplicates("number").set_index("number")["base_rate"]
+    ax.plot(base.index, base, color=MUTED, linewidth=1.4, label=BASE)
+    for name in predictors:
+        its = table[table["predictor"] == name]
+        ax.plot(
+            its["number"], its["ap"], color=colors[name], marker=markers[name], markersize=4, linewidth=1.2, label=name,
+            linestyle=DASHED if name == AVERAGE else "-",
+        )  # fmt: skip
+    ax.set_xlabel("training cell types in which the locus is 1", fontsize=9)
+    _finish(ax, "average precision within the group")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def plot_single_cells(table: pd.DataFrame, target: str) -> Figure:
+    """Average precision of each cell type alone as the predictor of the target (Fig. S5).
+
+    table: of `Study.single_cells`, best first.
+    """
+    cells = table[~table["cell"].str.startswith((AVERAGE, BASE))]
+    lines = table[table["cell"].str.startswith((AVERAGE, BASE))].set_index("cell")["ap"]
+    figure = Figure(figsize=(9, 3.6), facecolor="white", layout="constrained")
+    ax = figure.subplots()
+    ax.bar(np.arange(len(cells)), cells["ap"], color=OTHER_COLORS[0], width=0.8)
+    for name, value in lines.items():
+        color, style = BASELINES[AVERAGE if str(name).startswith(AVERAGE) else BASE]
+        ax.axhline(value, color=color, linestyle=style, linewidth=1.6, label=name)
+    ax.set_xticks(np.arange(len(cells)), [name.split("_")[0] for name in cells["cell"]], rotation=90)
+    ax.set_title(f"one cell type's labels as the predictor of {target}", fontsize=10, fontweight="bold")
+    ax.set_ylim(0, 1.02)
+    _finish(ax, "average precision")
+    ax.tick_params(axis="x", labelsize=6)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

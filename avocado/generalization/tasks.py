@@ -1,0 +1,118 @@
+"""Tasks of the study: a label for every locus in every cell type, and what is known of the loci."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from avocado.errors import InputError
+
+HIGH = 0.5  # RPKM, from which a gene counts as expressed
+AUTOSOMES = [f"chr{number}" for number in range(1, 23)]
+WINDOWS = 50  # of 200 bp around a gene's start
+WINDOW = 200
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labels of loci in cell types."""
+
+    name: str
+    loci: pd.DataFrame  # chrom, start, end, and anchor: its middle, or the start of a gene
+    cells: tuple[str, ...]
+    label: np.ndarray  # uint8 (n_loci, n_cells)
+    states: np.ndarray | None = None  # uint8 (n_loci, n_state_cells, n_windows), 0 where there is none
+    state_cells: tuple[str, ...] = ()
+
+    @property
+    def chrom(self) -> np.ndarray:
+        """Chromosome of every locus."""
+        return self.loci["chrom"].to_numpy()
+
+
+def expression_task(folder: str | Path, high: float = HIGH) -> Task:
+    """Is a protein-coding gene expressed? In 56 Roadmap epigenomes, with promoter states of 6 of them.
+
+    folder: with expression/57epigenomes.RPKM.pc.gz and genes.gencode_v10.hg19.tsv.gz, and
+    promoter_states/states25.tss5kb.npz (25 chromatin states in 50 windows of 200 bp around the gene's start). A locus
+    is a gene of an autosome; it counts as expressed from `high` RPKM.
+    """
+    folder = Path(folder)
+    rpkm_file = _there(folder / "expression" / "57epigenomes.RPKM.pc.gz")
+    # data lines have a field more than the header: without these options every column would be the next one's
+    rpkm = pd.read_csv(rpkm_file, sep="\t", usecols=range(58), index_col=False).set_index("gene_id")
+    rpkm = rpkm.drop(columns="E000")  # the universal reference is no cell type
+    genes = pd.read_csv(_there(folder / "expression" / "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
+    kept = genes["chrom"].isin(AUTOSOMES).to_numpy()
+    genes = genes[kept].reset_index(drop=True)
+    with np.load(_there(folder / "promoter_states" / "states25.tss5kb.npz")) as states:
+        cells = [str(cell) for cell in states["cell"]]
+        if list(states["gene"][kept]) != list(genes["gene_id"]):
+            raise InputError(f"{folder}: the promoter states are of other genes than the expression")
+        used = [number for number, cell in enumerate(cells) if cell in rpkm]
+        windows = states["state"][kept][:, used]
+    anchor = np.where(genes["strand"] == "-", genes["end"] - 1, genes["start"])
+    loci = genes[["chrom", "start", "end"]].assign(anchor=anchor)
+    label = (rpkm.loc[genes["gene_id"]].to_numpy() >= high).astype(np.uint8)
+    return Task("expression", loci, tuple(rpkm.columns), label, windows, tuple(cells[number] for number in used))
+
+
+def tads_task(folder: str | Path) -> Task:
+    """Does a 40-kb bin hold a TAD boundary? In 37 cell types, without any epigenome.
+
+    folder: with tads/tad_boundary_40kb.npz, the bins of chr1 to chr22 of hg19 in order, and tads/cells.tsv.
+    """
+    from avocado.data.genome import load_assembly
+
+    with np.load(_there(Path(folder) / "tads" / "tad_boundary_40kb.npz")) as found:
+        label, cells = found["boundary"], [str(cell) for cell in found["cell"]]
+    sizes = load_assembly("hg19").sizes
+    width = 40_000
+    loci = pd.concat(
+        [
+            pd.DataFrame({"chrom": chrom, "start": np.arange(0, sizes[chrom], width)}) for chrom in AUTOSOMES
+        ], ignore_index=True,
+    )  # fmt: skip
+    if len(loci) != len(label):
+        raise InputError(f"{folder}: {len(label):,} TAD bins, but chr1 to chr22 of hg19 have {len(loci):,} of 40 kb")
+    loci = loci.assign(end=loci["start"] + width, anchor=loci["start"] + width // 2)
+    return Task("TAD boundaries", loci, tuple(cells), label.astype(np.uint8))
+
+
+def simulated_task(seed: int = 0, n_cells: int = 12, n_chroms: int = 22, size: int = 6_000_000) -> Task:
+    """Expression and promoter states of a simulated genome, as those of Roadmap, of all its cell types.
+
+    A gene is expressed where its activity is at least half of a typical active gene's. How much of the label hangs on
+    the gene, its lineage and the cell type is the simulation's (see `simulation.chromatin`).
+    """
+    from avocado.data.genome import BIN_SIZE
+    from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
+    from avocado.simulation.chromatin import simulate_chromatin
+    from avocado.simulation.lineages import make_tree
+
+    rng, tree = np.random.default_rng(seed), make_tree(n_cells)
+    tables, labels, windows = [], [], []
+    for number in range(1, n_chroms + 1):
+        land = simulate_chromatin(rng, size, tree, (ROADMAP_ASSAYS[0],))
+        genes = land.genes
+        tables.append(
+            pd.DataFrame({"chrom": f"chr{number}", "start": genes.start, "end": genes.end, "anchor": genes.tss})
+        )
+        labels.append((genes.activity >= HIGH).astype(np.uint8))
+        offsets = (np.arange(WINDOWS) - WINDOWS // 2) * WINDOW + WINDOW // 2  # middles of the windows, upstream first
+        middles = genes.tss[:, None] + np.where(genes.forward[:, None], offsets, -offsets)
+        inside = (middles >= 0) & (middles < size)
+        bins = np.clip(middles // BIN_SIZE, 0, land.states.shape[1] - 1)
+        windows.append(np.where(inside, land.states[:, bins] + 1, 0).swapaxes(0, 1))  # (n_genes, n_cells, n_windows)
+    loci = pd.concat(tables, ignore_index=True)
+    states = np.concatenate(windows).astype(np.uint8)
+    return Task("simulated expression", loci, tuple(tree.cells), np.concatenate(labels), states, tuple(tree.cells))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder that holds it as labels=")
+    return path
