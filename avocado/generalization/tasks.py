@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ class Task:
     def chrom(self) -> np.ndarray:
         """Chromosome of every locus."""
         return self.loci["chrom"].to_numpy()
+
+    def of(self, cells: Sequence[str]) -> Task:
+        """The same of some cell types, which have states."""
+        states = None if self.states is None else self.states[:, [self.state_cells.index(cell) for cell in cells]]
+        label = self.label[:, [self.cells.index(cell) for cell in cells]]
+        return replace(self, cells=tuple(cells), label=label, states=states, state_cells=tuple(cells))
 
 
 def expression_task(folder: str | Path, high: float = HIGH) -> Task:
