@@ -8,7 +8,6 @@ is computed once for all of them; per factor, as general programs give it, nothi
 
 from __future__ import annotations
 
-import heapq
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ from avocado.model.states import StatesNetwork
 
 PARTS = ("cell", "assay", *SCALES)
 REFERENCES = ("zeros", "mean")
-POINTS = 4  # of a stretch of the path; the worst one is halved until the parts sum up to the signal's change
-COMPLETE = 0.01  # error of that sum, as a share of the change; both are sums over the bins of a piece
-MOST = 1000  # points of the path
+COMPLETE = 0.01  # error of the sum of parts, as a share of the change; both are sums over the bins of a piece
+EXACT = 1e-4  # likewise: the network is linear, or of second degree, and one point says all
+MOST = 500  # points of the path
 PIECE = 64  # blocks at a time
 
 Decoder = Callable[[list[Tensor]], Tensor]  # five parts -> arcsinh signal (blocks, 200)
@@ -85,35 +84,38 @@ def integrate(
     """Integrated gradients by part (blocks, 200, 5); the signal and the reference's (blocks, 200); points of the path.
 
     decoder: what makes signal of the five parts; factors, base: these parts at the end and at the start of the path.
-    wanted: bool (blocks, 200), the bins whose sums have to agree.
+    wanted: bool (blocks, 200), the bins whose sums have to agree. Points are the middles of stretches, of which those
+    are parted in three that sum up worst, as somewhere along them nodes of the network are switched on or off, until
+    the sum is right and the parts no longer change. Where the network is linear, one point is exact.
     """
     change = [part - start for part, start in zip(factors, base, strict=True)]
 
     def along(shares: Tensor) -> Tensor:
         return decoder([start + share * part for share, start, part in zip(shares, base, change, strict=True)])
 
+    def slope(share: float) -> Tensor:
+        return torch.func.jacfwd(along)(torch.full((len(PARTS),), share))
+
     values = {share: along(torch.full((len(PARTS),), share)) for share in (0.0, 1.0)}
-    signal, start = values[1.0], values[0.0].expand_as(values[1.0])
-    whole = float((signal - start)[wanted].abs().sum())
-    places, weights = (its.tolist() for its in np.polynomial.legendre.leggauss(POINTS))
-    stretches: list[tuple[float, float, float, Tensor]] = []  # minus its error, ends, and what the parts add along it
-    todo, points = [(0.0, 1.0)], 0
-    while todo:
-        for a, b in todo:
-            part = torch.zeros(*signal.shape, len(PARTS))
-            for place, weight in zip(places, weights, strict=True):
-                at = torch.full((len(PARTS),), a + (b - a) * (place + 1) / 2)
-                part += weight / 2 * (b - a) * torch.func.jacfwd(along)(at)
-            points += POINTS
-            error = (part.sum(-1) - (values[b] - values[a]))[wanted].abs().sum()
-            heapq.heappush(stretches, (-float(error), a, b, part))
-        todo = []
-        if -sum(its[0] for its in stretches) > COMPLETE * whole and points < MOST:
-            _, a, b, _ = heapq.heappop(stretches)  # somewhere along it a node of the network is switched on or off
-            middle = (a + b) / 2
-            values[middle] = along(torch.full((len(PARTS),), middle))
-            todo = [(a, middle), (middle, b)]
-    return sum((its[3] for its in stretches), torch.zeros(())), signal, start, points
+    whole = float((values[1.0] - values[0.0])[wanted].abs().sum())
+    stretches, before = [(0.0, 1.0, slope(0.5))], None  # ends, and the slope in their middle
+    while True:
+        parts = torch.stack([(b - a) * its for a, b, its in stretches]).sum(0)
+        gaps = [((b - a) * its.sum(-1) - (values[b] - values[a]))[wanted] for a, b, its in stretches]
+        missing = float(torch.stack(gaps).sum(0).abs().sum())
+        settled = before is not None and float((parts - before).abs().sum()) <= COMPLETE * float(parts.abs().sum())
+        if missing <= EXACT * whole or (missing <= COMPLETE * whole and settled) or len(stretches) > MOST:
+            return parts, values[1.0], values[0.0].expand_as(values[1.0]), len(stretches)
+        before = parts
+        sizes, finer = [float(gap.abs().sum()) for gap in gaps], []
+        for (a, b, its), size in zip(stretches, sizes, strict=True):
+            if size < sum(sizes) / len(sizes):
+                finer.append((a, b, its))
+                continue
+            first, second = a + (b - a) / 3, b - (b - a) / 3
+            values |= {share: along(torch.full((len(PARTS),), share)) for share in (first, second)}
+            finer += [(a, first, slope((a + first) / 2)), (first, second, its), (second, b, slope((second + b) / 2))]
+        stretches = finer
 
 
 def _genome_means(model: Model, source: str) -> list[Tensor]:
