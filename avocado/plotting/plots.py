@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from avocado.data.genome import BIN_SIZE
 from avocado.evaluation.metrics import is_higher_better
 from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, require_average, track_rows
+from avocado.latent.projections import principal_components
 from avocado.plotting.style import COLORS, OTHER_COLORS, OTHER_MARKERS, colors_of, markers_of
 from avocado.utils.files import replacing
 
@@ -67,8 +68,8 @@ def plot_tracks(
         line += 1
         for number, (name, signal) in enumerate(rows.items()):
             ax = figure.add_subplot(grid[line])
-            position, outline = _outline(np.asarray(signal), start)
-            ax.fill_between(position, 0, np.clip(outline, 0, None), step="post", color=colors[name], linewidth=0)
+            position, steps = outline(np.asarray(signal), start)
+            ax.fill_between(position, 0, np.clip(steps, 0, None), step="post", color=colors[name], linewidth=0)
             ax.set(xlim=(start / 1e6, end / 1e6), ylim=(0, limit))
             ax.set_yticks([0, _round_height(highest)])
             ax.tick_params(axis="y", labelsize=7, colors=MUTED, length=2)
@@ -93,7 +94,7 @@ def plot_tracks(
     return figure
 
 
-def _outline(signal: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+def outline(signal: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges in Mb and heights (the last one repeated) of a step outline of at most MAX_POINTS steps."""
     bins = -(-len(signal) // MAX_POINTS)
     first = np.arange(0, len(signal), bins)
@@ -234,7 +235,7 @@ def plot_factors(
     figure = Figure(figsize=(6 * len(tables), 6), facecolor="white", layout="constrained")
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for ax, (title, (factors, names)) in zip(panels, tables.items(), strict=True):
-        places, shares = _principal_components(np.asarray(factors, dtype=np.float64))
+        places, shares = principal_components(np.asarray(factors, dtype=np.float64))
         column, of = (groups or {}).get(title, ("", [""] * len(names)))
         kinds = list(dict.fromkeys(of))
         colors = dict(zip(kinds, cycle(OTHER_COLORS if column else [COLORS["Avocado"]]), strict=False))
@@ -258,20 +259,6 @@ def plot_factors(
         ax.tick_params(labelsize=8)
         quiet(ax)
     return figure
-
-
-def _principal_components(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (n, 2) along the first two components, and their shares of the variance; 0 where there are fewer.
-
-    Signs mean nothing, so the row farthest out along a component is on its positive side.
-    """
-    rows, sizes, _ = np.linalg.svd(table - table.mean(axis=0), full_matrices=False)
-    n, total = min(2, len(sizes)), (sizes**2).sum()
-    rows = rows * np.where(np.take_along_axis(rows, np.abs(rows).argmax(axis=0)[None], axis=0) < 0, -1, 1)
-    places, shares = np.zeros((len(table), 2)), np.zeros(2)
-    places[:, :n] = (rows * sizes)[:, :n]
-    shares[:n] = sizes[:n] ** 2 / total if total > 0 else 0
-    return places, shares
 
 
 def _curve(ax: Axes, errors: Sequence[float], label: str, color: str) -> np.ndarray:
