@@ -36,7 +36,7 @@ def stratified(attributions: Iterable[tuple[Pair, np.ndarray]], peaks: Mapping[P
         if cell not in cells.get(assay, ()):
             raise InputError(f"no peaks of {cell} {assay}, whose attributions are to be grouped by peaks")
         if assay not in counts:
-            counts[assay] = np.sum([peaks[other, assay] for other in cells[assay]], axis=0, dtype=np.int64)
+            counts[assay] = np.stack([peaks[other, assay] for other in cells[assay]]).sum(axis=0, dtype=np.int64)
             sums[assay] = np.zeros((2, len(cells[assay]) + 1, len(PARTS) + 1))
         k, is_peak = counts[assay], np.asarray(peaks[cell, assay], dtype=bool)
         if not len(k) == len(parts) == len(is_peak):

@@ -169,4 +169,4 @@ def parted(places: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
     if not 1 <= n <= len(places):
         raise InputError(f"clusters={n}: there are {len(places)} rows to part")
-    return KMeans(n, n_init=10, random_state=seed).fit_predict(places)
+    return KMeans(n, n_init="auto", random_state=seed).fit_predict(places)

@@ -46,7 +46,7 @@ def plot_projections(panels: Sequence[Panel]) -> Figure:
     if not panels:
         raise ValueError("expected a projection at least")
     figure = Figure(figsize=(6.6 * len(panels), 6.9), facecolor="white", layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(1, len(panels)))
+    parts = figure.subfigures(1, len(panels), squeeze=False)[0]
     for part, panel in zip(parts, panels, strict=True):
         ax = part.subplots()
         _scatter(ax, panel)
@@ -101,7 +101,7 @@ def plot_trees(
     chosen = group_colors(groups, colors)
     size = 5.2 + 0.08 * len(names)
     figure = Figure(figsize=(size * len(tables), size + 0.6), facecolor="white", layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(1, len(tables)))
+    parts = figure.subfigures(1, len(tables), squeeze=False)[0]
     for part, (title, (apart, caption)) in zip(parts, tables.items(), strict=True):
         left, strip, ax = part.subplots(1, 3, width_ratios=[1, 0.16, 5])
         found = dendrogram(tree(apart), ax=left, orientation="left", no_labels=True, color_threshold=0,
