@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,6 +89,7 @@ class Logistic:
 
     def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
         """Scores of the test loci, see `Classifier`. Raises ValueError for labels that are numbers."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV
         from sklearn.pipeline import make_pipeline
@@ -98,8 +100,11 @@ class Logistic:
         target = label[split.train]
         if min(target.sum(), (~target).sum()) < INNER:
             return np.zeros(len(split.test))  # too few to choose a strength by
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+        model = make_pipeline(StandardScaler(), LogisticRegression())
         strengths = {"logisticregression__C": np.logspace(-4, 4, self.strengths)}
         # by accuracy, as scikit-learn's LogisticRegressionCV, whose own arguments change from version to version
-        search = GridSearchCV(model, strengths, scoring="accuracy", cv=INNER).fit(features[split.train], target)
+        search = GridSearchCV(model, strengths, scoring="accuracy", cv=INNER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties need not converge in 100 steps
+            search.fit(features[split.train], target)
         return search.decision_function(features[split.test])

@@ -74,11 +74,12 @@ def tasks_of(labels: pd.DataFrame, name: str, cells: Sequence[str] = ()) -> list
 
     labels: chrom, start, end, label and, if need be, cell, start2 and end2. Labels that are all 0 or 1 are classes;
     others are numbers to be predicted. A locus without a label (NaN) is none of this cell type. Raises InputError for
-    a cell type without labels, a locus with two, and a cell type whose labels are all the same.
+    a cell type without labels, a locus with two different ones, and a cell type whose labels are all the same.
     """
     place = [column for column in (*LOCUS, *SECOND) if column in labels]
-    known = labels.dropna(subset=["label"])
-    twice = known[known.duplicated([*place, *(["cell"] if "cell" in known else [])])]
+    keys = [*place, *(["cell"] if "cell" in labels else [])]
+    known = labels.dropna(subset=["label"]).drop_duplicates([*keys, "label"])
+    twice = known[known.duplicated(keys)]
     if len(twice):
         row = twice.iloc[0]
         raise InputError(

@@ -39,6 +39,11 @@ def test_a_task_for_each_cell_type_with_the_others_beside_it(tmp_path):
     np.testing.assert_array_equal(other.others, [1, np.nan])
 
 
+def test_a_locus_may_be_there_twice_with_one_label(tmp_path):
+    (task,) = tasks_of(read(tmp_path, HEADER + "chr1\t0\t9\t1\nchr1\t0\t9\t1\nchr1\t10\t19\t0\n"), "toy")
+    assert task.label.tolist() == [True, False]
+
+
 def test_labels_are_classes_or_numbers_or_words(tmp_path):
     rows = "chrom,start,end,label\nchr1,0,9,{}\nchr1,10,19,{}\n"
     (task,) = tasks_of(read(tmp_path, rows.format(0.3, 2)), "toy")
