@@ -18,6 +18,7 @@ VERBS = {
     "impute": "model -> imputed tracks as bigWig or .npz",
     "embed": "model -> latent factors as a table: Parquet, Zarr, AnnData, ...",
     "attribute": "model -> what each of its parts adds to an imputation, as bigWig",
+    "downstream": "labels of your own, predicted from factors and from tracks: scores beside baselines",
     "score": "judge imputed tracks, compared with average activity",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }
@@ -42,6 +43,6 @@ def _main(arguments: list[str]) -> int:
         return 2
     print("usage: avocado COMMAND [key=value ...]\n")
     for name, meaning in VERBS.items():
-        print(f"  {name:<10}{meaning}")
+        print(f"  {name:<12}{meaning}")
     print("\n`avocado COMMAND --help` explains its keys.")
     return 0

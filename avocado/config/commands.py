@@ -216,6 +216,37 @@ class Attribute:
 
 
 @dataclass
+class Downstream:
+    """avocado downstream labels=my.tsv model=runs/model/fold0/seed0
+
+    How well do a model's factors predict labels of your own, beside tracks, imputations and baselines? labels= is a
+    table with columns chrom, start, end, label and, if need be, cell; start2, end2 for pairs of windows. Scored twice:
+    on random loci, and with whole chromosomes (or stretches of them) held out. Writes tables, a figure and report.html.
+    """
+
+    labels: str = setting(
+        MISSING, "TSV or CSV table; positions in bp, 0-based and half-open, on the assembly of the store"
+    )
+    model: str | None = setting(None, "model directory: latent factors and imputed tracks")
+    store: str | None = setting(None, "signal store: own and all tracks; null: that of the model")
+    cell: Names = setting([], "cell types; []: those with labels that are known; without a column cell: whose labels")
+    features: Names = setting([], "own, all, imputed, factors; []: those that there are")
+    positive: str | None = setting(
+        None, "the word in column label that is to be predicted, of other words or another one"
+    )
+    threshold: float | None = setting(
+        None, "labels from it up are to be predicted; null: 0 and 1, or the numbers as such"
+    )
+    flank: int = setting(0, "bp by which loci are extended on both sides")
+    missing: str = setting("-1", "value of assays that a cell type lacks: -1 as in the paper, nan for XGBoost's own")
+    folds: int = setting(20, "of random loci; half as many of whole chromosomes")
+    seed: int = setting(0, "of the folds")
+    threads: int = setting(1, "CPU threads of XGBoost")
+    out: str = setting("downstream", "folder of tables, figure and report")
+    progress: bool = setting(True, "progress bars")
+
+
+@dataclass
 class Genome:
     """avocado genome store=my_store
 
@@ -292,5 +323,6 @@ COMMANDS = {
     "score": Score,
     "embed": Embed,
     "attribute": Attribute,
+    "downstream": Downstream,
     "inspect": Inspect,
 }

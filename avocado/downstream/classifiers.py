@@ -10,6 +10,7 @@ import numpy as np
 
 from avocado.downstream.splits import Split, random_splits, repeated_splits, whole_splits
 from avocado.errors import InputError
+from avocado.utils.settings import require
 
 INNER = 3  # folds of the training loci, by which logistic regression chooses its strength
 
@@ -43,6 +44,9 @@ class Trees:
     depth: int = 6
     patience: int = 20
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        require("trees", self, {"folds": 3, "max_trees": 1, "depth": 1, "patience": 1, "threads": 1})
 
     def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
         """20 folds, of which the next one validates; 10 of whole groups, of which some have labels of one kind."""

@@ -74,7 +74,7 @@ def as_text(summary: pd.DataFrame) -> str:
         ]
         width = max(len(str(name)) for name, *_ in rows)
         first = part.iloc[0]
-        lines.append(f"{task} {cell}: {first['n_loci']:,} loci, mean label {first['base_rate']:.3g}")
+        lines.append(f"{f'{task} {cell}'.strip()}: {first['n_loci']:,} loci, mean label {first['base_rate']:.3g}")
         for name, *scores in [("", *titles), *rows]:
             lines.append(f"  {name:<{width}}" + "".join(f"  {text:<39}" for text in scores).rstrip())
     return "\n".join(lines)
