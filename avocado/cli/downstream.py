@@ -38,7 +38,7 @@ def downstream(config: DictConfig) -> None:
         raise InputError(f"missing={config.missing}: there is -1, as in the paper, and nan")
     store = open_store(config.store) if config.store else None
     model = load_model(config.model, store) if config.model else None
-    if model is not None and store is None:
+    if model is not None and store is None and features != ["factors"]:
         store = store_of(model)
     assembly = (store or model).assembly  # pyright: ignore[reportOptionalMemberAccess]
     labels = read_labels(config.labels, assembly, config.positive, config.threshold)
