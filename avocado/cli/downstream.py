@@ -40,6 +40,7 @@ def downstream(config: DictConfig) -> None:
     model = load_model(config.model, store) if config.model else None
     if model is not None and store is None and features != ["factors"]:
         store = store_of(model)
+    others = {Path(path).name: open_store(path) for path in as_list(config.imputed)}
     assembly = (store or model).assembly  # pyright: ignore[reportOptionalMemberAccess]
     labels = read_labels(config.labels, assembly, config.positive, config.threshold)
     for start, end in (("start", "end"), ("start2", "end2")):
@@ -48,7 +49,7 @@ def downstream(config: DictConfig) -> None:
             labels[end] = (labels[end] + config.flank).clip(upper=labels["chrom"].map(assembly.sizes))
     name = bed_name(config.labels).removesuffix(".tsv").removesuffix(".csv")
     scored = study(
-        labels, name, store, model, cells=as_list(config.cell), features=features, missing=missing,
+        labels, name, store, model, others=others, cells=as_list(config.cell), features=features, missing=missing,
         trees=Trees(folds=config.folds, threads=config.threads), seed=config.seed, progress=config.progress,
     )  # fmt: skip
     print(as_text(scored.summary))

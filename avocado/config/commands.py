@@ -229,6 +229,7 @@ class Downstream:
     )
     model: str | None = setting(None, "model directory: latent factors and imputed tracks")
     store: str | None = setting(None, "signal store: own and all tracks; null: that of the model")
+    imputed: Names = setting([], "stores of what other methods imputed; a cell type's tracks there are features, too")
     cell: Names = setting([], "cell types; []: those with labels that are known; without a column cell: whose labels")
     features: Names = setting([], "own, all, imputed, factors; []: those that there are")
     positive: str | None = setting(

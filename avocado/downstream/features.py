@@ -36,7 +36,8 @@ class FeatureReader:
     """Feature sets of tasks of many cell types, read once at all of their loci.
 
     loci: of all tasks, all held by store and model. store: of own and all tracks; model: of factors and imputations,
-    which have seen the tracks that the model was trained on. missing: see `own_tracks`.
+    which have seen the tracks that the model was trained on. others: stores of what other methods imputed, by the name
+    of the method, whose tracks of the cell type are a feature set each. missing: see `own_tracks`.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class FeatureReader:
         loci: pd.DataFrame,
         store: SignalStore | None = None,
         model: Model | None = None,
+        others: Mapping[str, SignalStore] | None = None,
         missing: float = MISSING,
         progress: bool = False,
     ) -> None:
         self.loci = loci.drop_duplicates(ignore_index=True)
-        self.store, self.model, self.missing, self.progress = store, model, missing, progress
+        self.store, self.model, self.others = store, model, dict(others or {})
+        self.missing, self.progress = missing, progress
 
     def possible(self, cell: str) -> list[str]:
         """The feature sets, by their short names, that there are for a cell type."""
@@ -58,7 +61,8 @@ class FeatureReader:
     def features(self, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Of a task, feature sets by the names that tables have; float32 (n_loci, n_features).
 
-        names: own, all, imputed, factors. Raises InputError for one that there is none of.
+        names: own, all, imputed, factors; what other methods imputed of the cell type is always there. Raises
+        InputError for one that there is none of.
         """
         possible = self.possible(task.cell)
         if lacking := [name for name in names if name not in possible]:
@@ -66,7 +70,11 @@ class FeatureReader:
             raise InputError(f"features={lacking[0]}: there are none{whose}; there is: {', '.join(possible)}")
         rows = pd.MultiIndex.from_frame(self.loci).get_indexer(pd.MultiIndex.from_frame(task.loci))
         made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors}
-        return {NAMES[name]: made[name](task.cell)[rows] for name in names}
+        found = {NAMES[name]: made[name](task.cell) for name in names}
+        for name, tracks in self._others.items():
+            if task.cell in self.others[name].cells:
+                found[f"{OWN}, {name}"] = own_tracks(tracks, task.cell, self.missing)
+        return {name: values[rows] for name, values in found.items()}
 
     def _own(self, cell: str) -> np.ndarray:
         return own_tracks(self._tracks, cell, self.missing)
@@ -82,6 +90,10 @@ class FeatureReader:
     def _tracks(self) -> pd.DataFrame:
         assert self.store is not None
         return tracks_at(self.store, self.loci, self.progress)
+
+    @cached_property
+    def _others(self) -> dict[str, pd.DataFrame]:
+        return {name: tracks_at(store, self.loci, self.progress) for name, store in self.others.items()}
 
     @cached_property
     def _factors(self) -> np.ndarray:

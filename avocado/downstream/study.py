@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ def study(
     store: SignalStore | None = None,
     model: Model | None = None,
     *,
+    others: Mapping[str, SignalStore] | None = None,
     cells: Sequence[str] = (),
     features: Sequence[str] = (),
     missing: float = MISSING,
@@ -34,23 +35,24 @@ def study(
 ) -> Scored:
     """Score feature sets on the labels of every cell type, beside the baselines (Avocado paper, Fig. 5).
 
-    labels: as `tasks_of` takes them. store: of own and of all tracks; model: of imputations and factors. cells: whose
-    labels are predicted; empty: those that store or model know, or all where they know none. features: own, all,
-    imputed, factors; empty: those that there are. missing: in place of an assay that a cell type lacks, NaN for
-    XGBoost's own missing values. Pairs are classified by logistic regression, other loci by trees.
+    labels: as `tasks_of` takes them. store: of own and of all tracks; model: of imputations and factors; others: stores
+    of what other methods imputed, by method. cells: whose labels are predicted; empty: those that store or model know,
+    or all where they know none. features: own, all, imputed, factors; empty: those that there are. missing: in place of
+    an assay that a cell type lacks, NaN for XGBoost's own missing values. Pairs are classified by logistic regression,
+    other loci by trees.
 
-    Loci of which store or model has not all windows are left out, and counted in the log. Raises InputError where none
+    Loci of which one of them has not all windows are left out, and counted in the log. Raises InputError where none
     is left, and what `tasks_of`, `FeatureReader.features` and `evaluate` raise.
     """
     place = [column for column in (*LOCUS, *SECOND) if column in labels]
     loci = labels[place].drop_duplicates(ignore_index=True)
     inside = np.ones(len(loci), dtype=bool)
-    for source in (store, model):
-        if source is not None:
-            inside &= held(loci, source.regions, source.assembly)
+    sources = [source for source in (store, model, *(others or {}).values()) if source is not None]
+    for source in sources:
+        inside &= held(loci, source.regions, source.assembly)
     if not inside.any():
-        holders = " and ".join(str(source.path) for source in (store, model) if source is not None)
-        regions = list(dict.fromkeys(its for source in (store, model) if source is not None for its in source.regions))
+        holders = " and ".join(str(source.path) for source in sources)
+        regions = list(dict.fromkeys(its for source in sources for its in source.regions))
         raise InputError(
             f"{name}: none of the {len(loci):,} loci lies in the regions of {holders} ({', '.join(regions) or 'none'})"
         )
@@ -65,7 +67,7 @@ def study(
     if not cells and "cell" in labels:
         its = list(pd.unique(labels["cell"]))
         cells = [cell for cell in its if cell in known] or its
-    reader = FeatureReader(loci[inside], store, model, missing, progress)
+    reader = FeatureReader(loci[inside], store, model, others, missing, progress)
     parts = []
     for task in tasks_of(labels, name, cells):
         sets = reader.features(task, features or reader.possible(task.cell))

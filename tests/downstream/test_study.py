@@ -60,6 +60,8 @@ def test_what_is_asked_for(labels, tiny_store, model):
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "all tracks"}
     only = study(labels, "toy", None, model, cells=["liver"], features=["factors"], trees=FEW)
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "latent factors"}
+    other = study(labels, "toy", others={"PREDICTD": tiny_store}, cells=["liver"], trees=FEW)
+    assert set(other.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "own tracks, PREDICTD"}
     missing = study(labels, "toy", tiny_store, cells=["liver"], features=["own"], missing=np.nan, trees=FEW)
     assert "own tracks" in set(missing.summary["features"])
 
