@@ -94,6 +94,7 @@ def _interactions(
     config: DictConfig, store: SignalStore, model: Model, tables: Mapping[str, pd.DataFrame]
 ) -> Iterator[Scored]:
     """The pairs of the model's cell types whose two elements lie in its regions, as they are and reduced."""
+    from avocado.downstream.classifiers import Logistic
     from avocado.downstream.features import held
     from avocado.downstream.study import study
     from avocado.downstream.tasks import reduced_pairs
@@ -109,7 +110,11 @@ def _interactions(
             if positives < FEWEST:
                 print(f"{name} {cell}: left out, {positives} of {len(pairs)} pairs in the regions are positive")
                 continue
-            yield study(pairs, name, store, model, cells=[cell], seed=config.seed, progress=config.progress)
+            logistic = Logistic(repeats=config.repeats)
+            yield study(
+                pairs, name, store, model, cells=[cell], classifier=logistic, seed=config.seed,
+                progress=config.progress,
+            )  # fmt: skip
 
 
 def _study(
@@ -126,7 +131,7 @@ def _study(
     cells = [cell for cell in as_list(config.cell) or model.cells if cell in values]
     long = labels.long_table(loci[inside], values[inside])
     return study(
-        long, name, store, model, cells=cells, trees=_trees(config), seed=config.seed, progress=config.progress
+        long, name, store, model, cells=cells, classifier=_trees(config), seed=config.seed, progress=config.progress
     )  # fmt: skip
 
 

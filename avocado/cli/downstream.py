@@ -47,10 +47,11 @@ def downstream(config: DictConfig) -> None:
         if start in labels:
             labels[start] = (labels[start] - config.flank).clip(lower=0)
             labels[end] = (labels[end] + config.flank).clip(upper=labels["chrom"].map(assembly.sizes))
+    trees = Trees(folds=config.folds, threads=config.threads)
     name = bed_name(config.labels).removesuffix(".tsv").removesuffix(".csv")
     scored = study(
         labels, name, store, model, others=others, cells=as_list(config.cell), features=features, missing=missing,
-        trees=Trees(folds=config.folds, threads=config.threads), seed=config.seed, progress=config.progress,
+        classifier=None if "start2" in labels else trees, seed=config.seed, progress=config.progress,
     )  # fmt: skip
     print(as_text(scored.summary))
     is_binary = bool(labels["label"].dropna().isin([0, 1]).all())

@@ -87,6 +87,9 @@ class Logistic:
     repeats: int = 20
     strengths: int = 10
 
+    def __post_init__(self) -> None:
+        require("logistic", self, {"folds": 2, "repeats": 1, "strengths": 1})
+
     def splits(self, n: int, groups: np.ndarray | None, seed: int) -> list[Split]:
         """5 folds 20 times."""
         return repeated_splits(np.arange(n) if groups is None else groups, self.folds, self.repeats, seed)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.data.store import SignalStore
-from avocado.downstream.classifiers import Trees
+from avocado.downstream.classifiers import Classifier
 from avocado.downstream.evaluation import Scored, evaluate, joined
 from avocado.downstream.features import MISSING, FeatureReader, held
 from avocado.downstream.tasks import LOCUS, SECOND, tasks_of
@@ -29,7 +29,7 @@ def study(
     cells: Sequence[str] = (),
     features: Sequence[str] = (),
     missing: float = MISSING,
-    trees: Trees | None = None,
+    classifier: Classifier | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Scored:
@@ -38,8 +38,7 @@ def study(
     labels: as `tasks_of` takes them. store: of own and of all tracks; model: of imputations and factors; others: stores
     of what other methods imputed, by method. cells: whose labels are predicted; empty: those that store or model know,
     or all where they know none. features: own, all, imputed, factors; empty: those that there are. missing: in place of
-    an assay that a cell type lacks, NaN for XGBoost's own missing values. Pairs are classified by logistic regression,
-    other loci by trees.
+    an assay that a cell type lacks, NaN for XGBoost's own missing values. classifier: see `evaluate`.
 
     Loci of which one of them has not all windows are left out, and counted in the log. Raises InputError where none
     is left, and what `tasks_of`, `FeatureReader.features` and `evaluate` raise.
@@ -71,5 +70,5 @@ def study(
     parts = []
     for task in tasks_of(labels, name, cells):
         sets = reader.features(task, features or reader.possible(task.cell))
-        parts.append(evaluate(task, sets, None if task.is_pair else trees, seed=seed, progress=progress))
+        parts.append(evaluate(task, sets, classifier, seed=seed, progress=progress))
     return joined(parts)

@@ -40,7 +40,7 @@ def labels(tiny_store):
 
 @pytest.fixture(scope="module")
 def scored(labels, tiny_store, model):
-    return study(labels, "toy", tiny_store, model, trees=FEW)
+    return study(labels, "toy", tiny_store, model, classifier=FEW)
 
 
 def test_every_feature_set_beside_the_baselines(scored):
@@ -56,13 +56,13 @@ def test_every_feature_set_beside_the_baselines(scored):
 
 
 def test_what_is_asked_for(labels, tiny_store, model):
-    only = study(labels, "toy", tiny_store, cells=["K562"], trees=FEW)
+    only = study(labels, "toy", tiny_store, cells=["K562"], classifier=FEW)
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "all tracks"}
-    only = study(labels, "toy", None, model, cells=["liver"], features=["factors"], trees=FEW)
+    only = study(labels, "toy", None, model, cells=["liver"], features=["factors"], classifier=FEW)
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "latent factors"}
-    other = study(labels, "toy", others={"PREDICTD": tiny_store}, cells=["liver"], trees=FEW)
+    other = study(labels, "toy", others={"PREDICTD": tiny_store}, cells=["liver"], classifier=FEW)
     assert set(other.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "own tracks, PREDICTD"}
-    missing = study(labels, "toy", tiny_store, cells=["liver"], features=["own"], missing=np.nan, trees=FEW)
+    missing = study(labels, "toy", tiny_store, cells=["liver"], features=["own"], missing=np.nan, classifier=FEW)
     assert "own tracks" in set(missing.summary["features"])
 
 
@@ -107,6 +107,6 @@ def test_the_figure_has_a_panel_for_each_task_and_way_of_holding_out(scored):
 )
 def test_what_is_refused(labels, tiny_store, model, change, options, message):
     with pytest.raises(InputError) as error:
-        study(change(labels), "toy", tiny_store, model, trees=FEW, **options)
+        study(change(labels), "toy", tiny_store, model, classifier=FEW, **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
