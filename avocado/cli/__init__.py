@@ -20,6 +20,7 @@ VERBS = {
     "attribute": "model -> what each of its parts adds to an imputation, as bigWig",
     "downstream": "labels of your own, predicted from factors and from tracks: scores beside baselines",
     "score": "judge imputed tracks, compared with average activity",
+    "check-split": "which pitfall a split of examples risks, and whether a model knows more than the place",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }
 
@@ -31,7 +32,7 @@ def main() -> None:
 
 def _main(arguments: list[str]) -> int:
     if arguments and arguments[0] in VERBS:
-        verb = importlib.import_module(f"avocado.cli.{arguments[0]}")
+        verb = importlib.import_module(f"avocado.cli.{arguments[0].replace('-', '_')}")
         return verb.main(arguments[1:])
     asked = not arguments or arguments[0] in ("-h", "--help", "help")
     if arguments and arguments[0] == "--version":

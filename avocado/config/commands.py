@@ -315,6 +315,25 @@ class Ingest(Tracks):
     progress: bool = setting(True, "progress bars")
 
 
+@dataclass
+class CheckSplit:
+    """avocado check-split table=examples.tsv predictions=model.npy out=split.html
+
+    Says which scheme a split of examples really is, what a model gets on it that knows only the place, and, with
+    predictions, whether a model knows more. The table (.parquet, .tsv, .csv) has an example a row: chrom, start, end,
+    cell, label (0 and 1, or numbers), and split (train, val, test; none: its label is known, and no more) or fold. A
+    column prediction is the model's.
+    """
+
+    table: str = setting(MISSING, "table of examples")
+    predictions: str | None = setting(None, "of every example: .npy, or a table with a column for each model")
+    features: str | None = setting(None, "of every example, .npy or a table: are some the same in all cell types?")
+    fold: int | None = setting(None, "which one is tested, by the column fold; null: the column split, or else fold 0")
+    near: int | None = setting(None, "bp within which loci are neighbours; null: the median length of a locus")
+    seed: int = setting(0, "of the bootstrap")
+    out: str | None = setting(None, "an .html file with all tables; null: print the main ones only")
+
+
 COMMANDS = {
     "simulate": Simulate,
     "ingest": Ingest,
@@ -325,5 +344,6 @@ COMMANDS = {
     "embed": Embed,
     "attribute": Attribute,
     "downstream": Downstream,
+    "check-split": CheckSplit,
     "inspect": Inspect,
 }

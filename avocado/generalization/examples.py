@@ -70,6 +70,24 @@ def read_examples(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path} is no Parquet, TSV or CSV table ({str(error).splitlines()[0]})") from None
 
 
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Numbers of every example by the name of their column: of a table, or of an .npy file (n,) or (n, n_columns).
+
+    An array of one column is the model's. Raises InputError for files that are missing or hold no numbers.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as .npy ({error}); correct its path, or write it again") from None
+        columns = array[:, None] if array.ndim == 1 else array
+        names = [MODEL] if columns.shape[1] == 1 else [f"{MODEL} {number + 1}" for number in range(columns.shape[1])]
+        return {name: columns[:, number] for number, name in enumerate(names)}
+    table = read_examples(path)
+    return {str(name): _numbers(table[name], str(name), missing=True) for name in table.columns}
+
+
 def number_examples(
     table: pd.DataFrame, fold: int | None, predictions: np.ndarray | Mapping[str, np.ndarray] | None
 ) -> Examples:

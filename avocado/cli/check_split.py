@@ -1,0 +1,44 @@
+"""`avocado check-split`: which pitfall does a split risk, and does a model know more than the place?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avocado.cli import app
+from avocado.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from omegaconf import DictConfig
+
+
+def check_split(config: DictConfig) -> None:
+    """Check the split of a table of examples, print what comes out, and write the page."""
+    from avocado.generalization import check
+    from avocado.generalization.examples import read_arrays
+    from avocado.report.split_report import write_split_report
+
+    if config.out is not None and Path(config.out).suffix != ".html":
+        raise InputError(f"out={config.out}: the page is an .html file")
+    features = None if config.features is None else _columns(read_arrays(config.features))
+    predictions = None if config.predictions is None else read_arrays(config.predictions)
+    found = check.check_split(
+        config.table, predictions, features=features, fold=config.fold, near=config.near, seed=config.seed
+    )
+    print(found)
+    if config.out is not None:
+        write_split_report(config.out, found)
+        print(f"\n{config.out}: the same, with all rows and a picture")
+
+
+def _columns(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    import numpy as np
+
+    return np.column_stack(list(arrays.values()))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    return app.run("check-split", check_split, arguments)
