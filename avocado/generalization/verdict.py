@@ -106,7 +106,7 @@ def _compared(evidence: Evidence, name: str) -> str:
     if _is_better(by):
         text = (
             f"{model[:1].upper()}{model[1:]} beats {AVERAGE}, {evidence.measure} {ours:.3f} to {average:.3f}"
-            f"{_base(evidence)} {sure}: evidence that it knows something that the mean of the training cell types does not say."
+            f"{_base(evidence)} {sure}: evidence that it knows more than the mean label of the training cell types."
         )
     else:
         verb = "is not told apart from" if by.high >= 0 or by.value == 0 else "beats"
