@@ -144,6 +144,15 @@ class Region:
                 return slice(rank + first - segment.start, rank + last - segment.start)
         raise InputError(f"{chrom}:{start}-{end} is not in region {self.name}")
 
+    def part(self, bins: slice) -> Region:
+        """Consecutive bins of one segment, given by their ranks, as a region of its own, called chr20:<first bin>."""
+        for segment, rank, _ in self.walk():
+            if rank <= bins.start < bins.stop <= rank + segment.n_bins:
+                first = segment.start + bins.start - rank
+                own = Segment(segment.chrom, first, first + bins.stop - bins.start)
+                return Region(f"{own.chrom}:{first}", (own,))
+        raise IndexError(bins)
+
 
 def file_stem(region: str) -> str:
     """What files and folders of a region are called: its name, with %2F for the / of a chromosome such as chr1/alt."""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from avocado.data.compendium import Pair
-from avocado.data.genome import BIN_SIZE, Region, Segment
+from avocado.data.genome import BIN_SIZE, Region
 from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.evaluation.held_out import MODEL, imputers_of, require_same_layout
@@ -57,9 +57,9 @@ def draw(
     observed = store.read_tracks([store.track_index(*track) for track in chosen], region)
     layout = store.region(region)
     bins = layout.locate(*place) if place else _peaks(layout, observed, width // BIN_SIZE)
-    chrom, start = _address(layout, bins.start)
-    first = start // BIN_SIZE
-    window = Window(region, Region(f"{chrom}:{first}", (Segment(chrom, first, first + bins.stop - bins.start),)))
+    window = Window(region, layout.part(bins))
+    (segment,) = window.layout.segments
+    chrom, start = segment.chrom, segment.start * BIN_SIZE
     imputed = {name: predict_window(imputer, chosen, window, layout) for name, imputer in imputers.items()}
     rows = {
         _label(store, *track): {
@@ -116,11 +116,3 @@ def _peaks(layout: Region, observed: np.ndarray, width: int) -> slice:
         if spread > highest:
             best, highest = slice(rank + window.start, rank + window.stop), spread
     return best
-
-
-def _address(layout: Region, rank: int) -> tuple[str, int]:
-    """Chromosome and bp of the bin of that rank."""
-    for segment, first, _ in layout.walk():
-        if first <= rank < first + segment.n_bins:
-            return segment.chrom, (segment.start + rank - first) * BIN_SIZE
-    raise IndexError(rank)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from avocado.data.compendium import Pair
-from avocado.data.genome import BIN_SIZE, Region, Segment
+from avocado.data.genome import BIN_SIZE
 from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.evaluation.held_out import MODEL, imputers_of
@@ -62,7 +62,7 @@ class ScoredTracks:
         def load(name: str, track: Pair, slices: Sequence[slice]) -> list[np.ndarray]:
             if name == OBSERVED:
                 return [self._observed(track)[its] for its in slices]
-            windows = [Window(self.name, _place(self.region, its)) for its in slices]
+            windows = [Window(self.name, self.region.part(its)) for its in slices]
             return [predict_window(imputers[name], [track], its, self.region)[:, 0] for its in windows]
 
         spread = np.stack([relative_spread(list(errors.values())) for errors in self.errors.values()])
@@ -138,15 +138,6 @@ def verdict(scores: pd.DataFrame, intervals: pd.DataFrame) -> str:
     if np.isfinite(row["low"]) and (row["low"] > 0) == (row["high"] > 0):
         return f"{text} (95 % interval over the genome: {min(percent[1:]):.0f} to {max(percent[1:]):.0f} %)."
     return f"{text}, which may be chance: the 95 % interval over the genome includes no difference."
-
-
-def _place(region: Region, bins: slice) -> Region:
-    """Some consecutive bins of one segment, given by their ranks."""
-    for segment, rank, _ in region.walk():
-        if rank <= bins.start < rank + segment.n_bins:
-            start = segment.start + bins.start - rank
-            return Region(f"{segment.chrom}:{start}", (Segment(segment.chrom, start, start + bins.stop - bins.start),))
-    raise IndexError(bins)
 
 
 def _sure(intervals: pd.DataFrame) -> pd.DataFrame:

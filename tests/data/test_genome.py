@@ -220,6 +220,15 @@ def test_locate():
             region.locate(*place)
 
 
+def test_part_of_a_region():
+    region = Region("r", (Segment("chr1", 4, 8), Segment("chr2", 100, 110)))
+    assert region.part(slice(1, 4)) == Region("chr1:5", (Segment("chr1", 5, 8),))
+    assert region.part(slice(4, 6)) == Region("chr2:100", (Segment("chr2", 100, 102),))
+    for bins in (slice(3, 5), slice(12, 15)):  # over a gap, and over the end
+        with pytest.raises(IndexError):
+            region.part(bins)
+
+
 def test_bed_intervals_are_merged_and_sorted(bed):
     path = bed(
         "track name=x\n#\nchr2\t0\t30\nchr1\t1000\t1100\textra\nchr1\t1090\t1200\nchr1\t24\t26\nchr1\t1200\t1201\n"
