@@ -15,7 +15,6 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from avocado.data.genome import Assembly
     from avocado.downstream.tasks import Task
 
 HIGH = 0.5  # RPKM, and mean of the arcsinh RNA track, from which on a gene counts as expressed
@@ -95,28 +94,6 @@ def interactions(folder: str | Path) -> dict[str, pd.DataFrame]:
     if not found:
         raise InputError(f"{folder}: no files called CELL.EID.pairs.tsv.gz")
     return found
-
-
-def simulated_expression(truth: str | Path, assembly: Assembly) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Promoters of a simulated compendium, and in which cell types the gene is active.
-
-    truth: the folder of the compendium, with truth.npz and genes.gtf.gz.
-    """
-    import pandas as pd
-
-    from avocado.data.intervals import read_genes
-
-    genes = read_genes(_file(truth, "genes.gtf.gz"), assembly, None)
-    start = np.where(genes.forward, genes.start - UPSTREAM, genes.end - 1).clip(0)
-    end = np.where(genes.forward, genes.start + 1, genes.end + UPSTREAM)
-    sizes = np.array([assembly.sizes[chrom] for chrom in genes.chrom])
-    loci = pd.DataFrame({"chrom": genes.chrom, "start": start, "end": np.minimum(end, sizes)})
-    with np.load(_file(truth, "truth.npz")) as file:
-        cells = [str(cell) for cell in file["cells"]]
-        active = np.concatenate([file[f"gene_activity.{chrom}"] > 0 for chrom in pd.unique(genes.chrom)])
-    if len(active) != len(loci):
-        raise InputError(f"{truth}: genes.gtf.gz has {len(loci)} genes, truth.npz {len(active)}")
-    return loci, pd.DataFrame(active.astype(int), columns=pd.Index(cells))
 
 
 def published_features(folder: str | Path) -> list[tuple[Task, dict[str, np.ndarray]]]:

@@ -3,11 +3,10 @@
     python -m experiments.fig5_downstream published=FOLDER
     python -m experiments.fig5_downstream labels=FOLDER model=runs/joint/pilot/foldall/seed0/model
     python -m experiments.fig5_downstream pairs=FOLDER
-    python -m experiments.fig5_downstream truth=data/demo/compendium model=runs/model/fold0/seed0
 
 (Avocado paper, Fig. 5.) `published` has the features that came with the original program, `labels` the folders
-expression, replication_timing, tads and targetfinder, `pairs` TargetFinder's pairs for the control by identity alone,
-`truth` a simulated compendium. Each goes into a folder of its own in `out`, with tables, figure and report.html.
+expression, replication_timing, tads and targetfinder, `pairs` TargetFinder's pairs for the control by identity alone.
+Each goes into a folder of its own in `out`, with tables, figure and report.html.
 """
 
 from __future__ import annotations
@@ -39,22 +38,15 @@ FEWEST = 5  # positive pairs of a cell type, below which it is left out
 
 def fig5(config: DictConfig) -> None:
     """Whatever the config has files of."""
-    given = {name: config[name] for name in ("published", "pairs", "labels", "truth") if config[name]}
+    given = {name: config[name] for name in ("published", "pairs", "labels") if config[name]}
     if not given:
-        raise InputError("nothing to evaluate: give published=, labels=, pairs= or truth=")
+        raise InputError("nothing to evaluate: give published=, pairs= or labels=")
     if config.published:
         _write(config, "published", _published(config), "Published features")
     if config.pairs:
         _write(config, "pairs", _identities(config), "Interactions, by what pair it is alone")
-    if not (config.labels or config.truth):
-        return
-    store, model = _opened(config)
-    if config.truth:
-        expressed = labels.simulated_expression(config.truth, store.assembly)
-        _write(
-            config, "simulated", [_study(config, store, model, "gene expression", expressed)], "Simulated expression"
-        )
     if config.labels:
+        store, model = _opened(config)
         folder = Path(config.labels)
         tables = {
             "gene expression": labels.expression(folder / "expression"),
@@ -129,6 +121,8 @@ def _study(
     if not inside.any():
         raise InputError(f"{name}: no locus lies in the regions of {model.path}: {', '.join(model.regions)}")
     cells = [cell for cell in as_list(config.cell) or model.cells if cell in values]
+    if not cells:
+        raise InputError(f"{name}: no labels of {', '.join(as_list(config.cell) or model.cells)}")
     long = labels.long_table(loci[inside], values[inside])
     return study(
         long, name, store, model, cells=cells, classifier=_trees(config), seed=config.seed, progress=config.progress
@@ -146,7 +140,7 @@ def _opened(config: DictConfig) -> tuple[SignalStore, Model]:
     from avocado.model.directory import load_model, store_of
 
     if not config.model:
-        raise InputError("labels= and truth= need the factors of a model: give model=")
+        raise InputError("labels= needs the factors of a model: give model=")
     model = load_model(config.model, open_store(config.store) if config.store else None)
     return store_of(model), model
 
@@ -158,7 +152,7 @@ def _write(
     from avocado.report.downstream_report import as_text, write_results
 
     scored, out = joined(list(parts)), Path(config.out) / name
-    about = {key: str(config[key]) for key in ("published", "pairs", "labels", "truth", "model") if config[key]}
+    about = {key: str(config[key]) for key in ("published", "pairs", "labels", "model") if config[key]}
     write_results(out, scored, about, title, measure)
     print(f"{as_text(scored.summary)}\n\ntables, figure and report.html in {out}\n")
 

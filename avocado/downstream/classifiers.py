@@ -23,8 +23,9 @@ class Classifier(Protocol):
         ...
 
     def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
-        """Scores (n_test,) of the loci of `split.test`: the higher, the likelier a label of True, or the number itself.
+        """Scores (n_test,) of the loci of `split.test`: the number, or log odds of True above those of the training loci.
 
+        Above these, as a fold with few positives is trained with many: so the scores of several folds compare.
         features: float32 (n_loci, n_features), NaN for a missing value where the classifier takes one. label: bool or
         float (n_loci,).
         """
@@ -73,7 +74,9 @@ class Trees:
             early_stopping_rounds=self.patience,
             verbose_eval=False,
         )
-        return trees.predict(xgboost.DMatrix(features[split.test]), iteration_range=(0, trees.best_iteration + 1))
+        test, best = xgboost.DMatrix(features[split.test]), (0, trees.best_iteration + 1)
+        found = trees.predict(test, iteration_range=best, output_margin=True)
+        return found - _log_odds(label[split.train]) if label.dtype == bool else found
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Logistic:
             raise ValueError("logistic regression is for labels of two classes")
         target = label[split.train]
         if min(target.sum(), (~target).sum()) < INNER:
-            return np.zeros(len(split.test))  # too few to choose a strength by
+            return np.zeros(len(split.test))  # too few to choose a strength by: no more is known than the base rate
         model = make_pipeline(StandardScaler(), LogisticRegression())
         strengths = {"logisticregression__C": np.logspace(-4, 4, self.strengths)}
         # by accuracy, as scikit-learn's LogisticRegressionCV, whose own arguments change from version to version
@@ -114,4 +117,10 @@ class Logistic:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties need not converge in 100 steps
             search.fit(features[split.train], target)
-        return search.decision_function(features[split.test])
+        return search.decision_function(features[split.test]) - search.best_estimator_[-1].intercept_[0]
+
+
+def _log_odds(label: np.ndarray) -> float:
+    """Of True among labels (n,), one half of each kind added."""
+    positive = label.sum() + 0.5
+    return float(np.log(positive / (len(label) + 1 - positive)))

@@ -22,7 +22,7 @@ from avocado.data.genome import BIN_SIZE
 from avocado.errors import InputError
 from avocado.simulation.assay_shapes import ASSAYS, ROADMAP_ASSAYS
 from avocado.simulation.chromatin import Chromatin, simulate_chromatin
-from avocado.simulation.demo_files import README, write_enhancers, write_genes, write_gzip, write_text
+from avocado.simulation.demo_files import README, write_enhancers, write_expression, write_genes, write_gzip, write_text
 from avocado.simulation.lineages import LINEAGES, Tree, make_tree
 from avocado.simulation.measured import MeasuredPair, draw_experiments
 from avocado.simulation.reads import DEPTHS, Experiment, call_peaks, expected_signal, read_rate, sequence
@@ -83,8 +83,9 @@ def simulate(
     """Make the demo compendium in `directory`, or find it there.
 
     Writes `compendium.tsv`, `bigwig/`, `demo.chrom.sizes`, `demo.pilot.bed`, the annotations `genes.gtf.gz`,
-    `enhancers.bed.gz`, `blacklist.bed.gz` and `peaks/`, and `truth.npz`. The same seed gives the same data. The
-    directory appears under its name only when complete, so several processes may ask for the same demo at once.
+    `enhancers.bed.gz`, `blacklist.bed.gz` and `peaks/`, `expression.tsv` (labels) and `truth.npz`. The same seed gives
+    the same data. The directory appears under its name only when complete, so several processes may ask for the same
+    demo at once.
 
     `truth.npz` holds `cells`, `assays`, `state_names`, `lineage` (n_cells,), `lineage_distance` (n_cells, n_cells),
     `measured` (n_cells, n_assays), `pilot_chrom` and `pilot_span` (bp), and for each chromosome
@@ -263,6 +264,7 @@ def _build(directory: Path, seed: int, settings: DemoSettings, processes: int, p
     write_text(directory / "demo.chrom.sizes", sizes.items())
     write_text(directory / "demo.pilot.bed", pilot)
     write_genes(directory / "genes.gtf.gz", lands)
+    write_expression(directory / "expression.tsv", lands, tree.cells, sizes)
     write_enhancers(directory / "enhancers.bed.gz", lands)
     artefacts = ((c, start, end, "High Signal Region") for c, land in lands.items() for start, end in land.artefacts)
     write_gzip(directory / "blacklist.bed.gz", artefacts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ Made by `avocado.simulation.compendium.simulate` with the settings in demo.json;
 """
 EXON = 200  # bp
 EXON_SPACING = 4_000  # bp
+PROMOTER = 2_000  # bp before a gene
 
 
 def write_genes(path: Path, lands: Mapping[str, Chromatin]) -> None:
@@ -52,6 +53,22 @@ def write_genes(path: Path, lands: Mapping[str, Chromatin]) -> None:
                 (chrom, "DEMO", what, first + 1, last, ".", strand, ".", text) for what, first, last, text in features
             ]
     write_gzip(path, rows, header="##description: made-up genes of the avocado demo\n##format: gtf\n")
+
+
+def write_expression(
+    path: Path, lands: Mapping[str, Chromatin], cells: Sequence[str], sizes: Mapping[str, int]
+) -> None:
+    """Which genes each cell type expresses, as `avocado downstream` takes it; a locus is the 2 kb before a gene."""
+    rows: list[tuple[object, ...]] = []
+    number = 0
+    for chrom, land in lands.items():
+        genes = land.genes
+        for start, end, forward, activity in zip(genes.start, genes.end, genes.forward, genes.activity, strict=True):
+            number += 1
+            first, last = (start - PROMOTER, start + 1) if forward else (end - 1, end + PROMOTER)
+            place = (chrom, max(first, 0), min(last, sizes[chrom]))
+            rows += [(*place, int(its > 0), cell, f"DEMO{number}") for cell, its in zip(cells, activity, strict=True)]
+    write_text(path, rows, header="chrom\tstart\tend\tlabel\tcell\tgene\n")
 
 
 def write_enhancers(path: Path, lands: Mapping[str, Chromatin]) -> None:

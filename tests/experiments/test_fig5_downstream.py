@@ -67,7 +67,7 @@ def test_published_features(published, monkeypatch, tmp_path, capsys):
     assert scores["FIREs", "random loci", "Avocado, latent factors"] < 0.7
     assert "FIREs E116: 300 loci" in capsys.readouterr().out
     assert main(["folds=4"]) == 2
-    assert "give published=, labels=, pairs= or truth=" in capsys.readouterr().err
+    assert "give published=, pairs= or labels=" in capsys.readouterr().err
 
 
 @pytest.mark.slow

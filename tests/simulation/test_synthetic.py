@@ -155,7 +155,7 @@ def test_same_seed_same_bytes_other_seed_other_signal(tmp_path):
     other = simulate(tmp_path / "c", 4, TINY)
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
-    assert len(files) == 2 * 4 + 9
+    assert len(files) == 2 * 4 + 10
     for file in files:
         assert (first / file).read_bytes() == (again / file).read_bytes(), file
     tracks = [file for file in files if file.parent.name == "bigwig"]
@@ -269,6 +269,16 @@ def test_gtf_has_transcripts_and_exons_within_their_genes(demo):
     principal = lines[8].str.contains('tag "appris_principal"')
     coding = lines[8].str.contains('gene_type "protein_coding"')
     assert (principal == (coding & (lines[2] != "gene"))).all()
+
+
+def test_expression_has_a_label_for_every_gene_and_cell_type(demo, truth):
+    from avocado.data.genome import load_assembly
+    from avocado.downstream.tasks import read_labels, tasks_of
+
+    labels = read_labels(demo / "expression.tsv", load_assembly(demo / "demo.chrom.sizes"))
+    activity = np.concatenate([truth[f"gene_activity.{chrom}"] for chrom in ("chr20", "chr21")])
+    assert labels["label"].to_numpy().reshape(activity.shape).tolist() == (activity > 0).tolist()
+    assert [task.cell for task in tasks_of(labels, "expression")] == sorted(truth["cells"])
 
 
 def test_enhancers_are_bed12_and_carry_h3k27ac(demo, truth):
