@@ -23,7 +23,7 @@ class Classifier(Protocol):
         ...
 
     def scores(self, features: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
-        """Scores (n_test,) of the loci of `split.test`: the number, or log odds of True above those of the training loci.
+        """Scores (n_test,) of the loci of `split.test`: numbers, or log odds of True above those of the training loci.
 
         Above these, as a fold with few positives is trained with many: so the scores of several folds compare.
         features: float32 (n_loci, n_features), NaN for a missing value where the classifier takes one. label: bool or
