@@ -17,8 +17,6 @@ from avocado.data.genome import BLOCK_BINS, Region, Segment
 from avocado.errors import InputError
 from avocado.latent.attribution import PARTS
 
-STRETCH = 8  # blocks that are drawn together, 40 kb
-
 
 def stratified(attributions: Iterable[tuple[Pair, np.ndarray]], peaks: Mapping[Pair, np.ndarray]) -> pd.DataFrame:
     """Mean attribution of every part by assay, number of cell types with a peak, and whether the cell type has one.
@@ -55,14 +53,13 @@ def stratified(attributions: Iterable[tuple[Pair, np.ndarray]], peaks: Mapping[P
 
 
 def drawn_blocks(region: Region, n_blocks: int, seed: int = 0) -> Region:
-    """About n_blocks 5-kbp blocks of a region, drawn in stretches of neighbours; all of it where it has no more."""
+    """5-kbp blocks that are drawn of a region, all of it where it has no more."""
     if n_blocks >= region.n_blocks:
         return region
-    stretches = [
-        Segment(its.chrom, start, min(start + STRETCH * BLOCK_BINS, its.end))
+    blocks = [
+        Segment(its.chrom, start, min(start + BLOCK_BINS, its.end))
         for its in region.segments
-        for start in range(its.start, its.end, STRETCH * BLOCK_BINS)
+        for start in range(its.start, its.end, BLOCK_BINS)
     ]
-    n = min(len(stretches), max(1, round(n_blocks / STRETCH)))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(stretches), n, replace=False))
-    return Region(f"{region.name}: {n_blocks} blocks", tuple(stretches[number] for number in chosen))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(blocks), n_blocks, replace=False))
+    return Region(f"{region.name}: {n_blocks} blocks", tuple(blocks[number] for number in chosen))

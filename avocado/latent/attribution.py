@@ -32,6 +32,7 @@ EXACT = 1e-4  # likewise: the network is linear, or of second degree, and one po
 MOST = 500  # points of the path
 PIECE = 64  # blocks at a time
 
+Piece = tuple[int, int, list[Segment], np.ndarray]  # as `windows.pieces` has it
 Decoder = Callable[[list[Tensor]], Tensor]  # five parts -> arcsinh signal (blocks, 200)
 
 
@@ -67,15 +68,28 @@ def attribute(model: Model, cell: str, assay: str, window: Window, reference: st
     else:
         base = [torch.zeros(1, 1, n) for n in (*(table.shape[1] for table in tables), *network.config.scales)]
     decoder, factors = _decoder(network, *index), model.rows(window.source)
-    for first, last, segments, wanted in pieces(model.regions[window.source], window.layout, PIECE):
-        rows = factors[first:last]
+    for batch in _batches(pieces(model.regions[window.source], window.layout, PIECE)):
+        rows = torch.cat([factors[first:last] for first, last, _, _ in batch])
+        wanted = np.concatenate([its for *_, its in batch])
         with warnings.catch_warnings():  # of torch's own forward differentiation
             warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
             parts, signal, start, points = integrate(
                 decoder, [*own, *split_block(rows, network.config)], base, torch.from_numpy(wanted)
             )
         chosen = [its.numpy()[wanted] for its in (parts, signal, start)]
-        yield Attribution(segments, chosen[0], chosen[1], chosen[2], points)
+        yield Attribution([segment for *_, its, _ in batch for segment in its], chosen[0], chosen[1], chosen[2], points)
+
+
+def _batches(found: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Pieces of many small places together, PIECE blocks and more of them."""
+    batch: list[Piece] = []
+    for piece in found:
+        batch.append(piece)
+        if sum(last - first for first, last, _, _ in batch) >= PIECE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def integrate(

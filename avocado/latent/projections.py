@@ -18,7 +18,7 @@ from avocado.errors import InputError
 METHODS = ("umap", "pca")
 NEIGHBOURS, MIN_DISTANCE = 15, 0.1  # umap-learn's own; the paper names none
 FEW = 6  # with fewer rows, UMAP arranges noise
-NEAREST = 3  # that vote on the group of a row; of groups of two, one of them is left to vote
+NEAREST = 3  # that vote on the group of a row, or as many as the smallest group has others
 SHUFFLES = 1000
 
 
@@ -39,7 +39,8 @@ class Recovery:
     groups: int
     rand: float  # adjusted Rand index of a tree that is cut into as many clusters: 1 is perfect, 0 is chance
     rand_by_chance: float
-    accuracy: float  # share of the rows to which their NEAREST nearest neighbours give the right group
+    neighbours: int  # that vote: NEAREST, or as many as the smallest group has others
+    accuracy: float  # share of the rows to which their nearest neighbours give the right group
     accuracy_by_chance: float
 
 
@@ -129,13 +130,14 @@ def recovery(apart: np.ndarray, groups: Sequence[str], seed: int = 0) -> Recover
         return None
     apart, of = apart[np.ix_(kept, kept)], of[kept]
     clusters = fcluster(tree(apart), n_groups, "maxclust")
-    closest = nearest(apart, precomputed=True)
+    closest = nearest(apart, min(NEAREST, int(sizes[sizes > 1].min()) - 1), precomputed=True)
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(of) for _ in range(SHUFFLES)]
     return Recovery(
         len(kept), n_groups,
         float(adjusted_rand_score(of, clusters)),
         float(np.quantile([adjusted_rand_score(its, clusters) for its in shuffled], 0.95)),
+        closest.shape[1],
         neighbour_accuracy(closest, of),
         float(np.quantile([neighbour_accuracy(closest, its) for its in shuffled], 0.95)),
     )  # fmt: skip

@@ -207,10 +207,12 @@ def _limits(columns: Mapping[str, Mapping[str, np.ndarray]], of_parts: bool) -> 
 def plot_stratified(table: pd.DataFrame, caption: str) -> Figure:
     """Mean attribution of each part by the number of cell types with a peak, a row of panels per assay (Fig. S8).
 
-    `table` comes from `attributed.stratified`. Raises ValueError where it is empty.
+    `table` comes from `attributed.stratified`; its assays without any peak are left out. Raises ValueError where none
+    is left.
     """
+    table = table[table.groupby("assay")["k"].transform("max") > 0]
     if table.empty:
-        raise ValueError("no attributions to draw: the table is empty")
+        raise ValueError("no attributions to draw: there is no peak")
     assays, parts = (list(dict.fromkeys(table[name])) for name in ("assay", "part"))
     figure = Figure(figsize=(2.5 * len(parts), 1.2 + 1.7 * len(assays)), facecolor="white", layout="constrained")
     panels = figure.subplots(len(assays), len(parts), squeeze=False, sharey="row", sharex="row")

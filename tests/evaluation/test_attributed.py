@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from toy import PILOT
 
+from avocado.data.windows import chosen_bins
 from avocado.errors import InputError
-from avocado.evaluation.attributed import STRETCH, drawn_blocks, stratified
+from avocado.evaluation.attributed import drawn_blocks, stratified
 from avocado.latent.attribution import PARTS
 
 PEAKS = {
@@ -39,9 +40,10 @@ def test_pairs_without_peaks_or_of_another_length():
         stratified([(("a", "X"), np.zeros((3, 5)))], PEAKS)
 
 
-def test_blocks_are_drawn_in_stretches():
+def test_blocks_that_are_drawn():
     assert drawn_blocks(PILOT, 1000) is PILOT
-    found = drawn_blocks(PILOT, STRETCH // 4, seed=2)
-    assert len(found.segments) == 1
-    (segment,) = found.segments
-    assert any(s.chrom == segment.chrom and s.start <= segment.start < segment.end <= s.end for s in PILOT.segments)
+    found = drawn_blocks(PILOT, 3, seed=2)
+    assert len(set(found.segments)) == len(found.segments) == 3
+    for its in found.segments:
+        assert any(s.chrom == its.chrom and s.start <= its.start < its.end <= s.end for s in PILOT.segments)
+    assert chosen_bins(PILOT, found) == sorted(chosen_bins(PILOT, found))

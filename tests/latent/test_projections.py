@@ -73,7 +73,7 @@ def test_no_rows_and_no_umap(monkeypatch):
 def test_groups_that_are_blobs_are_recovered():
     rows, of = blobs(6, 5, 4)
     found = recovery(distances(rows), of)
-    assert (found.rows, found.groups, found.rand, found.accuracy) == (15, 3, 1.0, 1.0)
+    assert (found.rows, found.groups, found.neighbours, found.rand, found.accuracy) == (15, 3, 3, 1.0, 1.0)
     assert found.rand_by_chance < 0.5
     assert found.accuracy_by_chance < 0.9
 
@@ -92,6 +92,12 @@ def test_rows_without_a_relative_are_left_out():
     found = recovery(distances(rows), of)
     assert (found.rows, found.groups, found.rand, found.accuracy) == (8, 2, 1.0, 1.0)
     assert recovery(distances(rows), ["one"] * 9 + ["other"]) is None
+
+
+def test_of_groups_of_two_one_neighbour_votes():
+    rows, of = blobs(2, 2, 5)
+    found = recovery(distances(rows), of)
+    assert (found.neighbours, found.rand, found.accuracy) == (1, 1.0, 1.0)
 
 
 def test_neighbours_vote_and_the_nearest_decides():

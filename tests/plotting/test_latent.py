@@ -73,7 +73,9 @@ def test_stratified():
         [("X", k, 3, peak, 5, part, 0.1 * k) for k in range(4) for peak in (True, False) for part in ("cell", "5kbp")],
         columns=["assay", "k", "n_cells", "peak", "n", "part", "mean"],
     )
-    figure = drawn(plot_stratified(table, "of 3 tracks"))
+    flat = table[table["k"] == 0].assign(assay="without a peak")
+    figure = drawn(plot_stratified(pd.concat([table, flat]), "of 3 tracks"))
+    assert "without a peak" not in [ax.get_ylabel() for ax in figure.axes]
     assert "of 3 tracks" in texts(figure)
-    with pytest.raises(ValueError, match="the table is empty"):
+    with pytest.raises(ValueError, match="there is no peak"):
         plot_stratified(table.iloc[:0], "")
