@@ -254,10 +254,11 @@ def _note(found: Found, what: str, by: str, scores: Mapping[str, Recovery | None
     if not rows:
         return "No groups of two at least to look for."
     first = rows[0]
+    vote = f"{first['neighbours']} nearest neighbours are" if first["neighbours"] != 1 else "the nearest neighbour is"
     return (
         f"{by.capitalize()} of {first['rows']} {what} in {first['groups']} groups: adjusted Rand index "
-        f"{_both(rows, 'rand', '.2f')} (by chance up to {first['rand_by_chance']:.2f}); {first['neighbours']} nearest "
-        f"neighbours are right for {_both(rows, 'accuracy')} (by chance up to {first['accuracy_by_chance']:.0%})."
+        f"{_both(rows, 'rand', '.2f')} (by chance up to {first['rand_by_chance']:.2f}); {vote} "
+        f"right for {_both(rows, 'accuracy')} (by chance up to {first['accuracy_by_chance']:.0%})."
     )
 
 
