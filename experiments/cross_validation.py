@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from avocado.imputers.cached import Cached
 
 AVERAGE_METHOD = "average"  # always among the methods
-TITLES = {"average": "average activity", "avocado": "Avocado", "chromimpute": "ChromImpute", "predictd": "PREDICTD"}
-SEEDLESS = ("average", "nearest", "similarity")  # imputers without randomness
+TITLES = {
+    "average": "average activity",
+    "place": "place alone",
+    "avocado": "Avocado",
+    "chromimpute": "ChromImpute",
+    "predictd": "PREDICTD",
+}
+SEEDLESS = ("average", "place", "nearest", "similarity")  # imputers without randomness
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
         from avocado.imputers.average import AverageActivity
 
         return AverageActivity()
+    if name == "place":
+        from avocado.imputers.place import PlaceOnly
+
+        return PlaceOnly()
     if name == "nearest":
         from avocado.imputers.nearest import NearestCell
 

@@ -130,6 +130,7 @@ class Nothing:
 
 IMPUTERS = {
     "average": Nothing,
+    "place": Nothing,
     "nearest": Nothing,
     "similarity": SimilarityConfig,
     "regression": RegressionConfig,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from avocado.evaluation.scores import AVERAGE
+from avocado.evaluation.scores import AVERAGE, mean_rows
 from avocado.generalization.groups import VARYING
 from avocado.plotting.plots import DASHED, GRID, MUTED, quiet
 from avocado.plotting.style import COLORS, OTHER_COLORS, colors_of, markers_of
@@ -133,6 +133,30 @@ def plot_single_cells(table: pd.DataFrame, target: str) -> Figure:
     _finish(ax, "average precision")
     ax.tick_params(axis="x", labelsize=6)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def plot_strata(strata: pd.DataFrame) -> Figure:
+    """Skill of imputers in bins by how much cell types differ there, a line for each; average activity has 0.
+
+    strata: of `scores.stratified`, of which the means are drawn. Methods far below are cut off.
+    """
+    means = mean_rows(strata)
+    names, methods = list(dict.fromkeys(means["stratum"])), list(dict.fromkeys(means["method"]))
+    colors, markers = colors_of(methods), markers_of(methods)
+    figure = Figure(figsize=(8, 4.4), facecolor="white", layout="constrained")
+    ax = figure.subplots()
+    for method in methods:
+        its = means[means["method"] == method].set_index("stratum").reindex(names)
+        ax.plot(
+            its["skill"].to_numpy(), color=colors[method], marker=markers[method], markersize=5, linewidth=1.3,
+            label=method, linestyle=DASHED if method == AVERAGE else "-",
+        )  # fmt: skip
+    ax.set_xticks(range(len(names)), names)
+    ax.set_ylim(max(-0.5, ax.get_ylim()[0]), None)
+    ax.set_xlabel("bins by their standard deviation over training cell types (0: none, then percentiles)", fontsize=9)
+    _finish(ax, "skill: 1 − MSE / MSE of average activity")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 

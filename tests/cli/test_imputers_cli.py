@@ -25,6 +25,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONS = sorted(path.stem for path in (CONF / "imputer").glob("*.yaml"))
 FAST = {
     "average": [],
+    "place": [],
     "nearest": [],
     "similarity": ["imputer.sharpness=2"],
     "regression": [],

@@ -45,7 +45,7 @@ def toy_scores(errors: dict[str, list[float]]) -> pd.DataFrame:
 def test_all_files_are_there(results):
     assert {path.name for path in results.iterdir()} == {
         "table1.csv", "assays.csv", "scores.csv", "scores.json", "significance.csv", "strata.csv", "costs.csv",
-        "weights.csv", "scores.png", "comparisons.png", "report.html",
+        "weights.csv", "scores.png", "strata.png", "comparisons.png", "report.html",
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from avocado.imputers.average import AverageActivity
 from avocado.imputers.chromimpute import ChromImpute, ChromImputeConfig
 from avocado.imputers.ensemble import Ensemble
 from avocado.imputers.nearest import NearestCell, SimilarityAverage
+from avocado.imputers.place import PlaceOnly
 from avocado.imputers.predictd import Predictd, PredictdConfig
 from avocado.imputers.regression import Regression
 from avocado.model.regression import RegressionConfig
@@ -20,6 +21,7 @@ HELD = [PAIRS[0], PAIRS[5]]
 TRAINING = [column for column, pair in enumerate(PAIRS) if pair not in HELD]
 MAKE = {
     "average": AverageActivity,
+    "place": PlaceOnly,
     "nearest": NearestCell,
     "similarity": SimilarityAverage,
     "regression": lambda: Regression(RegressionConfig(features=8, bins=300)),
