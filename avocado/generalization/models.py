@@ -38,9 +38,9 @@ class NetworkSettings:
     layers: int
     width: int
     rate: float = 1e-3
-    batch: int = 256
+    batch: int = 1024
     epochs: int = 60
-    patience: int = 5  # epochs without a lower validation loss, after which training stops
+    patience: int = 4  # epochs without a lower validation loss, after which training stops
 
     def parameters(self, n_features: int) -> int:
         """How many weights it has."""

@@ -19,7 +19,7 @@ import pandas as pd
 from avocado import __version__
 from avocado.generalization.inputs import Inputs
 from avocado.generalization.models import NetworkSettings, TreeSettings, boosted_trees, network, sample_of
-from avocado.generalization.scoring import AVERAGE_PRECISION
+from avocado.generalization.scoring import AVERAGE_PRECISION, within_loci
 from avocado.generalization.splits import SCHEMES, Split, make_splits
 from avocado.generalization.tasks import Task
 from avocado.generalization.verdict import Scheme
@@ -208,18 +208,18 @@ class Study:
 
 
 def balanced_skill(label: np.ndarray, scores: np.ndarray, known: np.ndarray) -> float:
-    """Scoring balanced for variability: mean over groups of loci of (AP − base rate) / (1 − base rate).
+    """Scoring balanced for variability: mean over groups of loci of 2 × area under the ROC curve − 1.
 
     A group are the loci that are 1 in the same number of training cell types (`known`), with at least 10 of either
-    label in the test examples. Average activity, the same in all of a group, has 0; 1 is perfect. NaN without groups.
+    label in the test examples. Average activity, the same in all of a group, has 0, and so has chance; 1 is perfect.
+    (Average precision is no good here: in small groups chance has more than the base rate.) NaN without groups.
     """
     found = []
     for number in np.unique(known):
         its = known == number
         positives = int(label[its].sum())
         if min(positives, int(its.sum()) - positives) >= FEWEST:
-            base = label[its].mean()
-            found.append((AVERAGE_PRECISION(label[its], scores[its]) - base) / (1 - base))
+            found.append(2 * within_loci(label[its], scores[its], known[its]) - 1)
     return float(np.mean(found)) if found else float("nan")
 
 

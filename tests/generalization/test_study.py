@@ -87,7 +87,7 @@ def test_a_network_learns_and_repeats_itself():
     label = ((x[:, 0] - 3) * (x[:, 1] - 3) > 0).astype(np.uint8)[:, None]
     inputs = Inputs("x", constant=x)
     parts = [sample_of(inputs, Part(its, np.array([0])), label) for its in np.split(np.arange(1200), [800, 1000])]
-    settings = NetworkSettings(1, 32, rate=1e-2)
+    settings = NetworkSettings(1, 32, rate=1e-2, batch=64)
     scores, stopped = network(*parts, settings)
     assert ((scores > 0) == parts[2].y.astype(bool)).mean() > 0.9
     again, _ = network(*parts, settings)
