@@ -65,7 +65,7 @@ class Settings:
     trees: list[int]
     layers: list[int]
     widths: list[int]
-    most: int
+    work: float
     seeds: int
     small: bool
     out: str
@@ -150,7 +150,7 @@ def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chro
     """Trees on every target and test set, networks on the first, remedies on every target."""
     from avocado.generalization.inputs import state_inputs
     from avocado.generalization.models import TreeSettings
-    from avocado.generalization.study import DIFFERENCE, FEATURE, Design, Job, Study, network_jobs, tree_jobs
+    from avocado.generalization.study import DIFFERENCE, FEATURE, Design, Job, Study, tree_jobs
     from avocado.generalization.verdict import Scheme
 
     epigenome, constants = state_inputs(task), _constants(settings, task)
@@ -164,8 +164,7 @@ def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chro
     jobs = [job for design in designs for job in tree_jobs(design, names, settings.trees, trees, [0])]
     first = designs[0]
     stopped = replace(first, validation_chroms=VALIDATION_CHROMS, validation_cells=first.training_cells[-1:])
-    sizes = {name: inputs[name].n_features for name in names}
-    jobs += network_jobs(stopped, sizes, settings.layers, settings.widths, settings.most, [0])
+    jobs += study.networks(stopped, names, settings.layers, settings.widths, settings.work, [0])
     remedies = [
         Job(design, scheme, name, trees, (100,), remedy)
         for design in designs[: len(targets)] for scheme in (Scheme.CROSS_CELL_TYPE, Scheme.HYBRID)
@@ -177,7 +176,7 @@ def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chro
 def _constant_only(settings: Settings, task: Task, target: str) -> Part:
     """Trees on what is the same in all cell types, networks on the noise: without an epigenome all cell types train."""
     from avocado.generalization.models import TreeSettings
-    from avocado.generalization.study import Design, Study, network_jobs, tree_jobs
+    from avocado.generalization.study import Design, Study, tree_jobs
 
     inputs = {its.name: its for its in _constants(settings, task)}
     study = Study(task, inputs, Path(settings.cache), settings.threads, settings.device)
@@ -185,8 +184,7 @@ def _constant_only(settings: Settings, task: Task, target: str) -> Part:
     design, seeds = Design(target, TEST_CHROMS[0], others), range(settings.seeds)
     stopped = replace(design, validation_chroms=VALIDATION_CHROMS, validation_cells=others[::STRANGERS])
     jobs = tree_jobs(design, list(inputs), settings.trees, TreeSettings(), seeds)
-    sizes = {name: its.n_features for name, its in list(inputs.items())[:1]}
-    jobs += network_jobs(stopped, sizes, settings.layers, settings.widths, settings.most, seeds)
+    jobs += study.networks(stopped, list(inputs)[:1], settings.layers, settings.widths, settings.work, seeds)
     return Part(study, [design], jobs, [])
 
 

@@ -94,6 +94,26 @@ class Study:
         )
         return (total / (len(training) - np.isin(np.arange(label.shape[1]), training))).astype(np.float32)
 
+    def networks(
+        self, design: Design, inputs: Sequence[str], layers: Sequence[int], widths: Sequence[int], work: float,
+        seeds: Sequence[int],
+    ) -> list[Job]:  # fmt: skip
+        """Networks of all sizes, and logistic regression, under all schemes; small ones first.
+
+        work: parameters × rows of an epoch across cell types that a network may have.
+        """
+        part = self.splits(design)[Scheme.CROSS_CELL_TYPE].train
+        sizes = [NetworkSettings(0, 0), *(NetworkSettings(n, width) for n in layers for width in widths)]
+        found = []
+        for name in inputs:
+            its = self.inputs[name]
+            rows = len(part.loci) if its.varying is None else len(part)
+            for settings in sizes:
+                size = settings.parameters(its.n_features)
+                if size * rows <= work:
+                    found += [(size, Job(design, scheme, name, settings, seed=n)) for scheme in SCHEMES for n in seeds]
+        return [job for _, job in sorted(found, key=lambda sized: sized[0])]
+
     def truth(self, design: Design) -> tuple[np.ndarray, np.ndarray]:
         """Labels of the test examples, and in how many training cell types each of their loci is 1."""
         splits = self.splits(design)
@@ -248,24 +268,6 @@ def tree_jobs(
         Job(design, scheme, name, settings, tuple(counts), seed=seed)
         for name in inputs for scheme in SCHEMES for seed in seeds
     ]  # fmt: skip
-
-
-def network_jobs(
-    design: Design, inputs: Mapping[str, int], layers: Sequence[int], widths: Sequence[int], most: int,
-    seeds: Sequence[int],
-) -> list[Job]:  # fmt: skip
-    """Networks of all sizes up to `most` parameters under all schemes, and logistic regression; small ones first.
-
-    inputs: by name, how many features they have.
-    """
-    jobs = []
-    for name, n_features in inputs.items():
-        sizes = [NetworkSettings(0, 0), *(NetworkSettings(n, width) for n in layers for width in widths)]
-        jobs += [
-            Job(design, scheme, name, settings, seed=seed)
-            for settings in sizes if settings.parameters(n_features) <= most for scheme in SCHEMES for seed in seeds
-        ]  # fmt: skip
-    return sorted(jobs, key=lambda job: job.settings.parameters(inputs[job.inputs]))  # type: ignore[union-attr]
 
 
 def _joined(inputs: Inputs, average: np.ndarray) -> Inputs:

@@ -18,7 +18,6 @@ from avocado.generalization.study import (
     Study,
     balanced_skill,
     by_number,
-    network_jobs,
     tree_jobs,
 )
 from avocado.generalization.tasks import Task, expression_task, simulated_task
@@ -74,8 +73,11 @@ def test_what_is_trained_is_kept(study, design, monkeypatch):
 
 
 def test_networks_come_in_all_sizes_and_are_stopped(study, design):
-    jobs = network_jobs(design, {"Gaussian": 32}, [1], [2, 64], 3000, [0])
-    assert [job.settings.parameters(32) for job in jobs[::3]] == [33, 69, 2177]
+    rows = len(study.task.loci)
+    jobs = study.networks(design, ["Gaussian", "epigenome"], [1], [2, 64], 3000 * rows, [0])
+    assert [job.settings.parameters(32) for job in jobs if job.inputs == "Gaussian"][::3] == [33, 69, 2177]
+    assert {job.settings.width for job in jobs if job.inputs == "epigenome"} == {0, 2}  # in four cell types
+    jobs = [job for job in jobs if job.inputs == "Gaussian"]
     rows = study.run([jobs[3 * 2 + 1]])
     assert rows["stopped"][0] > 0
     assert np.isfinite(rows["ap"][0])
