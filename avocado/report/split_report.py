@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avocado.generalization.check import PLACE, SplitCheck
 from avocado.imputers.average import AVERAGE
 from avocado.report.report import Picture, Report, Table, write_report
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_split_report(path: str | Path, check: SplitCheck) -> None:
@@ -19,11 +24,11 @@ def split_report(check: SplitCheck) -> Report:
     """The same as a Report."""
     from avocado.plotting.generalization import plot_groups
 
-    over = f"{check.measure}, with 95 % bootstrap intervals over {check.drawn}"
+    over = f"{check.measure[:1].upper()}{check.measure[1:]}, with 95 % bootstrap intervals over {check.drawn}"
     tables = [
         Table(
             "Scores", check.scores, f"{over}. Place identity is what a model gets that only knows which locus it is; "
-            f"{AVERAGE} is the mean label of the training cell types at the locus. within_loci: of two test cell types "
+            f"{AVERAGE} is the mean label of the training cell types at the locus. Within loci: of two test cell types "
             "with different labels at a locus, how often the right one is first; 0.5 knows only the place.",
             {"value": "higher"},
         ),
@@ -50,7 +55,11 @@ def split_report(check: SplitCheck) -> Report:
         time.strftime("%Y-%m-%d %H:%M"),
         {"split": str(check.scheme), "finding": str(check.finding), **check.summary},
         None,
-        [table for table in tables if len(table.frame)],
+        [replace(table, frame=_titled(table.frame)) for table in tables if len(table.frame)],
         figures=figures,
         verdict=check.verdict,
     )
+
+
+def _titled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(columns=lambda name: str(name).replace("_", " "))

@@ -25,5 +25,6 @@ def test_the_page_has_the_verdict_and_every_table(tmp_path):
     assert check.verdict in page
     for title in ("Scores", "By variability of the locus", "Similarity of cell types", "Scores by variability"):
         assert f"<h2>{title}</h2>" in page
+    assert "within loci" in page
     assert "&lt;D&gt;" in page
     assert "<D>" not in page
