@@ -115,6 +115,9 @@ def number_examples(
     for name, which in (("training", TRAIN), ("test", TEST)):
         if not (role == which).any():
             raise InputError(f"the examples have no {name} ones: see the column {'split' if fold is None else 'fold'}")
+    tested = label[role == TEST]
+    if (tested == tested[0]).all():
+        raise InputError(f"all {len(tested):,} test labels are {tested[0]:g}: there is nothing to score")
     found = _predictions(table, predictions)
     for name, values in found.items():
         bad = int((~np.isfinite(values[role == TEST])).sum())

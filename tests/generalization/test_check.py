@@ -225,6 +225,7 @@ def test_what_is_printed_has_every_table(examples):
         ("needs a column split", lambda t: t.drop(columns="split")),
         ("split 'tset' is none of", lambda t: t.assign(split=t["split"].replace("test", "tset"))),
         ("no test ones", lambda t: t.assign(split="train")),
+        ("all 4,000 test labels are 1", lambda t: t.assign(label=t["label"].where(t["split"] != "test", 1))),
         ("is empty", lambda t: t.iloc[:0]),
         ("are no interval", lambda t: t.assign(end=t["start"])),
         ("row 1 of the examples has no cell", lambda t: t.assign(cell=t["cell"].where(t.index > 0))),
