@@ -112,7 +112,7 @@ def pitfall(config: DictConfig) -> None:
         save(figure, out / f"{name}.png")
     check = check_largest(parts[0])
     write_report(out / "report.html", report(settings, parts, tables, figures, check))
-    print(largest(models, baselines).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    print(largest(models).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     print(f"\n{check.verdict}\n\ntables, figures and report.html in {out}")
 
 
@@ -251,7 +251,7 @@ def remedies_of(models: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([first, table], ignore_index=True)
 
 
-def largest(models: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
+def largest(models: pd.DataFrame) -> pd.DataFrame:
     """Average precision of the smallest and largest models of each kind, by scheme: means over targets and seeds."""
     plain = models[models["remedy"] == ""]
     keys = ["task", "model", "inputs", "size"]
@@ -299,7 +299,7 @@ def report(
     } | {f"not there: {name}": why for name, why in MISSING.items() if settings.labels}
     shown = [
         Table(
-            "The smallest and the largest models", largest(models, baselines),
+            "The smallest and the largest models", largest(models),
             "Average precision on the same test examples under each scheme; means over targets, test sets and seeds.",
         ),
         Table("What needs no model", baselines, "Of every test set.", {"ap": "higher"}, ("target", "test_chroms")),
