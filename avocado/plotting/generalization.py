@@ -60,7 +60,7 @@ def plot_sizes(rows: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """
     if rows.empty:
         raise ValueError("no models to draw: the table is empty")
-    schemes, inputs = list(dict.fromkeys(rows["scheme"])), list(dict.fromkeys(rows["inputs"]))
+    schemes, inputs = list(dict.fromkeys(rows["scheme"])), sorted(set(rows["inputs"]))  # one colour in all pictures
     colors, markers = colors_of(inputs), markers_of(inputs)
     figure = Figure(figsize=(3.4 * len(schemes) + 0.6, 3.9), facecolor="white", layout="constrained")
     panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
