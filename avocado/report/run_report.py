@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from avocado.data.compendium import Pair
+from avocado.data.compendium import Pair, pairs_in
 from avocado.data.genome import BIN_SIZE
 from avocado.data.store import SignalStore
 from avocado.data.windows import Window
@@ -16,7 +16,9 @@ from avocado.evaluation.held_out import MODEL, imputers_of
 from avocado.evaluation.intervals import MEAN_ROW, genome_intervals, stretch_sums, stretches
 from avocado.evaluation.scores import AVERAGE, mean_rows, track_rows
 from avocado.imputers import predict_window
+from avocado.latent import attribution
 from avocado.model.directory import Model
+from avocado.plotting.latent import plot_attribution
 from avocado.report.panels import OBSERVED, Locus, chosen_loci, relative_spread, window_errors, windows_of
 from avocado.report.report import Picture, Report, Table
 from avocado.utils.hardware import Hardware
@@ -96,7 +98,7 @@ def run_report(
         "tracks": f"{roles.get('train', 0)} trained, {roles.get('val', 0)} validated, {roles['test']} were held out; "
         f"{unmeasured} pairs of cell type and assay were never measured",
     }
-    intervals = scored.intervals()
+    intervals, loci = scored.intervals(), scored.loci(model, hardware)
     tables = [
         Table(
             "How sure is that?", _sure(intervals),
@@ -115,11 +117,30 @@ def run_report(
         summary,
         scores,
         tables,
-        scored.loci(model, hardware),
-        pictures,
+        loci,
+        [*pictures, *(attributed(model, region, locus) for locus in loci[:1])],
         verdict(scores, intervals),
         f"Where {MODEL} and {AVERAGE} differ most",
     )
+
+
+def attributed(model: Model, region: str, locus: Locus) -> Picture:
+    """What each part of the model adds to the imputation of a locus' first track, the factorization's alone."""
+    (label, rows), *_ = locus.rows.items()
+    cell, assay = next(pair for pair in pairs_in(model.tracks) if " ".join(pair) == label)
+    layout, end = model.regions[region], locus.start + len(rows[OBSERVED]) * BIN_SIZE
+    place = layout.part(layout.locate(locus.chrom, locus.start, end))
+    found = list(attribution.attribute(model, cell, assay, Window(region, place)))
+    parts = np.concatenate([its.parts for its in found])
+    shown = {
+        "observed": rows[OBSERVED],
+        "imputed": np.concatenate([its.signal for its in found]),
+        **dict(zip(attribution.PARTS, parts.T, strict=True)),
+    }
+    caption = "Integrated gradients from zeros, arcsinh(−log10 p): the five parts sum up to what the factorization "
+    caption += "imputes, less what it makes of factors that are all zero."
+    figure = plot_attribution({label: shown}, locus.chrom, locus.start, caption)
+    return Picture("What each part of the model adds, at the first of the places above", figure)
 
 
 def verdict(scores: pd.DataFrame, intervals: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from avocado.evaluation.scores import AVERAGE, mean_rows
 from avocado.model.directory import load_model
 from avocado.report.panels import differing_loci
 from avocado.report.report import render
-from avocado.report.run_report import ScoredTracks, run_report, verdict
+from avocado.report.run_report import ScoredTracks, attributed, run_report, verdict
 
 HELD = [PAIRS[column] for column in TEST]
 
@@ -73,6 +73,7 @@ def test_the_page_says_what_was_trained_on_what(scored, model, tiny_store):
         "Avocado: pilot run on pilot", "seed 0", f"{n_bins:,} bins, {n_bins * BIN_SIZE / 1e6:.4g} Mb in 3 pieces",
         f"{len(HELD)} were held out", str(tiny_store.path), "How sure is that?", "Which tracks trained", "1.5 s",
         f"Where {MODEL} and {AVERAGE} differ most", verdict(scores, record.intervals()), "■", "□", "·",
+        "What each part of the model adds, at the first of the places above",
     ):  # fmt: skip
         assert expected in page, expected
 
@@ -93,3 +94,15 @@ def test_the_verdict_is_not_surer_than_the_interval(scored):
     assert "15 % higher" in given(0.02, 0.04)
     assert "may be chance" in given(-0.04, 0.02)
     assert "may be chance" in given(np.nan, np.nan)
+
+
+def test_attributions_are_of_the_place(scored, model):
+    record, _ = scored
+    locus = record.loci(model, None, 1)[0]
+    figure = attributed(model, "pilot", locus).figure
+    assert len(figure.axes) == 7
+    (label, rows), *_ = locus.rows.items()
+    assert figure.axes[0].get_title(loc="left") == label
+    low, high = figure.axes[-1].get_xlim()
+    assert (high - low) * 1e6 == pytest.approx(len(rows["observed"]) * BIN_SIZE)
+    assert low * 1e6 == pytest.approx(locus.start)
