@@ -94,7 +94,7 @@ def _interactions(
     for reduce in (False, True):
         name = "interactions, reduced" if reduce else "interactions"
         for cell, table in tables.items():
-            if cell not in model.cells:
+            if cell not in (as_list(config.cell) or model.cells):
                 continue
             pairs = table[held(table, model.regions, model.assembly)]
             pairs = reduced_pairs(pairs, config.seed) if reduce else pairs
