@@ -55,12 +55,12 @@ def fig5(config: DictConfig) -> None:
         }
         if config.published:
             tables["FIREs"] = labels.fires(config.published)
-        parts = (_study(config, store, model, name, table) for name, table in tables.items())
+        parts = (part for name, table in tables.items() for part in _study(config, store, model, name, table))
         pairs = _interactions(config, store, model, labels.interactions(folder / "targetfinder"))
         _write(config, "labels", chain(parts, pairs), "Downstream tasks on real labels")
         rpkm = labels.expression(folder / "expression", numbers=True)
-        part = _study(config, store, model, "gene expression, arcsinh(RPKM)", rpkm)
-        _write(config, "numbers", [part], "Expression as a number", "Pearson correlation")
+        parts = _study(config, store, model, "gene expression, arcsinh(RPKM)", rpkm)
+        _write(config, "numbers", parts, "Expression as a number", "Pearson correlation")
 
 
 def _published(config: DictConfig) -> Iterator[Scored]:
@@ -111,20 +111,19 @@ def _interactions(
 
 def _study(
     config: DictConfig, store: SignalStore, model: Model, name: str, table: tuple[pd.DataFrame, pd.DataFrame]
-) -> Scored:
+) -> Iterator[Scored]:
     """All feature sets on the loci that lie in the regions, in the cell types of the model that have labels."""
     from avocado.downstream.features import held
     from avocado.downstream.study import study
 
     loci, values = table
     inside = held(loci, model.regions, model.assembly)
-    if not inside.any():
-        raise InputError(f"{name}: no locus lies in the regions of {model.path}: {', '.join(model.regions)}")
     cells = [cell for cell in as_list(config.cell) or model.cells if cell in values]
-    if not cells:
-        raise InputError(f"{name}: no labels of {', '.join(as_list(config.cell) or model.cells)}")
+    if not inside.any() or not cells:
+        print(f"{name}: left out, no labels {'in the regions' if cells else 'of these cell types'}")
+        return
     long = labels.long_table(loci[inside], values[inside])
-    return study(
+    yield study(
         long, name, store, model, cells=cells, classifier=_trees(config), seed=config.seed, progress=config.progress
     )  # fmt: skip
 
@@ -151,7 +150,10 @@ def _write(
     from avocado.downstream.evaluation import joined
     from avocado.report.downstream_report import as_text, write_results
 
-    scored, out = joined(list(parts)), Path(config.out) / name
+    found, out = list(parts), Path(config.out) / name
+    if not found:
+        return
+    scored = joined(found)
     about = {key: str(config[key]) for key in ("published", "pairs", "labels", "model") if config[key]}
     write_results(out, scored, about, title, measure)
     print(f"{as_text(scored.summary)}\n\ntables, figure and report.html in {out}\n")
