@@ -29,11 +29,11 @@ def plot_downstream(summary: pd.DataFrame, measure: str = "average precision") -
     """
     if summary.empty:
         raise ValueError("no scores to draw: the table is empty")
-    tasks, plans = (list(dict.fromkeys(summary[name])) for name in ("task", "held_out"))
+    tasks = list(dict.fromkeys(summary["task"]))
     sets = feature_order(summary["features"])
     colors = feature_colors(sets)
-    width = 3.2 + 0.16 * max(len(part) for _, part in summary.groupby(["task", "held_out"]))
-    size = (min(16.0, max(4.2, width)) * len(plans[:2]), 2.7 * len(tasks) + 0.8)
+    bars = max(len(part) for _, part in summary.groupby(["task", "held_out"]))
+    size = (2 * min(7.7, max(4.2, 3.2 + 0.16 * bars)), 2.7 * len(tasks) + 0.8)
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     panels = figure.subplots(len(tasks), 2, squeeze=False)
     for task, row in zip(tasks, panels, strict=True):
@@ -41,11 +41,13 @@ def plot_downstream(summary: pd.DataFrame, measure: str = "average precision") -
         limit = (table["score"] + table["se"].fillna(0)).max() * 1.05
         for ax, held_out in zip(row, dict.fromkeys(table["held_out"]), strict=False):
             part = table[table["held_out"] == held_out]
-            draw = _lines if part["cell"].nunique() > MANY else _bars
+            many = part["cell"].nunique() > MANY
+            draw = _lines if many else _bars
             draw(ax, part, [name for name in sets if name in set(part["features"])], colors)
             held = held_out if held_out.startswith("random") else f"{held_out} held out"
             ax.set_title(f"{task}: {held}", loc="left", fontsize=9.5)
-            ax.set_ylim(min(0, table["score"].min() * 1.05), max(limit, 0.05))
+            lowest = table["score"].min()
+            ax.set_ylim(lowest * 0.9 if many and lowest > 0 else min(0, lowest * 1.05), max(limit, 0.05))
             ax.spines[["top", "right"]].set_visible(False)
             ax.grid(axis="y", color=GRID)
             ax.set_axisbelow(True)

@@ -84,4 +84,5 @@ def _score(row: pd.Series) -> str:
     """'0.468 ± 0.025; all 0.43 (0.35 to 0.52)'."""
     if pd.isna(row["score"]):
         return "undefined"
-    return f"{row['score']:.3f} ± {row['se']:.3f}; all {row['all_loci']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    interval = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
+    return f"{row['score']:.3f} ± {row['se']:.3f}; all {row['all_loci']:.2f}{interval}"

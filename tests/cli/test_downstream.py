@@ -47,6 +47,7 @@ def test_words_thresholds_and_a_store_alone(avocado, labels, store, tmp_path):
     said = avocado("downstream", "labels=numbers.csv", "flank=100", "features=all", *common)
     assert "numbers: 74 loci, mean label 0.78" in said.out
     assert "own tracks" not in said.out
+    assert "0.000 ± 0.000; all 0.00 " in said.out  # the majority has no interval
 
 
 def test_bad_input_is_one_line(avocado, labels, model, store, tmp_path):
