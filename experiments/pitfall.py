@@ -292,9 +292,8 @@ def report(
 
     models, baselines = tables["models"], tables["baselines"]
     summary = {
-        part.study.task.name: f"{len(part.study.task.loci):,} loci, {len(part.study.task.cells)} cell types; "
-        f"{len({design.target for design in part.designs})} targets, "
-        f"{len({design.test_chroms for design in part.designs})} sets of test chromosomes"
+        part.study.task.name: f"{len(part.study.task.loci):,} loci, {len(part.study.task.cells)} cell types; tested in "
+        + ", ".join(f"{its.target} ({' '.join(its.test_chroms)})" for its in part.designs)
         for part in parts
     } | {f"not there: {name}": why for name, why in MISSING.items() if settings.labels}
     shown = [
