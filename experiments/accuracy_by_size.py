@@ -213,7 +213,6 @@ def _data(config: DictConfig, size: int) -> dict[str, Any] | None:
 
 def _jobs(config: DictConfig, size: int, data: dict[str, Any], failures: dict[str, str]) -> list[Job]:
     """All methods and seeds on a compendium, average activity first; what cannot be set up goes into `failures`."""
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
     from experiments.cross_validation import AVERAGE_METHOD, prepare, title_of
@@ -240,10 +239,9 @@ def _jobs(config: DictConfig, size: int, data: dict[str, Any], failures: dict[st
             }
             try:
                 cv = prepare(OmegaConf.create(node))
-            except HydraException as error:
-                reason = str(error).splitlines()[0]
-                failures[f"{title_of(name)}"] = reason
-                print(f"{title_of(name)}: cannot be set up: {reason}", flush=True)
+            except InputError as error:
+                failures[title_of(name)] = str(error)
+                print(f"{title_of(name)}: cannot be set up: {error}", flush=True)
                 break
             kind = "real" if real else "simulated"
             jobs.append(Job(kind, len(cv.store.tracks), title_of(name), int(seed), node, _identity(cv, title_of(name))))

@@ -264,7 +264,7 @@ def _train_config(config: DictConfig, name: str, seed: int) -> DictConfig:
     if config.small and train.imputer.name in config.small_settings:
         train = composed("train", [*overrides, *config.small_settings[train.imputer.name]])
     train.data.merge_with(config.data)
-    train.store = config.store or config.data.store
+    train.store = config.get("store") or config.data.store
     return train
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from avocado.errors import InputError
-from avocado.utils.settings import setting
+from avocado.utils.settings import require, setting
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +43,7 @@ class Hardware:
         kind = device_of(self.device).type
         if self.precision == "tf32" and kind != "cuda":
             raise InputError("precision=tf32 is for CUDA devices: use auto, bf16 or float32")
-        if self.processes < 1:
-            raise InputError(f"processes={self.processes!r}: expected a whole number of at least 1")
+        require("trainer", self, least={"processes": 1})
         if kind == "cuda" and self.processes > torch.cuda.device_count():
             raise InputError(f"processes={self.processes}: this machine has {torch.cuda.device_count()} GPUs")
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -240,11 +241,10 @@ def test_signal_is_streamed_first_where_that_is_enough(tmp_path):
 MEASURED = """
 import sys, threading, time
 from pathlib import Path
-from avocado.utils.hardware import Hardware
-from avocado.model.config import ModelConfig
-from avocado.runs.run import RunSpec, SplitConfig, train
+from toy import plain_fit, plain_model, plain_optimizer
 from avocado.data.store import open_store
-from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.runs.run import RunSpec, SplitConfig, train
+from avocado.utils.hardware import Hardware
 
 def anonymous():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon:")) << 10
@@ -273,7 +273,9 @@ def test_prediction_agrees_with_a_run(tmp_path):
     tracks = pd.DataFrame(PAIRS, columns=pd.Index(["cell", "assay"]))
     write_metadata(tmp_path / "store", assembly, [region], tracks, "float16")
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "store"), str(tmp_path / "runs")]
-    measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=here)
+    measured = int(ended.stdout.splitlines()[-1])
     fit = plain_fit(epochs=1, batch_size=20_000, tracks_per_bin=4, checkpoint_every=0)
     predicted = predict_memory(
         network(plain_model(layers=1, nodes=8), len(CELLS), len(ASSAYS)),
