@@ -80,3 +80,31 @@ def test_a_job_that_slurm_queues_again_goes_on(slurm, shell, store, quick, tmp_p
     said = (tmp_path / "runs/logs/stage=joint,chrom=chr21.log").read_text()
     assert said.count("--- ") == 2, said  # started twice
     assert (directory / "done.json").is_file()
+
+
+def test_a_job_that_a_more_urgent_one_preempts_goes_on(slurm, shell, store, quick, tmp_path):
+    keys = [*quick, f"store={store}", "stage=joint", "chrom=chr21", "epochs.joint=1000", "fit.checkpoint_every=1"]
+    process = shell("train.py", *keys, *JOBS, "launcher.partition=cpu", "seed=1")
+    directory = tmp_path / "runs/joint/chr21/fold0/seed1"
+    waiting_for(lambda: (directory / "checkpoint.ckpt").is_file(), process)
+    (job,) = set(slurm("squeue", "-h", "-p", "cpu", "-o", "%F").split())
+    slurm("sbatch", "-p", "urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
+    waiting_for(lambda: "PENDING" in slurm("squeue", "-h", "-p", "cpu", "-o", "%T"), process)
+    waiting_for(lambda: not slurm("squeue", "-h", "-p", "urgent"), process)
+    slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, (out, err)
+    assert "failed" not in out + err
+    said = (tmp_path / "runs/logs/stage=joint,chrom=chr21,seed=1.log").read_text()
+    assert said.count("--- ") == 2, said
+    assert (directory / "done.json").is_file()
+
+
+def test_a_job_that_is_killed_for_its_memory_has_failed(slurm, shell, store, quick, tmp_path):
+    keys = [*quick, f"store={store}", "stage=joint", "chrom=chr20", "seed=2", *LONG]
+    process = shell("train.py", *keys, *JOBS, "launcher.sbatch=--mem=200M")
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 2, (out, err)
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "left no result (Exceeded job memory limit); more memory: launcher.memory=" in error
+    assert error.endswith("its log: runs/logs/stage=joint,chrom=chr20,seed=2.log")
