@@ -89,7 +89,8 @@ class Watch:
         file = self.folder / f"{job}_0_log.err"
         lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
         errors = [line.partition("error: ")[2].strip("* ") for line in lines if "error: " in line]
-        return errors[-1] if errors else ""
+        telling = [line for line in errors if "memory limit" in line.lower()]  # "task 0: Killed" may follow
+        return (telling or errors or [""])[-1]
 
 
 @contextlib.contextmanager
