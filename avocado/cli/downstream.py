@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.config.values import as_list
-from avocado.data.regions import bed_name
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 def downstream(config: DictConfig) -> None:
     """Score all feature sets on the labels, and write tables, figure and report."""
+    from avocado.data.regions import bed_name
     from avocado.data.store import open_store
     from avocado.downstream.classifiers import Trees
     from avocado.downstream.features import NAMES

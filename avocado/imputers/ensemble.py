@@ -26,12 +26,10 @@ from avocado.errors import InputError
 from avocado.imputers import Foretelling, Imputer, groups, possible
 from avocado.imputers.config import EnsembleConfig
 
+MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
 CHUNK_BINS = 1 << 20
 
 log = logging.getLogger(__name__)
-
-MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
-CHUNK_BINS = 1 << 20
 
 
 class Ensemble:

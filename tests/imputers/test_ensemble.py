@@ -36,7 +36,7 @@ class Scaled:
 
 
 def fitted(store, members, training=TRAINING, **config) -> Ensemble:
-    ensemble = Ensemble(members, EnsembleConfig(**config))
+    ensemble = Ensemble(members, EnsembleConfig(**{"rounds": 1, **config}))
     ensemble.fit(store, training, "pilot")
     return ensemble
 
