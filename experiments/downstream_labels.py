@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HIGH = 0.5  # RPKM, and mean of the arcsinh RNA track, from which on a gene counts as expressed
 UPSTREAM = 2_000  # bp of a promoter
-WIDTH = 40_000  # bp of a locus of replication timing, FIREs and TAD boundaries
 ROADMAP = {"H1": "E003", "H9": "E008"}  # cell lines of replication timing
 PUBLISHED = {  # feature sets of the published example, and how their files are called
     "Roadmap": "Roadmap", "ChromImpute": "ChromImpute", "PREDICTD": "PREDICTD", "Avocado, imputed": "AvocadoImp",
@@ -35,10 +34,9 @@ def expression(folder: str | Path, numbers: bool = False) -> tuple[pd.DataFrame,
     """
     import pandas as pd
 
-    # data lines have a field more than the header: without these options every column would be the next one's
-    rpkm = pd.read_csv(_file(folder, "57epigenomes.RPKM.pc.gz"), sep="\t", usecols=range(58), index_col=False)
-    genes = pd.read_csv(_file(folder, "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
-    rpkm = rpkm.set_index("gene_id").drop(columns="E000").loc[genes["gene_id"]].reset_index(drop=True)
+    from avocado.generalization.tasks import read_expression
+
+    genes, rpkm = read_expression(folder)
     forward = genes["strand"] == "+"
     start = np.where(forward, genes["start"] - UPSTREAM, genes["end"] - 1).clip(0)
     end = np.where(forward, genes["start"] + 1, genes["end"] + UPSTREAM)
@@ -51,6 +49,8 @@ def expression(folder: str | Path, numbers: bool = False) -> tuple[pd.DataFrame,
 def replication_timing(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Loci of 40 kb, and whether they replicate early in H1, H9 and HCT116; folder: rt_40kb.hg19.npz."""
     import pandas as pd
+
+    from avocado.generalization.tasks import loci_40kb
 
     with np.load(_file(folder, "rt_40kb.hg19.npz")) as file:
         values, cells = file["log2_early_late"], [str(cell) for cell in file["cell"]]
@@ -65,6 +65,8 @@ def tad_boundaries(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     import pandas as pd
 
+    from avocado.generalization.tasks import loci_40kb
+
     with np.load(_file(folder, "tad_boundary_40kb.npz")) as file:
         boundary, cells = file["boundary"], [str(cell) for cell in file["cell"]]
     about = pd.read_csv(_file(folder, "cells.tsv"), sep="\t").set_index("cell")["roadmap_eid"].loc[cells]
@@ -75,6 +77,8 @@ def tad_boundaries(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def fires(published: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Loci of 40 kb, and whether they are FIREs in GM12878; published: the folder with FIREs.E116.y.npy."""
     import pandas as pd
+
+    from avocado.generalization.tasks import loci_40kb
 
     return loci_40kb(), pd.DataFrame({"E116": np.load(_file(published, "FIREs.E116.y.npy")).astype(int)})
 
@@ -105,6 +109,7 @@ def published_features(folder: str | Path) -> list[tuple[Task, dict[str, np.ndar
     import pandas as pd
 
     from avocado.downstream.tasks import Task
+    from avocado.generalization.tasks import loci_40kb
 
     found = []
     for name, cell, prefix in (("gene expression", "E017", "RNAseq"), ("FIREs", "E116", "FIREs")):
@@ -120,21 +125,6 @@ def published_features(folder: str | Path) -> list[tuple[Task, dict[str, np.ndar
         arrays = {its: values.astype(np.float32) for its, values in features.items()}
         found.append((Task(name, cell, loci, values >= HIGH), arrays))
     return found
-
-
-def loci_40kb() -> pd.DataFrame:
-    """The 72,036 loci of 40 kb of the autosomes of hg19, the last one of a chromosome shorter."""
-    import pandas as pd
-
-    from avocado.data.genome import load_assembly
-
-    sizes = load_assembly("hg19").sizes
-    rows = [
-        (chrom, start, min(start + WIDTH, sizes[chrom]))
-        for chrom in (f"chr{number}" for number in range(1, 23))
-        for start in range(0, sizes[chrom], WIDTH)
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(["chrom", "start", "end"]))
 
 
 def long_table(loci: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:

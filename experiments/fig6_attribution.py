@@ -163,7 +163,7 @@ def _place(
     """The place that was typed, or where the observed tracks of the assay vary most."""
     import numpy as np
 
-    from avocado.data.genome import BIN_SIZE, Region, Segment
+    from avocado.data.genome import BIN_SIZE, Region
     from avocado.data.windows import Window, windows
     from avocado.plotting.plots import peak_window
 
@@ -181,8 +181,7 @@ def _place(
     signal = np.stack([_observed(store, region, (cell, assay), whole) for cell in cells], axis=1)
     # what differs between cell types says most of their parts
     chosen = peak_window(signal - signal.mean(axis=1, keepdims=True) * (len(cells) > 1), config.width // BIN_SIZE)
-    segment = Segment(longest.chrom, longest.start + chosen.start, longest.start + chosen.stop)
-    return Window(region, Region("place", (segment,)))
+    return Window(region, whole.layout.part(chosen))
 
 
 def _different(observed: dict[str, np.ndarray]) -> list[str]:

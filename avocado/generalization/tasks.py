@@ -15,6 +15,7 @@ HIGH = 0.5  # RPKM, from which a gene counts as expressed
 AUTOSOMES = [f"chr{number}" for number in range(1, 23)]
 WINDOWS = 50  # of 200 bp around a gene's start
 WINDOW = 200
+WIDTH = 40_000  # bp of a locus of TADs
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,9 @@ def expression_task(folder: str | Path, high: float = HIGH) -> Task:
     is a gene of an autosome; it counts as expressed from `high` RPKM.
     """
     folder = Path(folder)
-    rpkm_file = _there(folder / "expression" / "57epigenomes.RPKM.pc.gz")
-    # data lines have a field more than the header: without these options every column would be the next one's
-    rpkm = pd.read_csv(rpkm_file, sep="\t", usecols=range(58), index_col=False).set_index("gene_id")
-    rpkm = rpkm.drop(columns="E000")  # the universal reference is no cell type
-    genes = pd.read_csv(_there(folder / "expression" / "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
+    genes, rpkm = read_expression(folder / "expression")
     kept = genes["chrom"].isin(AUTOSOMES).to_numpy()
-    genes = genes[kept].reset_index(drop=True)
+    genes, rpkm = genes[kept].reset_index(drop=True), rpkm[kept]
     with np.load(_there(folder / "promoter_states" / "states25.tss5kb.npz")) as states:
         cells = [str(cell) for cell in states["cell"]]
         if list(states["gene"][kept]) != list(genes["gene_id"]):
@@ -63,8 +60,34 @@ def expression_task(folder: str | Path, high: float = HIGH) -> Task:
         windows = states["state"][kept][:, used]
     anchor = np.where(genes["strand"] == "-", genes["end"] - 1, genes["start"])
     loci = genes[["chrom", "start", "end"]].assign(anchor=anchor)
-    label = (rpkm.loc[genes["gene_id"]].to_numpy() >= high).astype(np.uint8)
+    label = (rpkm.to_numpy() >= high).astype(np.uint8)
     return Task("expression", loci, tuple(rpkm.columns), label, windows, tuple(cells[number] for number in used))
+
+
+def read_expression(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Protein-coding genes (chrom, start, end, strand, ...), and RPKM of these in 56 Roadmap epigenomes, row by row.
+
+    folder: 57epigenomes.RPKM.pc.gz and genes.gencode_v10.hg19.tsv.gz.
+    """
+    # data lines have a field more than the header: without these options every column would be the next one's
+    file = _there(Path(folder) / "57epigenomes.RPKM.pc.gz")
+    rpkm = pd.read_csv(file, sep="\t", usecols=range(58), index_col=False).set_index("gene_id")
+    genes = pd.read_csv(_there(Path(folder) / "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
+    # the universal reference, E000, is no cell type
+    return genes, rpkm.drop(columns="E000").loc[genes["gene_id"]].reset_index(drop=True)
+
+
+def loci_40kb() -> pd.DataFrame:
+    """The 72,036 loci of 40 kb of the autosomes of hg19, the last one of a chromosome shorter: chrom, start, end."""
+    from avocado.data.genome import load_assembly
+
+    sizes = load_assembly("hg19").sizes
+    starts = {chrom: np.arange(0, sizes[chrom], WIDTH) for chrom in AUTOSOMES}
+    tables = [
+        pd.DataFrame({"chrom": chrom, "start": its, "end": np.minimum(its + WIDTH, sizes[chrom])})
+        for chrom, its in starts.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def tads_task(folder: str | Path) -> Task:
@@ -72,20 +95,12 @@ def tads_task(folder: str | Path) -> Task:
 
     folder: with tads/tad_boundary_40kb.npz, the bins of chr1 to chr22 of hg19 in order, and tads/cells.tsv.
     """
-    from avocado.data.genome import load_assembly
-
     with np.load(_there(Path(folder) / "tads" / "tad_boundary_40kb.npz")) as found:
         label, cells = found["boundary"], [str(cell) for cell in found["cell"]]
-    sizes = load_assembly("hg19").sizes
-    width = 40_000
-    loci = pd.concat(
-        [
-            pd.DataFrame({"chrom": chrom, "start": np.arange(0, sizes[chrom], width)}) for chrom in AUTOSOMES
-        ], ignore_index=True,
-    )  # fmt: skip
+    loci = loci_40kb()
     if len(loci) != len(label):
         raise InputError(f"{folder}: {len(label):,} TAD bins, but chr1 to chr22 of hg19 have {len(loci):,} of 40 kb")
-    loci = loci.assign(end=loci["start"] + width, anchor=loci["start"] + width // 2)
+    loci = loci.assign(end=loci["start"] + WIDTH, anchor=loci["start"] + WIDTH // 2)
     return Task("TAD boundaries", loci, tuple(cells), label.astype(np.uint8))
 
 

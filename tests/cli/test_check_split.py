@@ -3,27 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from toy_examples import examples
 
 from avocado.cli import check_split
 
 
 @pytest.fixture
 def table(tmp_path):
-    rng = np.random.default_rng(0)
-    place = np.repeat(rng.random(300), 4)
-    examples = pd.DataFrame(
-        {
-            "chrom": np.repeat([f"chr{1 + i % 9}" for i in range(300)], 4),
-            "start": np.repeat(np.arange(300) * 1000, 4),
-            "end": np.repeat(np.arange(300) * 1000 + 200, 4),
-            "cell": np.tile(["A", "B", "C", "D"], 300),
-            "label": (rng.random(1200) < place).astype(int),
-            "fold": np.tile([0, 0, 1, 1], 300),
-        }
-    )
-    examples.to_csv(tmp_path / "examples.tsv", sep="\t", index=False)
+    table, place = examples(300, list("ABCD"))
+    table.assign(fold=np.tile([0, 0, 1, 1], 300)).to_csv(tmp_path / "examples.tsv", sep="\t", index=False)
     np.save(tmp_path / "place.npy", place)
-    pd.DataFrame({"one": place, "two": rng.random(1200)}).to_csv(tmp_path / "models.csv", index=False)
+    pd.DataFrame({"one": place, "two": np.random.default_rng(1).random(1200)}).to_csv(
+        tmp_path / "models.csv", index=False
+    )
     return tmp_path
 
 

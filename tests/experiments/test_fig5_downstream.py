@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from avocado.errors import InputError
+from avocado.generalization.tasks import loci_40kb
 from experiments import downstream_labels as labels
 from experiments.fig5_downstream import main
 
@@ -41,7 +42,7 @@ def test_expression_is_read_by_its_own_column(expression):
 
 
 def test_loci_of_40_kb_are_the_paper_s():
-    loci = labels.loci_40kb()
+    loci = loci_40kb()
     assert len(loci) == 72_036
     assert loci.iloc[6_231].tolist() == ["chr1", 249_240_000, 249_250_621]
 

@@ -1,24 +1,13 @@
 import numpy as np
-import pandas as pd
+from toy_examples import examples
 
 import avocado
 from avocado.report.split_report import write_split_report
 
 
 def test_the_page_has_the_verdict_and_every_table(tmp_path):
-    rng = np.random.default_rng(0)
-    place = np.repeat(rng.random(400), 4)
-    table = pd.DataFrame(
-        {
-            "chrom": np.repeat([f"chr{1 + i % 9}" for i in range(400)], 4),
-            "start": np.repeat(np.arange(400) * 1000, 4),
-            "end": np.repeat(np.arange(400) * 1000 + 200, 4),
-            "cell": np.tile(["A", "B", "C", "<D>"], 400),
-            "label": (rng.random(1600) < place).astype(int),
-            "split": np.tile(["train", "train", "test", "test"], 400),
-            "prediction": place,
-        }
-    )
+    table, place = examples(400, ["A", "B", "C", "<D>"])
+    table = table.assign(split=np.tile(["train", "train", "test", "test"], 400), prediction=place)
     check = avocado.check_split(table)
     write_split_report(tmp_path / "split.html", check)
     page = (tmp_path / "split.html").read_text(encoding="utf-8")
