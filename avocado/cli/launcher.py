@@ -131,15 +131,15 @@ def launch(commands: Sequence[Command], config: DictConfig, verb: str, overrides
     """Run the commands where `launcher=` of a training config says, through Hydra's launcher, and wait for them.
 
     verb, overrides: what Hydra makes the same runs of. Raises InputError where one of them failed, after all have
-    ended, or where another command waits for one of them; lines on the error stream say which, why, and where its log
-    is.
+    ended, or where another command waits for one of them, or has left it in Slurm's queue; lines on the error stream
+    say which, why, and where its log is.
     """
     of_joblib, folder = config.launcher.name == "joblib", _logs(config)
     plugin, settings, elsewhere = _joblib(config, len(commands)) if of_joblib else _submitit(config)
     logs = folder.resolve()  # a job may begin elsewhere
     job = Job(commands, logs / ".results", None, replace(elsewhere, logs=logs))
-    names, on_slurm = [command.name for command in commands], plugin == "submitit_slurm"
-    watching = watched(names, logs / "submitit") if on_slurm else contextlib.nullcontext()
+    runs = {command.name: job.folder / f"{command.log}.job" for command in commands}
+    watching = watched(runs, logs / "submitit") if plugin == "submitit_slurm" else contextlib.nullcontext()
     with _alone(commands, job.folder, folder), watching as watch:
         mapped = [f"hydra/launcher={plugin}", *(f"++hydra.launcher.{key}={value}" for key, value in settings.items())]
         place = [f"hydra.sweep.dir={quoted(str(job.folder))}"]

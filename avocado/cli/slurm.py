@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,13 @@ MEMORY = "; more memory: launcher.memory="
 
 
 class Watch:
-    """The jobs of one submission, run by run, from their submission to their end."""
+    """The jobs of one submission, run by run, from their submission to their end.
 
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self.names, self.folder = names, folder
+    runs: their names, and where the number of each one's job is noted for later commands. folder: of submitit's files.
+    """
+
+    def __init__(self, runs: Mapping[str, Path], folder: Path) -> None:
+        self.names, self.notes, self.folder = list(runs), list(runs.values()), folder
         self.jobs: dict[str, int] = {}  # id: number of its run
         self._states: dict[str, str] = {}
         self._said: set[str] = set()
@@ -41,18 +44,17 @@ class Watch:
         if number:
             self.jobs.pop(whole, None)
         self.jobs[job] = int(number or 0)
+        self.notes[self.jobs[job]].write_text(job)
 
     def look(self) -> None:
         """Ask for the states of all jobs, and tell of those that ended without a result since the last time."""
-        command = ["squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", "--format=%i %T"]
         try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+            found = _queue()
         except (OSError, subprocess.SubprocessError) as error:
             said = (str(getattr(error, "stderr", "") or error)).strip().splitlines()[-1]
             log.log(logging.DEBUG if "" in self._said else logging.WARNING, "squeue: %s; asking again", said)
             self._said.add("")
             return
-        found = dict(line.split(maxsplit=1) for line in answer.splitlines() if " " in line.strip())
         for job in self.jobs:
             before = self._states.get(job)
             self._states[job] = found.get(job, before if before in OVER else "GONE")
@@ -93,16 +95,40 @@ class Watch:
         return (telling or errors or [""])[-1]
 
 
+def _queue() -> dict[str, str]:
+    """States of the user's jobs by their numbers, also of those that are over and not forgotten yet."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", "--format=%i %T"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return dict(line.split(maxsplit=1) for line in answer.splitlines() if " " in line.strip())
+
+
+def _require_none_queued(runs: Mapping[str, Path]) -> None:
+    """Raise InputError for runs whose job of an earlier command, whose waiting was ended, is in the queue still."""
+    jobs = {name: note.read_text() for name, note in runs.items() if note.is_file()}
+    try:
+        found = _queue() if jobs else {}
+    except (OSError, subprocess.SubprocessError):
+        return  # whose watching says it
+    queued = {name: job for name, job in jobs.items() if found.get(job, "GONE") not in OVER | {"GONE"}}
+    if queued:
+        name, job = next(iter(queued.items()))
+        others = f" (and {len(queued) - 1} more)" if len(queued) > 1 else ""
+        raise InputError(
+            f"{name}: job {job} of an earlier command{others} is in the queue still: squeue lists it, scancel ends it"
+        )
+
+
 @contextlib.contextmanager
-def watched(names: Sequence[str], folder: Path) -> Iterator[Watch]:
+def watched(runs: Mapping[str, Path], folder: Path) -> Iterator[Watch]:
     """Have submitit ask `squeue` about the jobs that it submits; in the end all of them are over.
 
     It would ask `sacct`, which knows nothing without accounting, and wait for ever; and it stops waiting for the others
-    where the first one has left no result. folder: of submitit's files.
+    where the first one has left no result. runs, folder: see `Watch`. Raises InputError for runs that are queued.
     """
     import submitit
 
-    watch, before = Watch(names, folder), submitit.SlurmJob.watcher
+    _require_none_queued(runs)
+    watch, before = Watch(runs, folder), submitit.SlurmJob.watcher
     submitit.SlurmJob.watcher = _watcher(watch)
     try:
         yield watch

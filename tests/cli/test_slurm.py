@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -108,3 +109,20 @@ def test_a_job_that_is_killed_for_its_memory_has_failed(slurm, shell, store, qui
     (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "left no result (Exceeded job memory limit); more memory: launcher.memory=" in error
     assert error.endswith("its log: runs/logs/stage=joint,chrom=chr20,seed=2.log")
+
+
+def test_jobs_that_an_ended_command_left_in_the_queue_are_not_queued_again(slurm, shell, store, quick, tmp_path):
+    keys = [*quick, f"store={store}", "stage=joint", "chrom=chr20", "-m", "seed=3,4", *LONG, *JOBS]
+    process = shell("train.py", *keys)
+    waiting_for(lambda: slurm("squeue", "-h", "--array", "-o", "%T").split() == ["RUNNING"] * 2, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (job,) = set(slurm("squeue", "-h", "-o", "%F").split())
+
+    again = shell("train.py", *keys)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 2
+    said = f"error: seed=3: job {job}_0 of an earlier command (and 1 more) is in the queue still"
+    assert err.splitlines()[-1].startswith(said), err
+    assert set(slurm("squeue", "-h", "-o", "%F").split()) == {job}
