@@ -104,8 +104,8 @@ def _interactions(
                 continue
             logistic = Logistic(repeats=config.repeats)
             yield study(
-                pairs, name, store, model, cells=[cell], classifier=logistic, seed=config.seed,
-                progress=config.progress,
+                pairs, name, store, model, others=_imputed(config), cells=[cell], features=as_list(config.features),
+                classifier=logistic, seed=config.seed, progress=config.progress,
             )  # fmt: skip
 
 
@@ -124,8 +124,16 @@ def _study(
         return
     long = labels.long_table(loci[inside], values[inside])
     yield study(
-        long, name, store, model, cells=cells, classifier=_trees(config), seed=config.seed, progress=config.progress
+        long, name, store, model, others=_imputed(config), cells=cells, features=as_list(config.features),
+        classifier=_trees(config), seed=config.seed, progress=config.progress,
     )  # fmt: skip
+
+
+def _imputed(config: DictConfig) -> dict[str, SignalStore]:
+    """Stores of what other methods imputed, by their names."""
+    from avocado.data.store import open_store
+
+    return {Path(path).name: open_store(path) for path in as_list(config.imputed)}
 
 
 def _trees(config: DictConfig) -> Trees:

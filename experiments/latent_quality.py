@@ -5,7 +5,8 @@
 Without `model=` a compendium of two chromosomes is simulated, and a model trained on its pilot regions (stage=pilot)
 and on both chromosomes (stage=genome). Everything is read out of the same bins or genes by the same linear model, from
 
-    factors       all genome factors of the bin: 25 bp, and those of its 250 bp and 5 kbp
+    factors       all genome factors of the bin: 25 bp, and those of its 250 bp and 5 kbp, the same for all cell types
+    states        those of the cell type in question: its own and the shared ones (not of model.kind=paper)
     tracks        the training tracks of all cell types at the bin
     own tracks    those of the cell type in question only
 
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
 
-FACTORS, TRACKS, OWN, ELSEWHERE = "factors", "tracks", "own tracks", "factors, fitted elsewhere"
-SOURCES: tuple[str, ...] = (FACTORS, TRACKS, OWN, ELSEWHERE)
+FACTORS, STATES, TRACKS, OWN = "factors", "states", "tracks", "own tracks"
+ELSEWHERE = "factors, fitted elsewhere"
+SOURCES: tuple[str, ...] = (FACTORS, STATES, TRACKS, OWN, ELSEWHERE)
 COLUMNS = ["question", "measure", "region", "unit", "source", "value"]
 AROUND = 1_000  # bp on both sides of a transcription start site
 
@@ -110,6 +112,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     means = means.reindex(columns=[source for source in (*SOURCES, "by chance") if source in means])
     if TRACKS in means:
         means["factors / tracks"] = means[FACTORS] / means[TRACKS]
+    if STATES in means and OWN in means:
+        means["states / own tracks"] = means[STATES] / means[OWN]
     return means.assign(n=units.reindex(means.index)).reset_index().rename_axis(columns=None)
 
 
@@ -149,7 +153,7 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
 
     from avocado.plotting.plots import GRID, MUTED, quiet
 
-    colors = dict(zip(SOURCES, ("#009e73", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
+    colors = dict(zip(SOURCES, ("#009e73", "#4d7a00", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
     known = table[table["source"].isin(SOURCES)].dropna(subset=["value"])
     panels = list(dict.fromkeys(zip(known["question"], known["measure"], strict=True)))
     figure = Figure(figsize=(2.9 * len(panels), 3.6), facecolor="white", layout="constrained")
@@ -262,10 +266,17 @@ def _factors(model: Model, region: str, blocks: np.ndarray) -> np.ndarray:
 def _tracks(asked: Asked, bins: Bins) -> Iterator[Row]:
     from experiments.readout import readout_r2
 
+    def scored(source: str, features: np.ndarray, columns: Sequence[int]) -> Iterator[Row]:
+        scores = readout_r2(features, bins.held_out[:, columns], bins.groups, asked.folds, asked.seed)
+        for column, score in zip(columns, scores, strict=True):
+            yield "held-out tracks", "R²", bins.region, " ".join(asked.held_out[column]), source, float(score)
+
     for source, features in ((FACTORS, bins.factors), (TRACKS, bins.training)):
-        scores = readout_r2(features, bins.held_out, bins.groups, asked.folds, asked.seed)
-        for track, score in zip(asked.held_out, scores, strict=True):
-            yield "held-out tracks", "R²", bins.region, " ".join(track), source, float(score)
+        yield from scored(source, features, range(len(asked.held_out)))
+    for cell in dict.fromkeys(cell for cell, _ in asked.held_out):
+        columns = [number for number, (of, _) in enumerate(asked.held_out) if of == cell]
+        for source, features in _of_cell(asked, cell, bins.factors, bins.training):
+            yield from scored(source, features, columns)
 
 
 def _elsewhere(asked: Asked, first: Bins, second: Bins) -> Iterator[Row]:
@@ -344,8 +355,18 @@ def _promoters(asked: Asked, region: str, sites: np.ndarray) -> tuple[np.ndarray
 
 
 def _sources(asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield from ((FACTORS, factors), (TRACKS, tracks), *_of_cell(asked, cell, factors, tracks))
+
+
+def _of_cell(asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """What belongs to a cell type: its states, where the model has some, and its own tracks, where any trained."""
+    from avocado.latent.embeddings import cell_states
+
+    if asked.model.network.config.kind == "states":
+        yield STATES, cell_states(asked.model, cell, factors)
     own = [number for number, (of, _) in enumerate(asked.training) if of == cell]
-    yield from ((FACTORS, factors), (TRACKS, tracks), (OWN, tracks[:, own]))
+    if own:
+        yield OWN, tracks[:, own]
 
 
 def _truth(asked: Asked, region: str) -> tuple[np.ndarray, np.ndarray, list[str]]:

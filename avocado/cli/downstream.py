@@ -38,7 +38,7 @@ def downstream(config: DictConfig) -> None:
         raise InputError(f"missing={config.missing}: there is -1, as in the paper, and nan")
     store = open_store(config.store) if config.store else None
     model = load_model(config.model, store) if config.model else None
-    if model is not None and store is None and features != ["factors"]:
+    if model is not None and store is None and (not features or set(features) - {"factors", "states"}):
         store = store_of(model)
     others = {Path(path).name: open_store(path) for path in as_list(config.imputed)}
     assembly = (store or model).assembly  # pyright: ignore[reportOptionalMemberAccess]

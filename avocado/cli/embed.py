@@ -34,6 +34,8 @@ def embed(config: DictConfig) -> None:
     require_writable(out)
     if out.exists() and not config.overwrite:
         raise InputError(f"{out} is there already: give another out=, or overwrite=true")
+    if config.cell is not None and config.what != "genome":
+        raise InputError(f"cell={config.cell} goes with positions of the genome; without it what={config.what} has all")
     model = load_model(config.model, open_store(config.store) if config.store else None, baseline=False)
     if config.what != "genome":
         table = factor_table(model, config.what.removesuffix("s"), _table_of(model))
@@ -43,7 +45,8 @@ def embed(config: DictConfig) -> None:
     embedding = _embedding(config, model)
     total = len(embedding)
     write_embedding(out, embedding, lambda parts: shown(parts, "factors", None, config.progress))
-    print(f"{out}: {total:,} rows, {len(embedding.names)} factors")
+    whose = "factors" if config.cell is None else f"states of {config.cell}"
+    print(f"{out}: {total:,} rows, {len(embedding.names)} {whose}")
 
 
 def _embedding(config: DictConfig, model: Model) -> Embedding:
@@ -63,14 +66,14 @@ def _embedding(config: DictConfig, model: Model) -> Embedding:
     if region in model.regions or not is_bed(region):
         if config.flank:
             raise InputError("flank= goes with a BED file, whose intervals it extends")
-        return embed_region(model, region, window=config.window, scale=config.scale)
+        return embed_region(model, region, window=config.window, scale=config.scale, cell=config.cell)
     if config.window != 25:
         raise InputError("window= goes with a chromosome or a place; the rows of a BED file are its intervals")
     found = read_intervals(region, model.assembly)
     table = pd.DataFrame({"chrom": found.chrom, "start": found.start, "end": found.end})
     if any(found.name):
         table["name"] = found.name
-    embedding, left_out = embed_intervals(model, table, flank=config.flank, scale=config.scale)
+    embedding, left_out = embed_intervals(model, table, flank=config.flank, scale=config.scale, cell=config.cell)
     if len(left_out):
         print(f"left out: {len(left_out):,} of {len(table):,} intervals, of which the model has no factors")
     return embedding

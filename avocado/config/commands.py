@@ -179,9 +179,14 @@ class Embed:
     Writes a model's latent factors as a table for other programs, by the ending of out=: .parquet, .npz, .zarr (for
     xarray), .h5ad (AnnData, for scanpy), .tsv, .csv. A row is a 25-bp bin or a window of a region, or an interval of a
     BED file, with the mean of its bins: avocado embed model=... regions=promoters.bed flank=250 out=promoters.h5ad
+    Genome factors are the same for all cell types. What the model knows of one, at every position, are its states:
+    avocado embed model=... cell=E003 regions=chr20 out=E003.parquet
     """
 
     model: str = setting(MISSING, "model directory")
+    cell: str | None = setting(
+        None, "a cell type, whose states are written: genome factors weighted by its own, not for model.kind=paper"
+    )
     what: str = setting("genome", "genome factors; cells or assays: theirs, with the columns of the compendium's table")
     regions: Names = setting(
         [], "a region of the model, chr20:1,000,000-1,200,000, or a BED file; []: where the model has one"
@@ -231,7 +236,7 @@ class Downstream:
     store: str | None = setting(None, "signal store: own and all tracks; null: that of the model")
     imputed: Names = setting([], "stores of what other methods imputed; a cell type's tracks there are features, too")
     cell: Names = setting([], "cell types; []: those with labels that are known; without a column cell: whose labels")
-    features: Names = setting([], "own, all, imputed, factors; []: those that there are")
+    features: Names = setting([], "own, all, imputed, factors, states; []: those that there are")
     positive: str | None = setting(
         None, "the word in column label that is to be predicted, of other words or another one"
     )

@@ -97,8 +97,8 @@ def summarise(folds: pd.DataFrame, pooled: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().merge(pooled, on=["held_out", "features"], sort=False)
 
 
-def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Paired tests of every feature set against `reference` over the folds of all cell types, for each task.
+def compare(folds: pd.DataFrame, *references: str) -> pd.DataFrame:
+    """Paired tests of every feature set against each reference over the folds of all cell types, for each task.
 
     Returns task, held_out, features, reference, difference (features − reference), n folds, and the two-sided p of the
     paired t test, as in the paper, and of Wilcoxon's test, with Holm's adjustment for all rows. Folds share training
@@ -107,7 +107,13 @@ def compare(folds: pd.DataFrame, reference: str) -> pd.DataFrame:
     rows = []
     for (task, held_out), part in folds.groupby(["task", "held_out"], sort=False):
         wide = part.pivot(index=["cell", "fold"], columns="features", values="score")
-        for name in (its for its in part["features"].unique() if its != reference and reference in wide):
+        pairs = [
+            (name, reference)
+            for number, reference in enumerate(references)
+            for name in part["features"].unique()
+            if reference in wide and name not in references[: number + 1]
+        ]
+        for name, reference in pairs:
             differences = (wide[name] - wide[reference]).dropna().to_numpy()
             p_t, p_wilcoxon, _ = paired_tests(differences)
             mean = differences.mean() if len(differences) else np.nan

@@ -21,15 +21,17 @@ from avocado.data.store import SignalStore
 from avocado.data.windows import Window, holder
 from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
-from avocado.latent.embeddings import embed_intervals
+from avocado.latent.embeddings import cell_states, embed_intervals
 from avocado.model.directory import Model
 from avocado.utils.progress import shown
 
 MISSING = -1.0  # in place of an assay that a cell type does not have, as in the paper
 AT_ONCE = 256 << 20  # bytes of imputed signal that are held
 
-OWN, ALL, IMPUTED, FACTORS = "own tracks", "all tracks", "own tracks, imputed", "latent factors"
-NAMES = {"own": OWN, "all": ALL, "imputed": IMPUTED, "factors": FACTORS}  # as they are typed, and as tables have them
+OWN, ALL, IMPUTED = "own tracks", "all tracks", "own tracks, imputed"
+FACTORS, STATES = "latent factors", "latent factors of the cell type"
+# as they are typed, and as tables have them
+NAMES = {"own": OWN, "all": ALL, "imputed": IMPUTED, "factors": FACTORS, "states": STATES}
 
 
 class FeatureReader:
@@ -56,20 +58,27 @@ class FeatureReader:
     def possible(self, cell: str) -> list[str]:
         """The feature sets, by their short names, that there are for a cell type."""
         found = [] if self.store is None else ["own"] * (cell in self.store.cells) + ["all"]
-        return found + ([] if self.model is None else ["imputed"] * (cell in self.model.cells) + ["factors"])
+        if self.model is None:
+            return found
+        is_known = cell in self.model.cells
+        has_states = is_known and self.model.network.config.kind == "states"
+        return [*found, *["imputed"] * is_known, "factors", *["states"] * has_states]
 
     def features(self, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Of a task, feature sets by the names that tables have; float32 (n_loci, n_features).
 
-        names: own, all, imputed, factors; what other methods imputed of the cell type is always there. Raises
+        names: own, all, imputed, factors, states; what other methods imputed of the cell type is always there. Raises
         InputError for one that there is none of.
         """
         possible = self.possible(task.cell)
+        if "states" in names and self.model is not None and task.cell in self.model.cells:
+            self.model.loading(task.cell)  # says why there are none
         if lacking := [name for name in names if name not in possible]:
             whose = f" of '{task.cell}'" if task.cell else ", where labels are of no cell type"
             raise InputError(f"features={lacking[0]}: there are none{whose}; there is: {', '.join(possible)}")
         rows = pd.MultiIndex.from_frame(self.loci).get_indexer(pd.MultiIndex.from_frame(task.loci))
-        made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors}
+        made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors,
+                "states": self._states}  # fmt: skip
         found = {NAMES[name]: made[name](task.cell) for name in names}
         for name, tracks in self._others.items():
             if task.cell in self.others[name].cells:
@@ -85,6 +94,11 @@ class FeatureReader:
     def _imputed(self, cell: str) -> np.ndarray:
         assert self.model is not None
         return imputed_at(self.model, [(cell, assay) for assay in self.model.assays], self.loci)
+
+    def _states(self, cell: str) -> np.ndarray:
+        assert self.model is not None
+        windows = np.split(self._factors, len(windows_of(self.loci)), axis=1)
+        return np.concatenate([cell_states(self.model, cell, its) for its in windows], axis=1)
 
     @cached_property
     def _tracks(self) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """Latent factors as tables: of bins, windows and intervals of the genome, of cell types and of assays.
 
-Genome factors are means over the bins of a row: what the Avocado paper gives to its projections (promoters and
-enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome is read and passed on in pieces.
+Genome factors are the same for all cell types; weighted by a cell type's own factors they are its states, what the
+model knows of it at a position (`Model.cell_states`). Both are means over the bins of a row: what the Avocado paper
+gives to its projections (promoters and enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome
+is read and passed on in pieces.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from avocado.data.windows import chosen_bins, holder
 from avocado.errors import InputError
 from avocado.model.directory import Model
 from avocado.model.network import split_block
+from avocado.model.states import states_of
 
 SCALES = ("25bp", "250bp", "5kbp")
 PIECE = 1 << 22  # values of factors that are held at once
@@ -36,27 +39,42 @@ class Part:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Genome factors of rows of the genome, read piece by piece."""
+    """Genome factors of rows of the genome, or a cell type's states there, read piece by piece."""
 
     model: Model
     rows: pd.DataFrame  # source: the model's region; address: padded bin of the first one; n: bins; then the positions
     width: int  # bins of every row but those at the ends of segments; 0: rows are intervals of any size
     scale: str
+    cell: str | None = None  # whose states; None: genome factors
 
     def __len__(self) -> int:
         return int(self.rows["rows"].sum()) if self.width else len(self.rows)
 
     @property
     def names(self) -> list[str]:
-        """Names of the factors: scale and number, as `25bp_0`; of kind 'states' program by program."""
-        return [f"{scale}_{number}" for scale, n in self._widths() for number in range(n)]
+        """Names of the factors: scale and number, as `25bp_0`; of kind 'states' program by program.
+
+        Of a cell type's states: its own, and then `25bp_shared_0` and so on.
+        """
+        if self.cell is None:
+            return [f"{scale}_{number}" for scale, n in self._widths() for number in range(n)]
+        programs = self.model.network.config.cell_factors
+        widths = [(scale, n // programs) for scale, n in self._widths()]
+        return [f"{scale}_{its}{number}" for scale, n in widths for its in ("", "shared_") for number in range(n)]
 
     def parts(self) -> Iterator[Part]:
         """All rows, in order, a piece at a time."""
+        for part in self._parts():
+            if self.cell is None:
+                yield part
+            else:
+                yield Part(part.positions, cell_states(self.model, self.cell, part.factors, self.scale))
+
+    def _parts(self) -> Iterator[Part]:
         factors = {source: self.model.rows(source) for source in self.rows["source"].unique()}
         if not self.width:
             columns = [name for name in self.rows.columns if name not in ("source", "address", "n")]
-            step = max(1, PIECE // 16 // len(self.names))
+            step = max(1, PIECE // 16 // self._n)
             for first in range(0, len(self.rows), step):
                 some = self.rows.iloc[first : first + step]
                 means = [self._mean(factors[row.source], row.address, row.n) for row in some.itertuples()]  # type: ignore[arg-type]
@@ -66,18 +84,21 @@ class Embedding:
             yield from self._windows(factors[row.source], row)
 
     def _widths(self) -> list[tuple[str, int]]:
-        sizes = zip(SCALES, self.model.network.config.scales, strict=True)
-        return [(scale, n) for scale, n in sizes if self.scale in ("all", scale)]
+        return widths_of(self.model, self.scale)
+
+    @property
+    def _n(self) -> int:
+        return sum(n for _, n in self._widths())
 
     def _windows(self, factors: Any, row: Any) -> Iterator[Part]:
         """The windows of a segment, whose borders are multiples of their size on the chromosome."""
         edges = np.arange(row.first // self.width, -(-(row.first + row.n) // self.width) + 1) * self.width
         edges = edges.clip(row.first, row.first + row.n)
-        step = max(1, PIECE // len(self.names) // self.width)
+        step = max(1, PIECE // self._n // self.width)
         for number in range(0, len(edges) - 1, step):
             some = edges[number : number + step + 1]
             offset, n = some[0] - row.first, some[-1] - some[0]
-            sums = np.zeros((len(some) - 1, len(self.names)), dtype=np.float64 if self.width > 1 else np.float32)
+            sums = np.zeros((len(some) - 1, self._n), dtype=np.float64 if self.width > 1 else np.float32)
             for done, values in self._bins(factors, row.address + offset, n):
                 if self.width == 1:
                     sums[done : done + len(values)] = values
@@ -115,14 +136,36 @@ class Embedding:
             done += len(values)
 
 
-def embed_region(model: Model, region: str | Path, *, window: int = BIN_SIZE, scale: str = "all") -> Embedding:
-    """Genome factors of every bin, or window, of a region.
+def widths_of(model: Model, scale: str) -> list[tuple[str, int]]:
+    """Scales and their numbers of genome factors, of one scale or of all."""
+    sizes = zip(SCALES, model.network.config.scales, strict=True)
+    return [(its, n) for its, n in sizes if scale in ("all", its)]
+
+
+def cell_states(model: Model, cell: str, factors: np.ndarray, scale: str = "all") -> np.ndarray:
+    """A cell type's states of genome factors, or of means of such: float32 (n, 2 × d of every scale).
+
+    factors: (n, n_factors), as `embed_region` and `embed_intervals` have them. Of each scale the cell type's own states
+    come first, then the shared ones. Raises what `Model.cell_states` raises.
+    """
+    loading = model.loading(cell)
+    scales = torch.from_numpy(factors).split([n for _, n in widths_of(model, scale)], dim=1)
+    return torch.cat([states_of(its, loading) for its in scales], dim=1).numpy()
+
+
+def embed_region(
+    model: Model, region: str | Path, *, window: int = BIN_SIZE, scale: str = "all", cell: str | None = None
+) -> Embedding:
+    """Genome factors, or a cell type's states, of every bin, or window, of a region.
 
     region: as `data.windows.windows` takes it, a BED file among them: all bins that it touches. window: bp, a multiple
     of 25; windows begin at multiples of their size, and those at the ends of a region are means over the part that is
-    in it. scale: 25bp, 250bp, 5kbp, or all of them, side by side. Raises InputError for a region without factors.
+    in it. scale: 25bp, 250bp, 5kbp, or all of them, side by side. cell: whose states. Raises InputError for a region
+    without factors, and for what `Model.cell_states` refuses.
     """
     _require_scale(model, scale)
+    if cell is not None:
+        model.loading(cell)
     if not isinstance(window, int) or window < BIN_SIZE or window % BIN_SIZE:
         raise InputError(f"window={window}: expected a multiple of {BIN_SIZE} bp")
     width, rows = window // BIN_SIZE, []
@@ -131,20 +174,23 @@ def embed_region(model: Model, region: str | Path, *, window: int = BIN_SIZE, sc
             count = -(-segment.end // width) - segment.start // width
             rows.append((source, address, n, segment.chrom, segment.start, count))
     return Embedding(
-        model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale
+        model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale, cell
     )
 
 
 def embed_intervals(
-    model: Model, intervals: pd.DataFrame, *, flank: int = 0, scale: str = "all"
+    model: Model, intervals: pd.DataFrame, *, flank: int = 0, scale: str = "all", cell: str | None = None
 ) -> tuple[Embedding, pd.DataFrame]:
-    """Mean genome factors over every interval, and the intervals that the model has no factors of.
+    """Mean genome factors, or states of a cell type, over every interval, and the intervals that the model lacks.
 
     intervals: columns chrom, start, end in bp, 0-based and half-open; others, such as name, travel along. flank: bp
     by which each is extended on both sides, to the ends of its chromosome at most. A mean is over all bins that an
-    interval touches. Raises InputError for an unknown chromosome or scale, and where no interval is left.
+    interval touches. Raises InputError for an unknown chromosome or scale, where no interval is left, and for what
+    `Model.cell_states` refuses.
     """
     _require_scale(model, scale)
+    if cell is not None:
+        model.loading(cell)
     if not isinstance(flank, int) or flank < 0:
         raise InputError(f"flank={flank}: expected bp, a whole number from 0")
     found = []
@@ -166,7 +212,7 @@ def embed_intervals(
         )
     where = pd.DataFrame([its for its in found if its is not None], columns=["source", "address", "n"])
     kept = rows[inside].reset_index(drop=True)
-    return Embedding(model, pd.concat([where, kept], axis=1), 0, scale), rows[~inside]
+    return Embedding(model, pd.concat([where, kept], axis=1), 0, scale, cell), rows[~inside]
 
 
 def _require_scale(model: Model, scale: str) -> None:

@@ -30,7 +30,7 @@ from avocado.data.windows import Window, windows
 from avocado.errors import InputError
 from avocado.model.baseline import RegressionBaseline, forget_regressions, kept_regressions
 from avocado.model.config import ModelConfig
-from avocado.model.factors import GenomeFactors, factors_at, joined
+from avocado.model.factors import GenomeFactors, factors_at, joined, states_at
 from avocado.model.network import Network
 from avocado.model.own_store import find_store, require_tracks
 from avocado.model.regression import OTHERS, WINDOWS, Fitted
@@ -114,6 +114,29 @@ class Model:
         return joined(
             [factors_at(self.genome(its.source), config, self.regions[its.source], its) for its in self.windows(region)]
         )
+
+    def cell_states(self, cell: str, region: str | Path) -> GenomeFactors:
+        """A cell type's states, its latent representation at every position: its own, and then those that all share.
+
+        Genome factors are the same for all cell types; weighted by one's factors they are its state at 25 bp, 250 bp
+        and 5 kbp, from which the network imputes every assay. Region and coordinates as in `genome_factors`.
+
+        Raises
+        ------
+        InputError
+            For a cell type or a place that the model does not know, and a model of kind 'paper', which has no states.
+        """
+        return states_at(self.genome_factors(region), self.loading(cell))
+
+    def loading(self, cell: str) -> Tensor:
+        """Weights of the programs in a cell type's state (programs,). Raises InputError where there are no states."""
+        number, _ = self.pair(cell, self.assays[0])
+        if self.network.config.kind != "states":
+            raise InputError(
+                f"model {self.path} is of kind 'paper', whose genome factors are the same for all cell types: there "
+                f"are no states of {cell}; models of model.kind=states have them"
+            )
+        return self.network.cell_factors[number].detach()
 
     def windows(self, region: str | Path) -> list[Window]:
         """Where a place lies in the regions of this model, see `windows.windows`.

@@ -58,6 +58,16 @@ def sized(config: ModelConfig, n_cells: int, n_tracks: int) -> ModelConfig:
     return replace(config, **found)
 
 
+def states_of(programs: Tensor, loading: Tensor) -> Tensor:
+    """A cell type's states (..., 2 × d) of genome factors of one scale (..., programs × d): own first, then shared.
+
+    loading: the cell type's factors (programs,). What the decoder is given, and so all that it knows of cell type and
+    position; sums and means over bins go through it.
+    """
+    programs = programs.unflatten(-1, (len(loading), -1))
+    return torch.cat([(loading[:, None] * programs).sum(-2), programs[..., -1, :]], dim=-1)
+
+
 class StatesNetwork(nn.Module):
     """Encoder, cell-type factors, assay factors and decoder. config: with its cell_factors decided.
 

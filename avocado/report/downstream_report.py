@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from avocado.downstream.evaluation import RANDOM, Scored, compare
-from avocado.downstream.features import FACTORS
+from avocado.downstream.features import FACTORS, STATES
 from avocado.report.report import Picture, Report, Table, write_report
 from avocado.utils.files import replacing
 
@@ -30,14 +30,15 @@ def write_results(
 ) -> list[Path]:
     """Write scores.csv, folds.csv, comparisons.csv, downstream.png and report.html into a folder; returns their paths.
 
-    about: what was evaluated on what, for the head of the page. The reference of the tests are the latent factors.
+    about: what was evaluated on what, for the head of the page. The references of the tests are the latent factors, of
+    the genome and of the cell type.
     """
     from avocado.plotting.downstream import plot_downstream
     from avocado.plotting.plots import save_png
 
     summary = scored.summary
-    reference = next((name for name in summary["features"] if name.endswith(FACTORS)), "")
-    comparisons = compare(scored.folds, reference)
+    references = [name for name in dict.fromkeys(summary["features"]) if name.endswith(FACTORS) or name == STATES]
+    comparisons = compare(scored.folds, *references)
     tables = {"scores.csv": summary, "folds.csv": scored.folds, "comparisons.csv": comparisons}
     for name, table in tables.items():
         with replacing(out / name) as temporary:
@@ -49,7 +50,7 @@ def write_results(
             "Scores", summary, f"{measure}. {READ}", {"score": "higher", "all_loci": "higher"},
             ("task", "cell", "held_out"),
         ),
-        *([Table(f"Compared with {reference}", comparisons, TESTED)] if len(comparisons) else []),
+        *([Table(f"Compared with {' and '.join(references)}", comparisons, TESTED)] if len(comparisons) else []),
     ]  # fmt: skip
     n = summary.groupby("task", sort=False)["n_loci"].max()
     few = [f"{task} ({count:,})" for task, count in n.items() if count < FEW]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+from toy import STATES
 from toy_model import save
 
 from avocado.cli import attribute, embed
@@ -35,9 +36,28 @@ def test_embed(model, capsys):
         ("regions=chr2", "out=x.tsv"): "has no factors of 'chr2'",
         ("regions=some.bed", "window=50", "out=x.tsv"): "window= goes with a chromosome",
         ("regions=chr20", "flank=5", "out=x.tsv"): "flank= goes with a BED file",
+        ("regions=chr20", "cell=liver", "out=x.tsv"): "is of kind 'paper', whose genome factors are the same for all",
+        ("what=cells", "cell=liver", "out=x.tsv"): "cell=liver goes with positions of the genome",
     }.items():
         assert embed.main([model, *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_embed_states_of_a_cell_type(tiny_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "model", STATES, store=tiny_store)
+    common = ["model=model", "regions=chr20", "window=1000", "progress=false"]
+    assert embed.main([*common, "cell=liver", "out=liver.tsv"]) == 0
+    assert "48 rows, " in (said := capsys.readouterr().out)
+    assert "states of liver" in said
+    assert embed.main([*common, "cell=E003", "out=E003.tsv"]) == 0
+    liver, other = (pd.read_csv(f"{name}.tsv", sep="\t") for name in ("liver", "E003"))
+    assert "25bp_shared_0" in liver
+    own = [name for name in liver if "bp_" in name and "shared" not in name]
+    shared = [name for name in liver if "shared" in name]
+    assert len(own) == len(shared)
+    pd.testing.assert_frame_equal(liver[shared], other[shared])
+    assert not np.allclose(liver[own], other[own])
 
 
 def test_attribute(model, capsys):

@@ -139,6 +139,10 @@ def test_paired_tests_over_folds():
     assert (table["p_t_holm"] >= table["p_t"]).all()
     assert (table["p_t_holm"] < 1e-10).all()
     assert compare(pd.DataFrame(rows, columns=columns), "absent").empty
+    both = compare(pd.DataFrame(rows, columns=columns), "factors", "own tracks", "absent")
+    assert list(zip(both["features"], both["reference"], strict=True)) == [
+        ("own tracks", "factors"), (MAJORITY, "factors"), (MAJORITY, "own tracks"),
+    ]  # fmt: skip
 
 
 def test_scores():

@@ -6,7 +6,8 @@ import pytest
 from toy import ASSAYS, ASSEMBLY, CHR20, PAIRS, PILOT, STATES
 from toy_model import save
 
-from avocado.downstream.features import factors_at, held, imputed_at, own_tracks, tracks_at
+from avocado.downstream.features import FeatureReader, factors_at, held, imputed_at, own_tracks, tracks_at
+from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.latent.embeddings import embed_intervals
@@ -62,6 +63,16 @@ def test_factors(model):
     np.testing.assert_array_equal(found[:, : first.shape[1]], first)
     assert found.shape == (3, 2 * first.shape[1])
     assert factors_at(model, LOCI, "5kbp").shape == (3, 2 * model.network.config.scales[2])
+
+
+def test_states_of_every_window(model):
+    task = Task("toy", "liver", LOCI, np.array([True, False, True]))
+    found = FeatureReader(LOCI, None, model).features(task, ["states"])["latent factors of the cell type"]
+    wanted = [
+        np.concatenate([part.factors for part in embed_intervals(model, window, cell="liver")[0].parts()])
+        for window in windows_of(LOCI)
+    ]
+    np.testing.assert_allclose(found, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
 
 
 def test_imputed(model, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from toy import STATES
+from toy import STATES, TINY
 from toy_model import save
 
 from avocado.downstream.classifiers import Trees
@@ -47,7 +47,8 @@ def test_every_feature_set_beside_the_baselines(scored):
     found = scored.summary.set_index(["cell", "held_out", "features"]).sort_index()
     assert set(scored.summary["cell"]) == {"E003", "liver"}  # of K562 nothing is known
     assert (scored.summary["n_loci"] == 94).all()
-    sets = {MAJORITY, PLACE, AVERAGE, "own tracks", "all tracks", "own tracks, imputed", "latent factors"}
+    sets = {MAJORITY, PLACE, AVERAGE, "own tracks", "all tracks", "own tracks, imputed", "latent factors",
+            "latent factors of the cell type"}  # fmt: skip
     assert set(found.loc["E003", RANDOM].index) == sets
     assert set(found.loc["liver", "whole stretches"].index) == sets
     # the label is a threshold of one of its own tracks
@@ -60,6 +61,8 @@ def test_what_is_asked_for(labels, tiny_store, model):
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "all tracks"}
     only = study(labels, "toy", None, model, cells=["liver"], features=["factors"], classifier=FEW)
     assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "latent factors"}
+    only = study(labels, "toy", None, model, cells=["liver"], features=["states"], classifier=FEW)
+    assert set(only.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "latent factors of the cell type"}
     other = study(labels, "toy", others={"PREDICTD": tiny_store}, cells=["liver"], classifier=FEW)
     assert set(other.summary["features"]) == {MAJORITY, PLACE, AVERAGE, "own tracks, PREDICTD"}
     missing = study(labels, "toy", tiny_store, cells=["liver"], features=["own"], missing=np.nan, classifier=FEW)
@@ -73,7 +76,9 @@ def test_files(scored, tmp_path):
     ]  # fmt: skip
     assert all(path.is_file() for path in paths)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), scored.summary, check_dtype=False)
-    assert set(pd.read_csv(tmp_path / "comparisons.csv")["reference"]) == {"latent factors"}
+    assert set(pd.read_csv(tmp_path / "comparisons.csv")["reference"]) == {
+        "latent factors", "latent factors of the cell type",
+    }  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert "Few loci: toy (94)" in page
     text = as_text(scored.summary)
@@ -87,9 +92,18 @@ def test_the_figure_has_a_panel_for_each_task_and_way_of_holding_out(scored):
     assert figure.axes[1].get_title(loc="left") == "toy: whole stretches held out"
     one = scored.summary[scored.summary["cell"] == "E003"]
     many = [one.assign(cell=f"E{number:03}") for number in range(10)]  # lines in place of bars
-    assert len(plot_downstream(pd.concat(many)).axes[0].lines) == 7
+    assert len(plot_downstream(pd.concat(many)).axes[0].lines) == 8
     with pytest.raises(ValueError, match="no scores to draw"):
         plot_downstream(scored.summary[:0])
+
+
+def test_states_are_asked_of_a_model_that_has_none(labels, tiny_store, tmp_path):
+    save(tmp_path / "paper", TINY, store=tiny_store)
+    paper = load_model(tmp_path / "paper", tiny_store)
+    found = study(labels, "toy", None, paper, cells=["liver"], features=["factors"], classifier=FEW)
+    assert "latent factors of the cell type" not in set(found.summary["features"])
+    with pytest.raises(InputError, match="is of kind 'paper'"):
+        study(labels, "toy", None, paper, cells=["liver"], features=["states"], classifier=FEW)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from avocado.cli import app
 from experiments import latent_quality
-from experiments.latent_quality import COLUMNS, ELSEWHERE, FACTORS, OWN, TRACKS, plot_latent_quality, summarise
+from experiments.latent_quality import COLUMNS, ELSEWHERE, FACTORS, OWN, STATES, TRACKS, plot_latent_quality, summarise
 
 pytest_plugins = ["demo"]
 
@@ -22,7 +22,7 @@ def test_with_the_truth(common, demo, tmp_path, capsys):
     assert app.run("latent_quality", latent_quality.study, [*common, f"truth={demo.path}", "regions=chr20"]) == 0
     table = pd.read_csv(tmp_path / "latent_quality.csv")
     assert set(table["question"]) == {"held-out tracks", "chromatin states", "expression"}
-    assert set(table["source"]) == {FACTORS, TRACKS, OWN, "by chance"}
+    assert set(table["source"]) == {FACTORS, STATES, TRACKS, OWN, "by chance"}
     scores = table[table["question"] == "chromatin states"]
     assert scores["value"].between(0, 1).all()
     # the demo's tracks say much about each other, factors of a model that was trained for a second do not

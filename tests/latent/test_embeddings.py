@@ -10,7 +10,7 @@ from toy_model import save
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS
 from avocado.errors import InputError
 from avocado.latent import embeddings
-from avocado.latent.embeddings import embed_intervals, embed_region, factor_table
+from avocado.latent.embeddings import cell_states, embed_intervals, embed_region, factor_table
 from avocado.latent.files import WRITERS, write_embedding, write_table
 from avocado.model.directory import load_model
 
@@ -116,6 +116,59 @@ def test_flank(model):
     bins = by_bin(model, CHR20)
     np.testing.assert_allclose(factors[0], bins[390:411].mean(0), atol=1e-6)  # 9,750 to 10,251 bp
     np.testing.assert_allclose(factors[1], bins[:11].mean(0), atol=1e-6)  # nothing before the chromosome's start
+
+
+@pytest.fixture
+def inferred(tiny_store, tmp_path):
+    save(tmp_path / "inferred", STATES, store=tiny_store)
+    return load_model(tmp_path / "inferred", tiny_store)
+
+
+def states_by_bin(model, region, cell):
+    """Own states, then shared ones, of each scale: from the definition."""
+    bins, loading = by_bin(model, region), model.cell_factors.loc[cell].to_numpy()
+    found, first = [], 0
+    for n in model.network.config.scales:
+        programs = bins[:, first : first + n].reshape(len(bins), len(loading), -1)
+        found += [np.einsum("k,nkd->nd", loading, programs), programs[:, -1]]
+        first += n
+    return np.concatenate(found, axis=1)
+
+
+def test_states_of_a_cell_type(inferred, piece):
+    expected = states_by_bin(inferred, CHR20, "liver")
+    embedding = embed_region(inferred, "chr20", cell="liver")
+    _, states = whole(embedding)
+    np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-6)
+    assert len(embedding.names) == len(set(embedding.names)) == states.shape[1]
+    one = embed_region(inferred, "chr20", scale="250bp", cell="liver")
+    columns = [number for number, name in enumerate(embedding.names) if name.startswith("250bp_")]
+    assert one.names == [embedding.names[number] for number in columns]
+    np.testing.assert_allclose(whole(one)[1], expected[:, columns], rtol=1e-4, atol=1e-6)
+    place = pd.DataFrame({"chrom": ["chr20"], "start": [10_000], "end": [12_000]})
+    mean = whole(embed_intervals(inferred, place, cell="liver")[0])[1]
+    np.testing.assert_allclose(mean[0], expected[400:480].mean(axis=0), rtol=1e-4, atol=1e-6)
+    factors = whole(embed_intervals(inferred, place)[0])[1]
+    np.testing.assert_allclose(cell_states(inferred, "liver", factors), mean, rtol=1e-4, atol=1e-6)
+    assert np.abs(expected - states_by_bin(inferred, CHR20, "E003")).max() > 0.01  # whose cell type it is matters
+
+
+def test_states_with_coordinates(inferred):
+    found, factors = inferred.cell_states("liver", "chr20"), inferred.genome_factors("chr20")
+    n25, n250, _ = (n // inferred.network.config.cell_factors for n in inferred.network.config.scales)
+    np.testing.assert_allclose(found.bp25, states_by_bin(inferred, CHR20, "liver")[:, : 2 * n25], rtol=1e-4, atol=1e-6)
+    assert found.bp250.shape == (len(factors.bp250), 2 * n250)
+    pd.testing.assert_frame_equal(found.positions_5kbp, factors.positions_5kbp)
+    with pytest.raises(InputError, match="knows no cell type 'K562'"):
+        inferred.cell_states("K562", "chr20")
+
+
+def test_the_paper_s_model_has_no_states(tiny_store, tmp_path):
+    save(tmp_path / "paper", TINY, store=tiny_store)
+    model = load_model(tmp_path / "paper", tiny_store)
+    for call in (lambda: model.cell_states("liver", "chr20"), lambda: embed_region(model, "chr20", cell="liver")):
+        with pytest.raises(InputError, match="there are no states of liver; models of"):
+            call()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS
 from avocado.model.encoding import COARSE, WINDOWS, pieces, surroundings
 from avocado.model.network import split_block
-from avocado.model.states import GATE, StatesNetwork
+from avocado.model.states import GATE, StatesNetwork, states_of
 from avocado.training.loop import carry_out
 from avocado.training.masked import MaskedDataModule, encode_region, fit_gate, set_apart
 from avocado.utils.hardware import Hardware
@@ -212,3 +212,17 @@ def test_gate_is_least_squares_on_what_was_set_apart(tiny_store, baseline):
     n = len(TRAIN)
     expected = (0.5 * n + 8 * GATE[2]) / (n + 8)
     assert network.gate.tolist() == pytest.approx([expected, 0, expected], rel=1e-4)
+
+
+def test_the_decoder_is_given_a_cell_type_s_states_and_nothing_else_of_it(tiny_store):
+    network, generator = make_states(tiny_store), torch.Generator().manual_seed(1)
+    programs, d = STATES.cell_factors, STATES.factors_250bp
+    factors, loading = torch.randn(3, 20, programs * d, generator=generator), network.cell_factors[1].detach()
+    states = states_of(factors, loading)
+    assert states.shape == (3, 20, 2 * d)
+    by_hand = sum(loading[k] * factors[..., k * d : (k + 1) * d] for k in range(programs))
+    torch.testing.assert_close(states[..., :d], by_hand)
+    torch.testing.assert_close(states[..., d:], factors[..., (programs - 1) * d :])
+    weights = torch.randn(6, 2 * d, generator=generator)
+    of_decoder = network._first(factors, loading.expand(3, 1, -1), *weights.split(d, dim=1))[:, 0]
+    torch.testing.assert_close(of_decoder, states @ weights.mT)
