@@ -2,7 +2,18 @@
 
 import sys
 
-from avocado.cli.train import main
+import hydra
+from omegaconf import DictConfig
+
+from avocado.cli.train import main, train
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def run(config: DictConfig) -> None:
+    """Carry out the stages of one config."""
+    train(config)
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # around it: --help, names as they are typed, several runs here or elsewhere, errors in one line
+    sys.exit(main(sys.argv[1:], run))

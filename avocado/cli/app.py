@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import avocado
 from avocado.cli import launcher
-from avocado.cli.launcher import by_hydra
+from avocado.cli.hydra_main import by_hydra
 from avocado.config.overrides import (
     combinations,
     composed,

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avocado.cli.hydra_main import by_hydra
 from avocado.cli.slurm import ended_by_slurm, sbatch_options, watched
 from avocado.config.overrides import combinations, in_one_line, quoted
-from avocado.config.schema import hydra_config
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
@@ -329,24 +329,6 @@ def _start(verb: str, job: Job, arguments: Sequence[str]) -> str:
 
             get_reusable_executor().shutdown(wait=True)
     return ""
-
-
-def by_hydra(verb: str, task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
-    """`@hydra.main` on the config of a command. Exceptions are for the caller, not for the terminal."""
-    import hydra
-
-    folder, name = hydra_config(verb)
-    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [sys.argv[0], *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        hydra.main(version_base="1.3", config_path=folder, config_name=name)(task)()
-    finally:
-        sys.argv = before[0]
-        if before[1] is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before[1]
 
 
 def report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,6 +186,6 @@ def is_done(config: DictConfig) -> bool:
     return all(state(plan(config, store, step), store, Path(config.runs)) == "done" for step in config.stage.steps)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("train", train, arguments, is_done)
+def main(arguments: Sequence[str], task: Callable[[DictConfig], None] = train) -> int:
+    """Entry point; returns the exit status. task: what is done with a config."""
+    return app.run("train", task, arguments, is_done)

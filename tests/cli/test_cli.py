@@ -57,6 +57,11 @@ def test_train_py_is_avocado_train(shell):
     assert out.rstrip("\n") == app.help_text("train")
 
 
+def test_train_py_is_a_plain_hydra_app(shell):
+    out, _ = shell("train.py", "--cfg", "job", "--package", "stage", "stage=pilot").communicate(timeout=60)
+    assert out.splitlines()[-4:] == ["# @package stage", "steps:", "- pilot", "impute: false"]
+
+
 # --- keys and values -------------------------------------------------------------------------------------------------
 
 
