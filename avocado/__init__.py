@@ -1,7 +1,8 @@
 """Multi-scale deep tensor factorization of the epigenome: imputation, latent factors, honest evaluation.
 
 store = avocado.ingest("tracks.tsv", "my_store", assembly="hg38", regions=["pilot", "chr20"])
-model = avocado.load_model("runs/model/fold0/seed0")
+avocado.train(store, "pilot")
+model = avocado.load_model(avocado.train(store, "genome", "chr20").model)
 signal = avocado.impute(model, ("E003", "H3K27me3"), "chr20:1,000,000-1,200,000")
 scores = avocado.score(model)
 """
@@ -13,27 +14,35 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avocado.api import ingest, score
+    from avocado.api import ingest, picture, score, stratify, train
     from avocado.data.store import open_store
     from avocado.errors import InputError
     from avocado.generalization.check import check_split
-    from avocado.inference.impute import impute
+    from avocado.inference.impute import impute, write_tracks
+    from avocado.latent.tables import attribute, embed
     from avocado.model.directory import load_model
     from avocado.simulation.compendium import simulate
 
 __version__ = "0.2.0"
 __all__ = [
-    "InputError", "__version__", "check_split", "impute", "ingest", "load_model", "open_store", "score", "simulate",
+    "InputError", "__version__", "attribute", "check_split", "embed", "impute", "ingest", "load_model", "open_store",
+    "picture", "score", "simulate", "stratify", "train", "write_tracks",
 ]  # fmt: skip
 _HOMES = {
     "InputError": "avocado.errors",
+    "attribute": "avocado.latent.tables",
     "check_split": "avocado.generalization.check",
+    "embed": "avocado.latent.tables",
     "impute": "avocado.inference.impute",
     "ingest": "avocado.api",
     "load_model": "avocado.model.directory",
     "open_store": "avocado.data.store",
+    "picture": "avocado.api",
     "score": "avocado.api",
     "simulate": "avocado.simulation.compendium",
+    "stratify": "avocado.api",
+    "train": "avocado.api",
+    "write_tracks": "avocado.inference.impute",
 }
 
 # Must be set before torch is imported. How long OpenMP's waiting threads spin before they sleep: for ever (the default)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from avocado.data.compendium import five_by_five, pairs_in, read_table
-from avocado.data.genome import Assembly, load_assembly
+from avocado.data.compendium import Pair, five_by_five, pairs_in, read_table
+from avocado.data.genome import BIN_SIZE, Assembly, load_assembly
 from avocado.data.ingest import ingest as ingest_tracks
 from avocado.data.regions import parse_regions
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.evaluation.held_out import score_model
+from avocado.evaluation.held_out import score_model, stratify_model
 from avocado.evaluation.scores import combine_regions
+from avocado.model.config import ModelConfig
 from avocado.model.directory import Model, load_model, store_of
+
+if TYPE_CHECKING:  # Lightning and matplotlib, which ingest does without
+    from matplotlib.figure import Figure
+
+    from avocado.runs.run import RunResult
+    from avocado.training.config import OptimizerConfig
+    from avocado.utils.hardware import Hardware
 
 
 def ingest(
@@ -104,11 +113,185 @@ def score(
     InputError
         Where no track is held out, and for a store that does not fit the model.
     """
-    opened = open_store(store) if isinstance(store, str | Path) else store
-    known = load_model(model, opened) if isinstance(model, str | Path) else model
-    observed = opened or store_of(known)
-    tracks = pairs_in(known.tracks, role)
-    if not tracks:
-        raise InputError(f"model {known.path} has no {role} tracks: there is nothing to score")
+    known, observed = _opened(model, store)
+    tracks = _held_out(known, role)
     names = list(regions) if regions is not None else list(known.regions)
     return combine_regions([score_model(known, observed, region, tracks) for region in names])
+
+
+def stratify(
+    model: str | Path | Model, region: str, store: str | Path | SignalStore | None = None, *, role: str = "test"
+) -> pd.DataFrame:
+    """Score a model's held-out tracks by how much the bins differ between cell types (the pitfall paper).
+
+    Average activity is strong where cell types agree and has nothing to say where they differ.
+
+    Parameters
+    ----------
+    model
+        A model, or its directory.
+    region
+        One of the model's.
+    store
+        With the observed tracks; None: the store that the model was trained on.
+    role
+        test, or val for validation tracks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each track, method and stratum of bins ('0–50 %' are the bins whose standard deviation over the
+        assay's training tracks is in the lower half), and their means: variability, bins, mse, pearson, skill.
+
+    Raises
+    ------
+    InputError
+        Where no track is held out, and for a store that does not fit the model.
+    """
+    known, observed = _opened(model, store)
+    return stratify_model(known, observed, region, _held_out(known, role))
+
+
+def picture(
+    model: str | Path | Model,
+    place: str | None = None,
+    tracks: Sequence[Pair] | None = None,
+    store: str | Path | SignalStore | None = None,
+    *,
+    width: int = 100_000,
+) -> Figure:
+    """Draw observed and imputed signal, and average activity, of up to three held-out tracks.
+
+    Parameters
+    ----------
+    model
+        A model, or its directory.
+    place
+        A region of the model, of which the most telling window is drawn, or `chrom:start-end` in bp (counted from 1,
+        both ends included); None: the first of its chromosomes.
+    tracks
+        Held-out pairs of cell type and assay; None: those that have least in common.
+    store
+        With the observed tracks; None: the store that the model was trained on.
+    width
+        Of the window, bp.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row for each track and method, arcsinh(−log10 p) by position.
+
+    Raises
+    ------
+    InputError
+        For a place that the model has no factors of, tracks that it was trained on, and a store that does not fit it.
+    """
+    from avocado.plotting.held_out import picture as draw_held_out
+
+    known, observed = _opened(model, store)
+    held_out = _held_out(known, "test")
+    for pair in tracks or ():
+        known.pair(*pair)
+        if tuple(pair) not in held_out:
+            named = ", ".join(" ".join(its) for its in held_out[:10])
+            raise InputError(f"{' '.join(pair)} is not held out: a picture of it would say nothing; held out: {named}")
+    name = place or next((its for its in known.regions if its in known.assembly.sizes), next(iter(known.regions)))
+    window, *more = known.windows(name)
+    if window.layout == known.regions[window.source]:
+        return draw_held_out(known, observed, window.source, tracks or held_out, width=width)
+    segment, *others = window.layout.segments
+    if more or others:
+        raise InputError(f"{name}: a picture is of one place, such as chr20:1,000,001-1,100,000")
+    bounds = (segment.chrom, segment.start * BIN_SIZE, segment.end * BIN_SIZE)
+    return draw_held_out(known, observed, window.source, tracks or held_out, place=bounds)
+
+
+def train(
+    store: str | Path | SignalStore,
+    stage: str = "pilot",
+    chrom: str = "chr20",
+    *,
+    fold: int | None = 0,
+    hold_out: Sequence[str] = (),
+    seed: int = 0,
+    epochs: int | None = None,
+    min_steps: int | None = None,
+    model: ModelConfig | None = None,
+    optimizer: OptimizerConfig | None = None,
+    hardware: Hardware | None = None,
+    runs: str | Path = "runs",
+    overwrite: bool = False,
+    progress: bool = False,
+) -> RunResult:
+    """Train one stage, as `python train.py` does, or find that it is done (Avocado paper, Training).
+
+    Parameters
+    ----------
+    store
+        A signal store, or its folder.
+    stage
+        pilot: what all chromosomes share; genome: then the factors of a chromosome; joint: all of it on one region.
+    chrom
+        Region of the stages genome and joint.
+    fold
+        The fifth of the tracks that is held out, from 0; None: none, every track trains.
+    hold_out
+        Tracks 'CELL ASSAY' to hold out instead, with fold=None.
+    seed
+        Of everything random.
+    epochs
+        Passes over the bins; None: the stage's.
+    min_steps
+        More epochs where a small region would get fewer steps; None: 2,400 to 6,000, by the number of tracks.
+    model
+        Sizes of the network and of its factors; None: the default model.
+    optimizer
+        Learning rates and their schedule; None: the defaults.
+    hardware
+        What to compute on; None: the GPU where there is one.
+    runs
+        Folder of the runs: this one lies in `<stage>/<region>/fold<k>/seed<s>`.
+    overwrite
+        Train again what is done, or was begun with other settings.
+    progress
+        Whether to show progress bars.
+
+    Returns
+    -------
+    RunResult
+        `directory` of the run with its pictures and report.html, `model`, the directory that `load_model` takes, and
+        `scores` of the held-out tracks, compared with average activity.
+
+    Raises
+    ------
+    InputError
+        For a stage or a region that is not there, and a run that was begun with other settings.
+    """
+    from avocado.runs.run import RunSpec, SplitConfig
+    from avocado.runs.run import train as carry_out
+    from avocado.training.config import FitConfig, OptimizerConfig
+    from avocado.training.stages import stage_named
+
+    opened = open_store(store) if isinstance(store, str | Path) else store
+    known = stage_named(stage)
+    region, split = known.region_for(chrom), SplitConfig(fold, hold_out=tuple(hold_out))
+    fit = FitConfig(known.epochs if epochs is None else epochs, min_steps=min_steps)
+    run = RunSpec(
+        stage, region, seed, model or ModelConfig(), optimizer or OptimizerConfig(),
+        fit.for_region(opened.region(region).n_bins, split.n_training(opened)), split,
+    )  # fmt: skip
+    return carry_out(run, opened, Path(runs), hardware=hardware, overwrite=overwrite, progress=progress)
+
+
+def _opened(model: str | Path | Model, store: str | Path | SignalStore | None) -> tuple[Model, SignalStore]:
+    """A model, and the store of its observed tracks."""
+    opened = open_store(store) if isinstance(store, str | Path) else store
+    known = load_model(model, opened) if isinstance(model, str | Path) else model
+    return known, opened or store_of(known)
+
+
+def _held_out(model: Model, role: str) -> list[Pair]:
+    tracks = pairs_in(model.tracks, role)
+    if not tracks:
+        raise InputError(f"model {model.path} has no {role} tracks: there is nothing to score")
+    return tracks

@@ -6,10 +6,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from toy import ASSAYS, CELLS, PILOT, STATES
+from matplotlib.text import Text
+from toy import ASSAYS, CELLS, PILOT, STATES, TINY
 from toy_model import save
 
 import avocado
+from avocado.data.compendium import pairs_in
 
 TWO = [("NA", "RNA"), ("B cell", "DNase")]
 
@@ -112,3 +114,48 @@ def test_ingest_takes_names_and_paths(tmp_path):
         pd.read_csv(table, sep="\t"), tmp_path / "store", sizes, ["chr22"], min_assays=1, min_cells=1
     )
     assert again.tracks_checksum == store.tracks_checksum == avocado.open_store(tmp_path / "store").tracks_checksum
+
+
+def test_scores_by_variability(model, tiny_store):
+    table = avocado.stratify(model, "chr20")
+    assert {"0–50 %", "99–100 %"} <= set(table["stratum"])
+    assert set(table["method"]) == {"Avocado", "average activity"}
+    pd.testing.assert_frame_equal(table, avocado.stratify(model.path, "chr20", tiny_store.path))
+
+
+def titles(figure) -> list[str]:
+    """Every text of a figure that says something."""
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_a_picture_is_of_held_out_tracks_at_a_place(model):
+    held_out = [pair for pair in pairs_in(model.tracks, "test")]
+    figure = avocado.picture(model, "chr20:4,001-9,000", held_out[:1])
+    said = " ".join(titles(figure))
+    assert "chr20:4,000–9,000" in said
+    assert held_out[0][0] in said
+    assert "chr20:" in " ".join(titles(avocado.picture(model)))
+    trained = pairs_in(model.tracks, "train")[0]
+    with pytest.raises(avocado.InputError, match="is not held out: a picture of it would say nothing"):
+        avocado.picture(model, "chr20", [trained])
+
+
+def test_train_finds_what_is_done(tiny_store, tmp_path):
+    options = {"model": TINY, "epochs": 1, "min_steps": 0, "runs": tmp_path}
+    run = avocado.train(tiny_store, "joint", "chr20", **options)
+    assert run.directory == tmp_path / "joint" / "chr20" / "fold0" / "seed0"
+    assert set(run.scores["method"]) == {"Avocado", "average activity"}
+    assert list(avocado.load_model(run.model).regions) == ["chr20"]
+    again = avocado.train(tiny_store.path, "joint", "chr20", **options)
+    assert (run.was_done, again.was_done) == (False, True)
+    with pytest.raises(avocado.InputError, match="was begun with other settings"):
+        avocado.train(tiny_store, "joint", "chr20", **{**options, "epochs": 2})
+    with pytest.raises(avocado.InputError, match="there is: "):
+        avocado.train(tiny_store, "jont", "chr20", runs=tmp_path)
+
+
+def test_write_tracks_takes_all_chromosomes(model, tmp_path):
+    avocado.write_tracks(model, {TWO[0]: str(tmp_path / "a.npz")}, scale="arcsinh")
+    with np.load(tmp_path / "a.npz") as file:
+        assert list(file) == ["chr20"]
+        np.testing.assert_allclose(file["chr20"], avocado.impute(model, TWO[0], "chr20"), atol=1e-6)

@@ -111,8 +111,8 @@ def impute_chunks(
 
 def write_tracks(
     model: Model,
-    files: dict[Pair, Path],
-    regions: Sequence[str],
+    files: Mapping[Pair, str | Path],
+    regions: Sequence[str] | None = None,
     scale: str = "pval",
     hardware: Hardware | None = None,
     progress: Callable[[int], None] = lambda blocks: None,
@@ -121,12 +121,35 @@ def write_tracks(
 ) -> None:
     """Impute every pair of `files` over `regions` and write it to its file, bigWig or .npz by its ending.
 
-    regions: places as `windows.windows` takes them. scale: 'pval' is −log10 p, see `scales.imputed_pval`; 'arcsinh' is
-    the model's output as it is. A bigWig has the full chromosome sizes of the model's assembly; an .npz has one
-    float32 array (n_bins,) per region. A file appears under its name when it is complete. `progress` is called with
-    (blocks × tracks) done so far in each piece. workers: processes that write while this one computes; see
-    `track_files`. decimals: that bigWigs are rounded to, None for all digits. Every file has its `provenance`.
+    A bigWig has the full chromosome sizes of the model's assembly; an .npz has one float32 array (n_bins,) per region.
+    A file appears under its name when it is complete, and has its `provenance`.
+
+    Parameters
+    ----------
+    model
+        A loaded model.
+    files
+        Where each pair of cell type and assay goes.
+    regions
+        Places as `windows.windows` takes them; None: all chromosomes that the model has.
+    scale
+        pval is −log10 p, see `scales.imputed_pval`; arcsinh is the model's output as it is.
+    hardware
+        Where to compute, and how precisely; None: the GPU where there is one.
+    progress
+        Called with (blocks × tracks) done so far in each piece.
+    workers
+        Processes that write while this one computes; see `track_files`.
+    decimals
+        That bigWigs are rounded to; None: all digits.
+
+    Raises
+    ------
+    InputError
+        For names, places and kinds of file that there are not, and two tracks in one file.
     """
+    files = {pair: Path(path) for pair, path in files.items()}
+    regions = regions_to_impute(model) if regions is None else regions
     require_files(list(files.values()), scale)
     for pair in files:
         model.pair(*pair)
