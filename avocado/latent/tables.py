@@ -22,6 +22,7 @@ def embed(
     window: int = BIN_SIZE,
     flank: int = 0,
     scale: str = "all",
+    cell: str | None = None,
 ) -> pd.DataFrame:
     """Genome factors as a table: of every bin or window of a region, or means over intervals (Avocado paper, Fig. 3).
 
@@ -38,6 +39,8 @@ def embed(
         bp by which intervals are extended on both sides.
     scale
         25bp, 250bp or 5kbp; all: side by side.
+    cell
+        The states of this cell type instead: what its factors make of the genome factors.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def embed(
         For places and scales that the model has no factors of.
     """
     known = load_model(model, baseline=False) if isinstance(model, str | Path) else model
-    found = _embedding(known, rows, window, flank, scale)
+    found = _embedding(known, rows, window, flank, scale, cell)
     names = pd.Index(found.names)
     parts = [part.positions.join(pd.DataFrame(part.factors, columns=names)) for part in found.parts()]
     return pd.concat(parts, ignore_index=True)
@@ -94,10 +97,12 @@ def attribute(model: str | Path | Model, pair: Pair, place: str | Path, *, refer
     return pd.concat(tables, ignore_index=True)
 
 
-def _embedding(model: Model, rows: str | Path | pd.DataFrame, window: int, flank: int, scale: str) -> Embedding:
+def _embedding(
+    model: Model, rows: str | Path | pd.DataFrame, window: int, flank: int, scale: str, cell: str | None
+) -> Embedding:
     if not isinstance(rows, pd.DataFrame):
         if str(rows) in model.regions or not is_bed(str(rows)):
-            return embed_region(model, rows, window=window, scale=scale)
+            return embed_region(model, rows, window=window, scale=scale, cell=cell)
         found = read_intervals(rows, model.assembly)
         rows = pd.DataFrame({"chrom": found.chrom, "start": found.start, "end": found.end})
-    return embed_intervals(model, rows, flank=flank, scale=scale)[0]
+    return embed_intervals(model, rows, flank=flank, scale=scale, cell=cell)[0]

@@ -27,6 +27,12 @@ def test_bins_have_the_factors_of_their_scales(model):
     assert table.shape[1] == 3 + n25 + n250 + n5k
 
 
+def test_a_cell_type_has_states(model):
+    one, other = (avocado.embed(model, "chr20:4,001-6,000", cell=cell) for cell in ("B cell", "NA"))
+    assert list(one.columns) == list(other.columns)
+    assert not np.allclose(one.iloc[:, 3:], other.iloc[:, 3:])
+
+
 def test_intervals_have_means_and_keep_their_columns(model, tmp_path):
     bins = avocado.embed(model, "chr20", scale="25bp")
     genes = pd.DataFrame(
