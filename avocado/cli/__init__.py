@@ -21,6 +21,7 @@ VERBS = {
     "downstream": "labels of your own, predicted from factors and from tracks: scores beside baselines",
     "score": "judge imputed tracks, compared with average activity",
     "check-split": "which pitfall a split of examples risks, and whether a model knows more than the place",
+    "doctor": "what will work on this machine, and what to do about what will not",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }
 

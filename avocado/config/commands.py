@@ -71,6 +71,17 @@ class Inspect:
 
 
 @dataclass
+class Doctor:
+    """avocado doctor
+
+    Looks at this machine, and says what will work and what to do about what will not: versions, processor, GPU, memory,
+    disk, W&B, Slurm. Exit status 1 only where nothing will work.
+    """
+
+    path: str = setting(".", "folder for stores and runs: may it be written, how fast is it, how much is free?")
+
+
+@dataclass
 class Impute:
     """avocado impute model=runs/model/fold0/seed0 cell=E003 assay=H3K4me3 out=E003.H3K4me3.bw
 
@@ -350,5 +361,6 @@ COMMANDS = {
     "attribute": Attribute,
     "downstream": Downstream,
     "check-split": CheckSplit,
+    "doctor": Doctor,
     "inspect": Inspect,
 }
