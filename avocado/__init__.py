@@ -21,18 +21,21 @@ if TYPE_CHECKING:
     from avocado.inference.impute import impute, write_tracks
     from avocado.latent.tables import attribute, embed
     from avocado.model.directory import load_model
+    from avocado.model.published import export_published, import_published
     from avocado.simulation.compendium import simulate
 
 __version__ = "0.2.0"
 __all__ = [
-    "InputError", "__version__", "attribute", "check_split", "embed", "impute", "ingest", "load_model", "open_store",
-    "picture", "score", "simulate", "stratify", "train", "write_tracks",
+    "InputError", "__version__", "attribute", "check_split", "embed", "export_published", "import_published", "impute",
+    "ingest", "load_model", "open_store", "picture", "score", "simulate", "stratify", "train", "write_tracks",
 ]  # fmt: skip
 _HOMES = {
     "InputError": "avocado.errors",
     "attribute": "avocado.latent.tables",
     "check_split": "avocado.generalization.check",
     "embed": "avocado.latent.tables",
+    "export_published": "avocado.model.published",
+    "import_published": "avocado.model.published",
     "impute": "avocado.inference.impute",
     "ingest": "avocado.api",
     "load_model": "avocado.model.directory",

@@ -108,8 +108,17 @@ def describe_model(model: Model) -> str:
         *_regions(model.regions),
         *_completeness(model),
         "",
-        _grid(model.tracks),
+        _grid(model.tracks) if len(model.tracks) else _names(model),
     ]
+    return "\n".join(lines)
+
+
+def _names(model: Model) -> str:
+    """Cell types and assays of a published model that does not say which experiments it was trained on."""
+    lines = ["  which experiments trained is not known"]
+    for kind, names in (("cell types", model.cells), ("assays", model.assays)):
+        more = f", ... and {len(names) - MAX_CELLS} more" if len(names) > MAX_CELLS else ""
+        lines.append(f"  {len(names)} {kind}: {', '.join(names[:MAX_CELLS])}{more}")
     return "\n".join(lines)
 
 

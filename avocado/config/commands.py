@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avocado.config.model_commands import Convert
 from avocado.config.sections import (
     DECIMALS,
     DEVICE,
@@ -362,5 +363,6 @@ COMMANDS = {
     "downstream": Downstream,
     "check-split": CheckSplit,
     "doctor": Doctor,
+    "convert": Convert,
     "inspect": Inspect,
 }

@@ -81,7 +81,7 @@ def score_model(
     another layout or assembly than the model's, and for tracks that it was trained on: those scores would say nothing.
     """
     _require_held_out(model, store, region, tracks)
-    places = loci_of_tracks(store, region, tracks, pairs_in(model.tracks, "train"), loci, peaks)
+    places = loci_of_tracks(store, region, tracks, training_tracks(model, store), loci, peaks)
     imputers = imputers_of(model, store, region, hardware)
     if seen is not None:
         imputers = {name: _Watched(imputer, name, seen) for name, imputer in imputers.items()}
@@ -97,15 +97,32 @@ def stratify_model(
     """
     _require_held_out(model, store, region, tracks)
     return compare_strata(
-        store, region, tracks, imputers_of(model, store, region, hardware), pairs_in(model.tracks, "train")
+        store, region, tracks, imputers_of(model, store, region, hardware), training_tracks(model, store)
     )
 
 
 def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardware | None) -> dict[str, Imputer]:
     """Average activity over the model's training tracks, and the model."""
     average = AverageActivity()
-    average.fit(store, [store.track_index(*track) for track in pairs_in(model.tracks, "train")], region)
+    average.fit(store, [store.track_index(*track) for track in training_tracks(model, store)], region)
     return {AVERAGE: average, MODEL: _Trained(model, hardware)}
+
+
+def training_tracks(model: Model, store: SignalStore) -> list[Pair]:
+    """The training tracks of a model, from a store; of a published model those of them that the store has.
+
+    Raises InputError for a model that does not know what it was trained on.
+    """
+    tracks = pairs_in(model.tracks, "train")
+    if not tracks:
+        raise InputError(
+            f"model {model.path} does not say which experiments it was trained on, so that no score would say "
+            "anything: convert it again with tracks="
+        )
+    if model.training.get("store_checksum") is None:
+        known = set(zip(store.tracks["cell"], store.tracks["assay"], strict=True))
+        return [track for track in tracks if track in known]
+    return tracks
 
 
 def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Pair]) -> None:

@@ -79,7 +79,7 @@ class Model:
 
     def __repr__(self) -> str:
         c, roles = self.network.config, self.tracks["role"].value_counts()
-        counts = ", ".join(f"{number} {role}" for role, number in roles.items())
+        counts = ", ".join(f"{number} {role}" for role, number in roles.items()) or "experiments not known"
         baseline = "" if c.baseline == "none" or self.alone else f", combined with {c.baseline}"
         return (
             f"Avocado model {self.path}: {len(self.cells)} cell types × {len(self.assays)} assays ({counts})\n"
