@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
     ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("latent",), ("imputers",),
-    ("generalization",), ("evaluation",), ("downstream",), ("plotting",), ("report",), ("runs",), ("search",),
+    ("generalization",), ("evaluation",), ("downstream",), ("plotting",), ("report", "browser"), ("runs",), ("search",),
     ("tracking",), ("api",), ("config",), ("cli",),
 )  # fmt: skip
 

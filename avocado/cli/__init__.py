@@ -16,6 +16,8 @@ VERBS = {
     "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",
     "sweep": "search of hyperparameters on the training tracks of a fold",
     "impute": "model -> imputed tracks as bigWig or .npz",
+    "hub": "model -> track hub, IGV sessions and a page: imputed and observed tracks in genome browsers",
+    "view": "a folder's bigWig files in the web browser, without any upload",
     "embed": "model -> latent factors as a table: Parquet, Zarr, AnnData, ...",
     "attribute": "model -> what each of its parts adds to an imputation, as bigWig",
     "downstream": "labels of your own, predicted from factors and from tracks: scores beside baselines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,6 +173,12 @@ def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path,
 def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Sequence[str]) -> None:
     unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
     print(f"{len(files)} tracks over {', '.join(regions)} as {unit}: {files[0]}{', ...' if len(files) > 1 else ''}")
+    from avocado.browser.page import installed
+
+    bigwigs = [path for path in files if path.suffix != ".npz"]
+    if bigwigs and installed():
+        place = bigwigs[0] if len(files) == 1 else bigwigs[0].parent
+        app.say_next([(f"avocado view {shlex.quote(str(place))}", "look at them in the web browser")])
 
 
 def write(

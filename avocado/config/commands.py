@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avocado.config.looking import Hub, Inspect, View
 from avocado.config.model_commands import Convert
 from avocado.config.sections import (
     DECIMALS,
@@ -59,16 +60,6 @@ class Simulate:
     enrichment_spread: float = setting(0.3, "of the tracks' enrichments about 1: standard deviation of the logarithm")
     processes: int = setting(1, "that make tracks; the result is the same")
     progress: bool = setting(True, "progress bars")
-
-
-@dataclass
-class Inspect:
-    """avocado inspect path=my_store
-
-    Says what is in a signal store, a model directory, a run directory or a bigWig.
-    """
-
-    path: str = setting(MISSING, "what to look at")
 
 
 @dataclass
@@ -357,6 +348,8 @@ COMMANDS = {
     "train": Train,
     "genome": Genome,
     "impute": Impute,
+    "hub": Hub,
+    "view": View,
     "score": Score,
     "embed": Embed,
     "attribute": Attribute,

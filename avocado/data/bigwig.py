@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 READ_BINS = 100_000  # bins read at a time: 2.5 Mb, 10 MB of bases
 WRITE_BINS = 1_000_000  # bins written at a time
+EXACT = 10_000_000  # bp of which maxima are taken from the values themselves
 SPARE_BYTES = 64 << 20  # disk space that must stay free while writing
 
 MAGIC = b"\x26\xfc\x8f\x88"
@@ -91,6 +92,29 @@ def read_bins(path: str | Path, segments: Iterable[Segment], warn: Callable[[str
     if overlapping:
         warn(f"{path}: intervals overlap, first at {overlapping}, where the last one counts: have the file made anew")
     return bins
+
+
+def moments(path: str | Path) -> tuple[float, float]:
+    """Mean and standard deviation of the bases that have a value, from the header; (0, 0) where none has."""
+    with _open(Path(path)) as file:
+        header = file.header()
+    n = header["nBasesCovered"]
+    mean = header["sumData"] / n if n else 0.0
+    return mean, max(0.0, header["sumSquared"] / n - mean**2) ** 0.5 if n else 0.0
+
+
+def maxima(path: str | Path, chrom: str, start: int, end: int, n: int) -> np.ndarray:
+    """Highest value in each of `n` equal parts of bp [start, end): float64 (n,), NaN where there is no value.
+
+    Of more than 10 Mb it is what zoom levels say, which reach a little over the parts' ends. Raises InputError for a
+    damaged file.
+    """
+    with _open(Path(path)) as file:
+        try:
+            highest = file.stats(chrom, start, end, type="max", nBins=n, exact=end - start <= EXACT)
+        except RuntimeError:
+            raise InputError(_damaged(Path(path), f"{chrom}:{start}-{end}")) from None
+    return np.array(highest, dtype=np.float64)  # None becomes NaN
 
 
 @contextlib.contextmanager
