@@ -29,6 +29,7 @@ def convert(config: DictConfig) -> None:
 
 def _read(config: DictConfig, file: str) -> None:
     from avocado.model.published import import_published
+    from avocado.runs.card import update_card
 
     if config.region is not None:
         raise InputError("region= goes with model=; the chromosome of keras= is chrom=")
@@ -36,6 +37,7 @@ def _read(config: DictConfig, file: str) -> None:
         config.keras, file, config.out,
         chrom=config.chrom, assembly=config.assembly, tracks=config.tracks, overwrite=config.overwrite,
     )  # fmt: skip
+    update_card(model.path)
     print(model)
     if not len(model.tracks):
         print(

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from avocado.model.directory import SHARED, Model, load_model, save_region, save
 from avocado.model.own_store import require_tracks
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import LINEAGE
+from avocado.runs.card import update_card
 from avocado.runs.record import write_record
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
@@ -165,11 +167,22 @@ def train(
             run, run.split.name, trained.history, load_model(model_dir, store, only_whole=True), store, directory,
             hardware, color_by, time.monotonic() - begun,
         )  # fmt: skip
+        update_card(model_dir, lambda model: _scores_of(run, runs, model))
         with replacing(directory / "done.json") as temporary:
             made = {"model": str(model_dir), "shared_sha256": sha256(model_dir / SHARED), **training}
             temporary.write_text(json.dumps(made, indent=1))
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return RunResult(directory, model_dir, table, was_done=False)
+
+
+def _scores_of(run: RunSpec, runs: Path, model: Model) -> dict[str, pd.DataFrame]:
+    """Scores that the runs which made a model left, by region."""
+    found = {}
+    for stage, region in product(dict.fromkeys((str(model.training["stage"]), run.stage)), model.regions):
+        directory = replace(run, stage=stage, region=region).directory(runs)
+        if (directory / "scores.csv").is_file():
+            found[region] = read_scores(directory)
+    return found
 
 
 def _fit(

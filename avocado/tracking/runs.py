@@ -19,6 +19,7 @@ from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.evaluation.scores import KEYS, mean_rows, track_rows
 from avocado.model.directory import SHARED
+from avocado.runs.card import CARD, shown
 from avocado.runs.run import RunResult, RunSpec
 from avocado.search.candidates import costs
 from avocado.tracking.session import Subject, Tracker, Tracking, described, facts, place, sync_command
@@ -146,8 +147,10 @@ class RunTracker(Tracker):
         import wandb
 
         metadata = facts(self._run, self._store) | self._pilot_facts()
-        artifact = wandb.Artifact(self._artifact_name(self._run), "model", metadata=metadata)
-        names = ["model.yaml", SHARED] if self._pilot() is None else ["model.yaml"]
+        card = outcome.model / CARD
+        text = shown(card.read_text(encoding="utf-8")) if card.is_file() else None  # Markdown, as its page shows it
+        artifact = wandb.Artifact(self._artifact_name(self._run), "model", text, metadata)
+        names = ["model.yaml", *([CARD] if text else []), *([SHARED] if self._pilot() is None else [])]
         for name in names:
             artifact.add_file(str(outcome.model / name))
         factors = outcome.model / f"{file_stem(self._run.region)}.safetensors"

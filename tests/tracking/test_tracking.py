@@ -178,8 +178,9 @@ def test_models_are_artifacts(tracked_model):
     assert [artifact.name for artifact in pilot] == ["model-study-pilot-pilot-fold0-seed0"]
     assert [artifact.name for artifact in genome] == ["factors-study-genome-chr20-fold0-seed0"]
     contents = [{item.path: item for item in (*pilot, *genome)[n].manifest.contents} for n in (0, 1)]
-    assert set(contents[0]) == {"model.yaml", "shared.safetensors", "pilot.safetensors"}
-    assert set(contents[1]) == {"model.yaml", "chr20.safetensors"}
+    assert set(contents[0]) == {"model.yaml", "README.md", "shared.safetensors", "pilot.safetensors"}
+    assert set(contents[1]) == {"model.yaml", "README.md", "chr20.safetensors"}
+    assert all(its[0].description.startswith("# Epigenome imputation") for its in (pilot, genome))  # the card
     # factors stay where they are, the small files are copied
     assert contents[1]["chr20.safetensors"].ref == (outcomes[1].model / "chr20.safetensors").resolve().as_uri()
     assert not contents[0]["shared.safetensors"].ref
@@ -195,7 +196,7 @@ def test_factors_are_uploaded_where_asked_for(tiny_store, tmp_path):
     outcome = go(RUN, tiny_store, tmp_path / "runs", replace(OFFLINE, upload_factors=True))
     (run,) = logged(outcome.directory)
     (model,) = (artifact for artifact in run.artifacts if artifact.type == "model")
-    assert [item.ref for item in model.manifest.contents] == [""] * 3
+    assert [item.ref for item in model.manifest.contents] == [""] * 4
 
 
 def test_groups(tracked_model, tiny_store, tmp_path):
