@@ -1,4 +1,4 @@
-"""Independent pieces of work in several processes."""
+"""Independent pieces of work in several processes, or in threads that wait for others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -39,6 +39,22 @@ def in_processes(
     except BrokenProcessPool:
         raise InputError(killed) from None
     finally:  # also on Ctrl-C: what is being worked on is finished and kept, the rest dropped
+        pool.shutdown(cancel_futures=True)
+
+
+def in_threads(
+    task: Callable[[Item, threading.Event], Result], items: Iterable[Item], threads: int
+) -> Generator[Result]:
+    """`task(item, stop)` of all items in `threads` threads, results in the order of the items.
+
+    stop: set when no more results are wanted, after Ctrl-C or an error, so that a task may end early.
+    """
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from pool.map(lambda item: task(item, stop), items)
+    finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
