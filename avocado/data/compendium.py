@@ -20,6 +20,7 @@ import pandas as pd
 
 from avocado.data.text import numbered_lines
 from avocado.errors import InputError
+from avocado.utils.remote import is_address
 
 COLUMNS = ("cell", "assay", "file")
 SYNONYMS = {"cell_type": "cell", "celltype": "cell", "biosample": "cell", "path": "file", "filename": "file"}
@@ -45,7 +46,8 @@ def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFram
     """The compendium in a table with a header line, tab- or comma-separated.
 
     The columns cell, assay and, unless `needed` says otherwise, file must be there, in any order; cell_type, celltype
-    and biosample also mean cell, path and filename also mean file. Relative files are taken relative to the table.
+    and biosample also mean cell, path and filename also mean file. Relative files are taken relative to the table;
+    addresses (https://...) stay as they are.
     Rows that begin with # are comments, and are counted in the log.
     Raises InputError for a table that is missing, empty, lacks a column or a field, or names a (cell, assay) pair
     twice.
@@ -83,7 +85,9 @@ def read_table(path: str | Path, needed: Sequence[str] = COLUMNS) -> pd.DataFram
         first_seen[pair] = number
     table = pd.DataFrame([row for _, row in lines], columns=pd.Index(header))
     if "file" in needed:
-        table["file"] = [str(path.parent / os.path.expanduser(file)) for file in table["file"]]
+        table["file"] = [
+            file if is_address(file) else str(path.parent / os.path.expanduser(file)) for file in table["file"]
+        ]
     return table
 
 

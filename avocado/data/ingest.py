@@ -6,13 +6,12 @@ Pass 2 transposes the parts into the position-major regions, which then move to 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +21,21 @@ import pandas as pd
 from avocado.data.compendium import copies
 from avocado.data.genome import BLOCK_BINS, Assembly, Region, file_stem
 from avocado.data.regions import pilot_note
-from avocado.data.sources import ARRAYS, check_source, read_signal
+from avocado.data.sources import ARRAYS
 from avocado.data.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
+from avocado.data.track_parts import Track, check_track, read_track
 from avocado.errors import InputError
-from avocado.utils.files import locked, replacing, sha256
+from avocado.utils.files import locked, replacing
 from avocado.utils.progress import shown
-from avocado.utils.workers import in_processes
+from avocado.utils.remote import Remote, is_address
+from avocado.utils.workers import in_processes, in_threads
 
 log = logging.getLogger(__name__)
 
 OWN_COLUMNS = ("source", "sha256", "min", "max", "mean", "zeros", "warning")  # that a store's table gets
 
 SHOWN = 5  # bad tracks that an error message spells out
-
-
-@dataclass(frozen=True)
-class _Track:
-    """One source file to be read, and where its part goes; sent to worker processes."""
-
-    cell: str
-    assay: str
-    source: str
-    assembly: Assembly
-    regions: tuple[Region, ...]
-    single: bool  # whether one region is asked for in all, which a nameless array may hold
-    arrays: str
-    dtype: str
-    parts: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.cell} {self.assay}"
-
-    @property
-    def directory(self) -> Path:
-        """Of this track's part: named by the track, so that the part survives changes elsewhere in the table."""
-        return self.parts / hashlib.sha256(f"{self.cell}\t{self.assay}".encode()).hexdigest()[:16]
-
-    def identity(self) -> dict[str, Any]:
-        """What must agree for a finished part to be used again."""
-        stat = os.stat(self.source)
-        return {
-            "source": self.source,
-            "size": stat.st_size,
-            "mtime_ns": stat.st_mtime_ns,
-            "arrays": self.arrays,
-            "dtype": self.dtype,
-            "regions": {region.name: region.plain() for region in self.regions},
-        }
-
-    def finished(self) -> dict[str, Any] | None:
-        """The record of the finished part, or None when the track has yet to be read."""
-        try:
-            record = json.loads((self.directory / "part.json").read_text())
-            whole = all((self.directory / f"{file_stem(region.name)}.npy").is_file() for region in self.regions)
-        except (FileNotFoundError, ValueError):
-            return None
-        return record if whole and record["identity"] == self.identity() else None
+MOST_READERS = 4  # processes, or threads that only look, that ask for remote files at once
 
 
 def ingest(
@@ -100,6 +57,8 @@ def ingest(
     whatever that of the rows. Tracks that are the same file are warned of. Files:
 
     * bigWig (.bw, .bigWig): raw −log10 p; stored is the arcsinh of the mean over each 25-bp bin, gaps counting as 0.
+    * the address of a bigWig (https://...), of which only the pieces are read that the regions need; as it is not read
+      through, its checksum is that of its size and both ends, after the word `ends-`.
     * .npy: the bins of the one region asked for; .npz: arrays named by region, or one array for the one region.
       Their values are arcsinh values already, or raw −log10 p with `arrays="raw"`.
 
@@ -128,15 +87,16 @@ def ingest(
         raise InputError(f"{out} exists and is not a signal store: choose another out, or delete it")
 
     tracks = [
-        _Track(cell, assay, file, assembly, tuple(new), len(regions) == 1, arrays, dtype, scratch / "parts")
+        Track(cell, assay, file, assembly, tuple(new), len(regions) == 1, arrays, dtype, scratch / "parts")
         for cell, assay, file in zip(table["cell"], table["assay"], table["file"], strict=True)
     ]
-    warnings = _check_sources(tracks)
+    found = _check_sources(tracks, progress)
+    tracks = [replace(track, remote=remote) for track, (_, remote) in zip(tracks, found, strict=True)]
     with locked(scratch / "lock", wait=False, remedy="choose another out") as mine:
         if not mine:
             raise InputError(f"{scratch}: another ingest is at work here; wait for it to end, or stop it")
         records = _read_tracks(tracks, workers, progress)
-        described = _describe(table, tracks, records, warnings, existing)
+        described = _describe(table, tracks, records, [warning for warning, _ in found], existing)
         _write_regions(scratch, tracks, [record["sha256"] for record in records], progress)
         out.mkdir(exist_ok=True)
         for region in new:
@@ -225,17 +185,21 @@ def _warn_of_newer(store: SignalStore, table: pd.DataFrame) -> None:
         )
 
 
-def _check_sources(tracks: Sequence[_Track]) -> list[str]:
-    """Warnings about each track's file, or one InputError for all bad files."""
-    warnings, problems = [], []
-    for track in tracks:
-        try:
-            found = check_source(track.source, track.assembly, track.regions, track.single)
-            warnings.append("; ".join(found))
-        except InputError as error:
-            problems.append(f"{track.name}: {error}")
+def _check_sources(tracks: Sequence[Track], progress: bool) -> list[tuple[str, Remote | None]]:
+    """Warnings about each track's file, and what is at an address; or one InputError for all bad files."""
+    found: dict[str, tuple[str, Remote | None]] = {}
+    problems = []
+    local = [track for track in tracks if not is_address(track.source)]
+    remote = [track for track in tracks if is_address(track.source)]
+    checks = in_threads(check_track, remote, MOST_READERS)
+    shown_checks = shown(checks, "looking at remote files", len(remote), progress and bool(remote))
+    for track, result in [*((track, check_track(track)) for track in local), *zip(remote, shown_checks, strict=True)]:
+        if isinstance(result, str):
+            problems.append(f"{track.name}: {result}")
+        else:
+            found[track.name] = "; ".join(result[0]), result[1]
     _report(problems, len(tracks))
-    return warnings
+    return [found[track.name] for track in tracks]
 
 
 def _report(problems: Sequence[str], n_tracks: int) -> None:
@@ -247,7 +211,7 @@ def _report(problems: Sequence[str], n_tracks: int) -> None:
 # --- pass 1: tracks to parts --------------------------------------------------------------------------------------
 
 
-def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list[dict[str, Any]]:
+def _read_tracks(tracks: Sequence[Track], workers: int, progress: bool) -> list[dict[str, Any]]:
     """Read all tracks that have no finished part; the records of all parts, in order."""
     todo = [track for track in tracks if not track.finished()]
     if len(todo) < len(tracks):
@@ -256,7 +220,9 @@ def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list
         "a process that read tracks was killed, out of memory or by a damaged file: "
         "run the same command again to go on, with workers=1 to find the file"
     )
-    results = in_processes(_read_track, todo, workers, killed)
+    if any(track.remote for track in todo):
+        workers = min(workers, MOST_READERS)
+    results = in_processes(read_track, todo, workers, killed)
     problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
     _report(problems, len(tracks))
     records = [record for track in tracks if (record := track.finished())]
@@ -265,40 +231,10 @@ def _read_tracks(tracks: Sequence[_Track], workers: int, progress: bool) -> list
     return records
 
 
-def _read_track(track: _Track) -> str:
-    """Write one track's part. Returns what is wrong with the source file, or ''; raises when the disk is full."""
-    statistics: dict[str, Any] = {}
-    warnings: list[str] = []
-    shutil.rmtree(track.directory, ignore_errors=True)
-    try:
-        identity = track.identity()
-        digest = sha256(Path(track.source))
-    except OSError as error:
-        return f"{track.name}: {track.source} cannot be read to its end: {error.strerror}"
-    for region in track.regions:
-        try:
-            values = read_signal(track.source, region, track.single, track.arrays, track.dtype, warnings.append)
-        except InputError as error:
-            return f"{track.name}: {error}"
-        statistics[region.name] = {
-            "n_bins": region.n_bins,
-            "min": float(values.min()),
-            "max": float(values.max()),
-            "mean": float(values.mean(dtype=np.float64)),
-            "zeros": float((values == 0).mean()),
-        }
-        write_region(track.directory, region, 1, track.dtype, [region.to_blocks(values)[:, :, None]])
-    with replacing(track.directory / "part.json") as temporary:
-        temporary.write_text(
-            json.dumps({"identity": identity, "sha256": digest, "statistics": statistics, "warnings": warnings})
-        )
-    return ""
-
-
 # --- pass 2: parts to regions -------------------------------------------------------------------------------------
 
 
-def _write_regions(scratch: Path, tracks: Sequence[_Track], checksums: Sequence[str], progress: bool) -> None:
+def _write_regions(scratch: Path, tracks: Sequence[Track], checksums: Sequence[str], progress: bool) -> None:
     """Write the regions that are not yet written of just these parts."""
     regions, dtype = tracks[0].regions, tracks[0].dtype
     plan = {
@@ -331,7 +267,7 @@ def _transposed(parts: Sequence[Path], region: Region, dtype: str) -> Iterator[n
 
 def _describe(
     table: pd.DataFrame,
-    tracks: Sequence[_Track],
+    tracks: Sequence[Track],
     records: Sequence[dict[str, Any]],
     warnings: Sequence[str],
     existing: SignalStore | None,

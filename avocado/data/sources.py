@@ -1,9 +1,13 @@
-"""Track files as they come: bigWig, .npy and .npz, checked and read into the arcsinh signal of a region."""
+"""Track files as they come: bigWig, .npy and .npz, checked and read into the arcsinh signal of a region.
+
+A source is a path, or the address of a bigWig (https://...), of which only the pieces are read that are needed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +18,9 @@ import numpy as np
 
 from avocado.data.bigwig import check_bigwig, read_bins
 from avocado.data.genome import Assembly, Region
+from avocado.data.remote_bigwig import partial_copy
 from avocado.errors import InputError
+from avocado.utils.remote import Remote, is_address
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,8 @@ def check_source(source: str, assembly: Assembly, regions: Sequence[Region], sin
     `single` says that one region is wanted in all, which an array without a name may then hold. Raises InputError,
     one line that names the file and a remedy.
     """
+    if is_address(source):
+        return check_remote(source, assembly, regions)[0]
     path = Path(source)
     if path.suffix.lower() in BIGWIG:
         return check_bigwig(path, assembly, regions)
@@ -51,6 +59,28 @@ def check_source(source: str, assembly: Assembly, regions: Sequence[Region], sin
     return []
 
 
+def check_remote(
+    source: str, assembly: Assembly, regions: Sequence[Region], stop: threading.Event | None = None
+) -> tuple[list[str], Remote]:
+    """`check_source` of an address, which also says what file is there now. stop: ends a pause between attempts."""
+    with partial_copy(source, stop=stop) as copy:
+        return check_bigwig(copy.path, assembly, regions), copy.remote
+
+
+@contextlib.contextmanager
+def at_hand(source: str | Remote, regions: Sequence[Region], folder: Path | None = None) -> Iterator[str]:
+    """A file for `read_signal`: the source itself, or the pieces of a remote one that `regions` need.
+
+    folder: of these pieces, which are gone when the context ends.
+    """
+    if isinstance(source, str) and not is_address(source):
+        yield source
+        return
+    with partial_copy(source, folder) as copy:
+        copy.add([segment for region in regions for segment in region.segments])
+        yield str(copy.path)
+
+
 def read_signal(
     source: str,
     region: Region,
@@ -64,6 +94,9 @@ def read_signal(
     `arrays` says what .npy and .npz files hold: 'arcsinh' or 'raw' −log10 p. `warn` is as in `read_bins`.
     Raises InputError for damaged files and for values that are NaN, infinite or beyond `dtype`.
     """
+    if is_address(source):
+        with at_hand(source, [region]) as path:
+            return read_signal(path, region, single, arrays, dtype, lambda text: warn(text.replace(path, source)))
     path = Path(source)
     if path.suffix.lower() in BIGWIG:
         values, raw = read_bins(path, region.segments, warn), True
