@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
-    ("errors",), ("utils",), ("data",), ("simulation", "model"), ("training", "inference"), ("latent",), ("imputers",),
-    ("generalization",), ("evaluation",), ("downstream",), ("plotting",), ("report", "browser"), ("runs",), ("search",),
-    ("tracking",), ("api",), ("config",), ("cli",),
+    ("errors",), ("utils",), ("data",), ("simulation", "model", "portals"), ("training", "inference"), ("latent",),
+    ("imputers",), ("generalization",), ("evaluation",), ("downstream",), ("plotting",), ("report", "browser"),
+    ("runs",), ("search",), ("tracking",), ("api",), ("config",), ("cli",),
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from avocado.utils.pipes import until_reader_leaves
 
 VERBS = {
     "simulate": "make the demo compendium, or a large one: real bigWig files of a simulated genome",
+    "fetch": "public tracks of Roadmap or ENCODE -> a folder of bigWig files and their table",
     "ingest": "bigWig, .npy or .npz files -> a signal store",
     "train": "signal store -> model (the same as python train.py)",
     "genome": "signal store -> model of a whole genome and its imputed tracks, in one command",

@@ -324,6 +324,33 @@ class Ingest(Tracks):
 
 
 @dataclass
+class Fetch:
+    """avocado fetch roadmap cells=E003,E116 assays=H3K4me3 out=roadmap
+
+    Gets public tracks, bigWigs of −log10 p, and makes the table that avocado ingest reads, tracks.tsv in out=. First it
+    says how large they are; dry_run=true does no more. Safe to interrupt: the same command goes on. From ENCODE:
+    avocado fetch encode cells=K562,IMR-90 assays=H3K4me3,H3K27ac out=encode
+    """
+
+    portal: str = setting(MISSING, "roadmap (127 epigenomes, hg19) or encode; the word alone does as well")
+    cells: Names = setting(
+        None,
+        "E003, names or lineages of Roadmap; biosample terms of ENCODE, as the portal writes them, those with commas "
+        "as 'cells=[\"T cell, alpha\",K562]'; null: all",
+    )
+    assays: Names = setting(None, "H3K4me3, DNase, ...; null: all")
+    out: str = setting(MISSING, "folder of the files and of tracks.tsv")
+    assembly: str | None = setting(None, "of encode: hg38 (null) or hg19; Roadmap's is hg19")
+    download: bool = setting(
+        True, "false: the table holds addresses, and ingest reads only what its regions need from there"
+    )
+    dry_run: bool = setting(False, "say what would be got, and write nothing")
+    connections: int = setting(4, "files at once, 8 at most")
+    base: str | None = setting(None, "address of a mirror; null: the portal's own")
+    progress: bool = setting(True, "progress bars")
+
+
+@dataclass
 class CheckSplit:
     """avocado check-split table=examples.tsv predictions=model.npy out=split.html
 
@@ -344,6 +371,7 @@ class CheckSplit:
 
 COMMANDS = {
     "simulate": Simulate,
+    "fetch": Fetch,
     "ingest": Ingest,
     "train": Train,
     "genome": Genome,
