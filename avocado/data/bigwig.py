@@ -211,7 +211,11 @@ def _check_structure(path: Path) -> list[str]:
             if file.read(4) != MAGIC:
                 return ["no end mark: written by an old program, or truncated in its zoom levels"]
     except FileNotFoundError:
-        hint = "; addresses have to begin with http:// or https://" if ":/" in str(path) else "; correct its path"
+        hint = (
+            "; of addresses only http:// and https:// are read: download it first"
+            if ":/" in str(path)
+            else "; correct its path"
+        )
         raise InputError(f"{path}: no such file{hint}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a directory: give the bigWig file in it") from None
