@@ -26,6 +26,7 @@ VERBS = {
     "check-split": "which pitfall a split of examples risks, and whether a model knows more than the place",
     "doctor": "what will work on this machine, and what to do about what will not",
     "convert": "model of the original program (Keras) -> model directory, and back",
+    "completion": "Tab completes commands, keys and files in bash, zsh and fish",
     "inspect": "say what is in a store, a model, a run or a bigWig",
 }
 

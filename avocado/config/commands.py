@@ -63,6 +63,27 @@ class Simulate:
 
 
 @dataclass
+class Inspect:
+    """avocado inspect path=my_store
+
+    Says what is in a signal store, a model directory, a run directory or a bigWig.
+    """
+
+    path: str = setting(MISSING, "what to look at")
+
+
+@dataclass
+class Completion:
+    """avocado completion bash
+
+    Prints what has a shell complete commands, keys, options and files with Tab. A line of ~/.bashrc or ~/.zshrc:
+    eval "$(avocado completion bash)", or zsh; of ~/.config/fish/config.fish: avocado completion fish | source
+    """
+
+    shell: str = setting("bash", "bash, zsh or fish")
+
+
+@dataclass
 class Doctor:
     """avocado doctor
 
@@ -383,6 +404,7 @@ COMMANDS = {
     "attribute": Attribute,
     "downstream": Downstream,
     "check-split": CheckSplit,
+    "completion": Completion,
     "doctor": Doctor,
     "convert": Convert,
     "inspect": Inspect,
