@@ -313,9 +313,13 @@ def _line(trial: FrozenTrial, objectives: Sequence[str]) -> str:
         outcome = f"pruned after epoch {trial.last_step}"
     else:
         outcome = f"failed: {trial.user_attrs['failure']}"
-    params = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in trial.params.items())
+    params = " ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in trial.params.items())
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
     return f"trial {trial.number:>4}  {params}  {seconds:.0f} s  {outcome}"
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 @contextmanager
