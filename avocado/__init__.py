@@ -14,7 +14,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avocado.api import ingest, picture, score, stratify, train
+    from avocado.api import ingest, picture, score, stratify, train, transfer
     from avocado.data.store import open_store
     from avocado.errors import InputError
     from avocado.generalization.check import check_split
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "InputError", "__version__", "attribute", "check_split", "embed", "export_published", "import_published", "impute",
-    "ingest", "load_model", "open_store", "picture", "score", "simulate", "stratify", "train", "write_tracks",
+    "ingest", "load_model", "open_store", "picture", "score", "simulate", "stratify", "train", "transfer",
+    "write_tracks",
 ]  # fmt: skip
 _HOMES = {
     "InputError": "avocado.errors",
@@ -45,6 +46,7 @@ _HOMES = {
     "simulate": "avocado.simulation.compendium",
     "stratify": "avocado.api",
     "train": "avocado.api",
+    "transfer": "avocado.api",
     "write_tracks": "avocado.inference.impute",
 }
 

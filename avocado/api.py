@@ -11,13 +11,15 @@ import pandas as pd
 from avocado.data.compendium import Pair, five_by_five, pairs_in, read_table
 from avocado.data.genome import BIN_SIZE, Assembly, load_assembly
 from avocado.data.ingest import ingest as ingest_tracks
+from avocado.data.joined import join
 from avocado.data.regions import parse_regions
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 from avocado.evaluation.held_out import score_model, stratify_model
 from avocado.evaluation.scores import combine_regions
 from avocado.model.config import ModelConfig
-from avocado.model.directory import Model, load_model, store_of
+from avocado.model.directory import Model, load_model, own_store_of
+from avocado.model.transfers import given_stores
 
 if TYPE_CHECKING:  # Lightning and matplotlib, which ingest does without
     from matplotlib.figure import Figure
@@ -80,6 +82,71 @@ def ingest(
     known = assembly if isinstance(assembly, Assembly) else load_assembly(assembly)
     asked = parse_regions(known, regions)
     return ingest_tracks(tracks, out, known, asked, dtype=dtype, arrays=arrays, workers=workers, progress=progress)
+
+
+def transfer(
+    model: str | Path | Model,
+    table: str | Path | pd.DataFrame,
+    out: str | Path,
+    *,
+    store: str | Path | SignalStore | None = None,
+    regions: Sequence[str] = (),
+    arrays: str = "arcsinh",
+    seed: int = 0,
+    workers: int = 1,
+    progress: bool = False,
+    **settings: float,
+) -> Model:
+    """Add new cell types or assays to a trained model: only their own factors are learned (Schreiber et al. 2020b).
+
+    Everything else of the new model is the old one's, bit for bit. The same as `python train.py stage=transfer`.
+
+    Parameters
+    ----------
+    model
+        A model, or its directory.
+    table
+        New tracks: TSV or CSV file, or data frame, with the columns cell, assay and file; tracks with `test` in a
+        column split are only kept for a score.
+    out
+        Directory of the new model; what an interrupted call left there is gone on with.
+    store
+        With the model's own tracks, where their store is no longer where it was.
+    regions
+        Of the model, in which the new tracks are read; none: all.
+    arrays
+        What .npy and .npz files hold: arcsinh, or raw −log10 p.
+    seed
+        Of the bins that are learned from.
+    workers
+        Processes that read tracks.
+    progress
+        Whether to show progress bars.
+    settings
+        Of `training.transfer_config.TransferConfig`, such as `steps=200`.
+
+    Returns
+    -------
+    Model
+        What `impute`, `score` and all others take.
+
+    Raises
+    ------
+    InputError
+        For tracks that do not fit the model: a cell type that it has, an unknown assay, another assembly.
+    """
+    from avocado.runs.transfer import TransferSpec
+    from avocado.runs.transfer import transfer as carry_out
+    from avocado.training.transfer_config import TransferConfig
+
+    source = model.path if isinstance(model, Model) else Path(model)
+    tracks = table if isinstance(table, pd.DataFrame) else read_table(table)
+    config = TransferConfig(**settings)  # type: ignore[arg-type]
+    spec = TransferSpec(source, tracks, Path(out), config, tuple(regions), arrays, seed)
+    opened = open_store(store) if isinstance(store, str | Path) else store
+    if opened is None and isinstance(model, Model):
+        opened = model.store
+    return load_model(carry_out(spec, opened, workers=workers, progress=progress).model, opened)
 
 
 def score(
@@ -287,7 +354,7 @@ def _opened(model: str | Path | Model, store: str | Path | SignalStore | None) -
     """A model, and the store of its observed tracks."""
     opened = open_store(store) if isinstance(store, str | Path) else store
     known = load_model(model, opened) if isinstance(model, str | Path) else model
-    return known, opened or store_of(known)
+    return known, join([opened or own_store_of(known), *given_stores(known.path, known.transfers)])
 
 
 def _held_out(model: Model, role: str) -> list[Pair]:

@@ -104,6 +104,7 @@ def describe_model(model: Model) -> str:
         f"{c.assay_factors} per assay, {c.factors_25bp}/{c.factors_250bp}/{c.factors_5kbp} per 25 bp/250 bp/5 kbp",
         f"  {shared:,} shared parameters, {genome:,} genome factors",
         "  trained: " + ", ".join(f"{key} {value}" for key, value in model.training.items()),
+        *(f"  {its}" for its in model.transfers),
         "  regions:",
         *_regions(model.regions),
         *_completeness(model),
@@ -131,8 +132,8 @@ def _regions(regions: dict) -> list[str]:
 
 
 def _grid(tracks) -> str:
-    """Cell types × assays: ■ trains, v validates, □ is held out, · was never measured."""
-    signs = {"train": "■", "val": "v", "test": "□"}
+    """Cell types × assays: ■ trains, + was given to a transfer, v validates, □ is held out, · was never measured."""
+    signs = {"train": "■", "given": "+", "val": "v", "test": "□"}
     cells, assays = sorted(set(tracks["cell"])), sorted(set(tracks["assay"]))
     role = {(cell, assay): signs[r] for cell, assay, r in tracks[["cell", "assay", "role"]].itertuples(index=False)}
     width = max(map(len, cells))
@@ -142,8 +143,9 @@ def _grid(tracks) -> str:
         lines.append(f"  {cell:<{width}}  {row}")
     if len(cells) > MAX_CELLS:
         lines.append(f"  ... and {len(cells) - MAX_CELLS} more cell types")
-    held = "" if set(tracks["role"]) == {"train"} else ", v validation, □ held out"
-    return "\n".join([*lines, f"  ■ {'measured' if not held else 'training'}{held}, · never measured"])
+    held = "" if set(tracks["role"]) <= {"train", "given"} else ", v validation, □ held out"
+    given = ", + new cell types and assays were learned from it" if "given" in set(tracks["role"]) else ""
+    return "\n".join([*lines, f"  ■ {'measured' if not held else 'training'}{given}{held}, · never measured"])
 
 
 def _describe_run(path: Path) -> str:

@@ -72,12 +72,13 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.data.compendium import pairs_in
     from avocado.data.store import open_store
     from avocado.evaluation.held_out import score_model, stratify_model
-    from avocado.model.directory import load_model
+    from avocado.model.directory import load_model, store_of
     from avocado.plotting.held_out import picture
     from avocado.utils.hardware import Hardware
 
     store = open_store(config.store)
     model = load_model(config.model, store, baseline=wants_baseline(config))
+    store = store_of(model)  # and the tracks that were given to it
     hardware = Hardware(config.device, config.precision)
     asked = [_pair(model, name) for name in as_list(config.tracks)]
     for pair in asked:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.cli.transfer import as_settings, transfer
 from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
 from avocado.errors import InputError
@@ -34,14 +35,19 @@ def train(config: DictConfig, advice: bool = True) -> None:
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # of further processes
     hardware_of(config)  # says what is wrong with it, before any work
     tracking_of(config)
+    steps = list(config.stage.steps)
+    if not steps or not set(steps) <= set(STAGES):
+        raise InputError(f"stage.steps={steps}: give some of {', '.join(STAGES)}")
+    if "transfer" in steps:
+        if len(steps) > 1:
+            raise InputError("stage=transfer goes alone: it adds to a model that is there")
+        transfer(config)
+        return
     store = prepare_store(config)
     if config.color_by not in (LINEAGE, *store.tracks):
         raise InputError(
             f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(map(str, store.tracks))}"
         )
-    steps = list(config.stage.steps)
-    if not steps or not set(steps) <= set(STAGES):
-        raise InputError(f"stage.steps={steps}: give some of {', '.join(STAGES)}")
     if config.imputer.name != "avocado" or config.imputer.models != 1:
         _score_imputer(config, store, steps)
         return
@@ -185,7 +191,13 @@ def is_done(config: DictConfig) -> bool:
     from avocado.data.store import open_store
     from avocado.runs.run import state
 
-    if config.overwrite or config.stage.impute or config.imputer.name != "avocado" or config.imputer.models != 1:
+    if (
+        "transfer" in config.stage.steps
+        or config.overwrite
+        or config.stage.impute
+        or config.imputer.name != "avocado"
+        or config.imputer.models != 1
+    ):
         return False
     if not (Path(config.store) / "store.json").is_file():
         return False
@@ -195,4 +207,4 @@ def is_done(config: DictConfig) -> bool:
 
 def main(arguments: Sequence[str], task: Callable[[DictConfig], None] = train) -> int:
     """Entry point; returns the exit status. task: what is done with a config."""
-    return app.run("train", task, arguments, is_done)
+    return app.run("train", task, as_settings(arguments), is_done)

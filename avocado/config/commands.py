@@ -21,6 +21,7 @@ from avocado.config.sections import (
     Steps,
     Tracks,
     Trainer,
+    Transfer,
     group,
     section,
 )
@@ -302,6 +303,7 @@ class Train:
     Trains a model and scores it on the tracks that were held out, compared with average activity.
     Without any key: an end-to-end run on the demo data, from simulated bigWig files to imputed ones.
     Several runs: python train.py -m stage=genome chrom=chr20,chr21 fold=0..4; in turn, or at once by launcher=
+    New cell types or assays for a trained model: python train.py stage=transfer model=DIRECTORY table=new.tsv
     """
 
     stage: Steps = group("all", "what to train", Steps)
@@ -317,6 +319,9 @@ class Train:
     experiment: object = group("none", "named sets of all of the above")
     debug: object = group("none", "small runs to find out what is wrong")
     store: str = setting("${data.store}", "the signal store; data= makes it when it is not there")
+    source: str | None = setting(
+        None, "directory of a trained model, to which stage=transfer adds, typed as model=DIRECTORY"
+    )
     chrom: str = setting("chr20", "the chromosome of stage=genome; stage=joint also takes pilot")
     fold: int | str | None = setting(0, "held-out fold, 0 to folds-1 (or the table's own); all: every track trains")
     seed: int = setting(0, "of initial factors, sampling, dropout and the regression's random features")
@@ -329,6 +334,7 @@ class Train:
     split: Split = section(Split, "which tracks train, validate and test")
     epochs: object = section(Epochs, "passes over the bins of the region; every bin once per pass")
     fit: FitConfig = section(FitConfig, "batches, checks and memory")
+    transfer: Transfer = section(Transfer, "of stage=transfer, which learns factors of new cell types and assays")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 from avocado.imputers.config import AvocadoConfig, ChromImputeConfig, EnsembleConfig, PredictdConfig, SimilarityConfig
 from avocado.model.config import RegressionConfig
 from avocado.training.stages import STAGES
+from avocado.training.transfer_config import TransferConfig
 from avocado.utils.hardware import Hardware
 from avocado.utils.settings import Names, setting
 
@@ -67,7 +68,23 @@ class Split(HeldOut):
 
 
 # passes of each stage, which brings its own
-Epochs = make_dataclass("Epochs", [(its.name, int, setting(its.epochs, its.meaning)) for its in STAGES.values()])
+Epochs = make_dataclass(
+    "Epochs", [(its.name, int, setting(its.epochs, its.meaning)) for its in STAGES.values() if not its.adds]
+)
+
+
+@dataclass(frozen=True)
+class Transfer(TransferConfig):
+    """stage=transfer, where keys can be typed without `transfer.`"""
+
+    table: str | None = setting(
+        None, "new tracks: TSV or CSV with columns cell, assay, file; split=test: only for a score"
+    )
+    out: str | None = setting(None, "directory of the model to make; null: <runs>/transfer/<name of the table>")
+    regions: Names = setting(None, "of the model, in which new tracks are read; null: all")
+    arrays: str = setting("arcsinh", "what .npy and .npz files hold, arcsinh or raw")
+    verdict: bool = setting(True, "judge each track by leaving it out, with average activity beside")
+    workers: int | None = setting(None, "processes that read tracks; null: one per core")
 
 
 @dataclass

@@ -145,6 +145,8 @@ class Tracks:
     assays: list[str]
     cell: np.ndarray  # (n_tracks,) int64: number of its cell type, in the order of a model
     assay: np.ndarray
+    # bool (n_tracks,): which of them may speak for other cell types; the others speak for their own. None: all
+    donors: np.ndarray | None = None
 
     @cached_property
     def rows(self) -> dict[Pair, int]:

@@ -20,6 +20,7 @@ from avocado.imputers.average import AverageActivity
 from avocado.inference.impute import impute, impute_chunks
 from avocado.model.directory import Model
 from avocado.model.own_store import require_tracks
+from avocado.model.transfers import GIVEN
 from avocado.utils.hardware import Hardware
 
 MODEL = "Avocado"
@@ -126,9 +127,9 @@ def training_tracks(model: Model, store: SignalStore) -> list[Pair]:
 
 
 def _require_held_out(model: Model, store: SignalStore, region: str, tracks: Sequence[Pair]) -> None:
-    require_tracks(store, model.path, model.tracks, model.training)
+    require_tracks(store, model.path, model.own_tracks, model.training)
     require_same_layout(model, store, region)
-    leaked = set(tracks) & set(pairs_in(model.tracks, "train"))
+    leaked = set(tracks) & {*pairs_in(model.tracks, "train"), *pairs_in(model.tracks, GIVEN)}
     if leaked:
         raise InputError(
             f"{', '.join(' '.join(track) for track in sorted(leaked)[:3])}: used to train model {model.path}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,13 +55,18 @@ class RegressionBaseline:
         region: str | None, seed: int, kept: Path,
     ) -> RegressionBaseline:  # fmt: skip
         """That of a model, with what was regressed after training and kept."""
-        if kept.is_file():
+        config = RegressionConfig(features=fitted.projection.shape[1], seed=seed)
+        return cls(store, train, cells, assays, fitted, config, region, kept).with_kept()
+
+    def with_kept(self) -> RegressionBaseline:
+        """The same with the weights that are in `kept`."""
+        fitted = self.fitted
+        if self.kept is not None and self.kept.is_file():
             with contextlib.suppress(ValueError, EOFError):  # damaged: they are found anew
-                found = np.load(kept, allow_pickle=False)
+                found = np.load(self.kept, allow_pickle=False)
                 if found.shape == fitted.weights.shape:
                     fitted = replace(fitted, weights=np.where(np.isnan(fitted.weights), found, fitted.weights))
-        config = RegressionConfig(features=fitted.projection.shape[1], seed=seed)
-        return cls(store, train, cells, assays, fitted, config, region, kept)
+        return replace(self, fitted=fitted)
 
     def require(self, pairs: Iterable[Pair], progress: bool = False) -> None:
         """Regress those of the pairs that have not been, in one pass over the training tracks of `region`.
@@ -82,7 +87,7 @@ class RegressionBaseline:
             )
         log.info("regressing %d pairs on %s", len(missing), self.region)
         scales = self.fitted.scales
-        expected = expected_scales(scales, self.train, missing, self.config.scale_ridge)
+        expected = self.expected(missing, self.config.scale_ridge)
         means = drawn_bins(self.store, self.region, self.train.columns, scales, self.config)
         found = regress(means, scales, expected, self.train, self.assays, missing, self.config, progress)
         for pair, its in zip(missing, found.weights, strict=True):
@@ -93,6 +98,10 @@ class RegressionBaseline:
                     np.save(file, weights, allow_pickle=False)
             except InputError as error:  # somebody else's model: they are found anew another time
                 log.info("%s", error)
+
+    def expected(self, pairs: Sequence[Pair], ridge: float) -> np.ndarray:
+        """Mean and deviation that are expected of pairs (n_pairs, 2), see `scales.expected_scales`."""
+        return expected_scales(self.fitted.scales, self.train, pairs, ridge)
 
     def blocks(
         self,
@@ -148,9 +157,12 @@ def fit_regression(
     return RegressionBaseline(store, tracks_of(store, columns), cells, assays, fitted, config, region)
 
 
-def kept_regressions(directory: Path, checksum: str) -> Path:
-    """The file beside a model for weights that are found after training; checksum: of the shared parameters."""
-    return directory / f"regressions.{checksum[:16]}.npy"
+def kept_regressions(directory: Path, checksum: str, added: bool = False) -> Path:
+    """The file beside a model for weights that are found after training; checksum: of the shared parameters.
+
+    added: of the pairs that a transfer added.
+    """
+    return directory / f"regressions.{checksum[:16]}{'.added' if added else ''}.npy"
 
 
 def forget_regressions(directory: Path) -> None:

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from avocado.data.compendium import Pair, pairs_in, unmeasured
 from avocado.data.genome import Assembly, Region, file_stem
+from avocado.data.joined import join
 from avocado.data.regions import is_bed
 from avocado.data.store import SignalStore, tracks_of
 from avocado.data.windows import Window, windows
@@ -33,14 +35,16 @@ from avocado.model.config import ModelConfig
 from avocado.model.factors import GenomeFactors, factors_at, joined, states_at
 from avocado.model.network import Network
 from avocado.model.own_store import find_store, require_tracks
+from avocado.model.region_files import SHARED, region_files, region_of, regions_in
 from avocado.model.regression import OTHERS, WINDOWS, Fitted
 from avocado.model.states import StatesNetwork
 from avocado.model.tensor_files import opened, read_tensors, write_tensors
+from avocado.model.transfers import GIVEN, Transfer, TransferredBaseline, added_baseline, given_stores, n_known
 from avocado.utils.files import replacing, sha256
 
 FORMAT_VERSION = 4
-SHARED = "shared.safetensors"
 PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with a baseline
+GIVEN_SCALES = "given.scales"  # mean and deviation, arcsinh, of the tracks that were given in transfers
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,12 +56,14 @@ class Model:
     cells: list[str]
     assays: list[str]
     assembly: Assembly
-    tracks: pd.DataFrame  # cell, assay, role: train, val or test
+    tracks: pd.DataFrame  # cell, assay, role: train, val or test; given, of what was added
     regions: dict[str, Region]  # with genome factors in this directory
     training: dict[str, Any]  # what the pilot or joint run was: stage, fold, seed, store, version
     regression: Fitted | None = None  # of a model with a baseline, see `baseline.RegressionBaseline`
     store: SignalStore | None = None  # where the training tracks are now, if not where they were
     alone: bool = False  # leave the baseline out, and so need no store
+    transfers: tuple[Transfer, ...] = ()  # what was added to it since
+    given_scales: np.ndarray | None = None  # (2, n_given), see GIVEN_SCALES
 
     def genome(self, region: str) -> Tensor:
         """Genome factors (n_blocks, block_width) of a region, float32. Raises InputError when missing or damaged."""
@@ -85,6 +91,7 @@ class Model:
             f"Avocado model {self.path}: {len(self.cells)} cell types × {len(self.assays)} assays ({counts})\n"
             f"  {c.cell_factors} cell-type, {c.assay_factors} assay, {c.genome_factors} genome factors{baseline}\n"
             f"  factors of {', '.join(self.regions) or 'no region'} ({self.assembly.name})"
+            + "".join(f"\n  {its}" for its in self.transfers)
         )
 
     @property
@@ -152,22 +159,41 @@ class Model:
     def _table(factors: Tensor, names: list[str], kind: str) -> pd.DataFrame:
         return pd.DataFrame(factors.detach().cpu().numpy(), index=pd.Index(names, name=kind))
 
+    @property
+    def own_tracks(self) -> pd.DataFrame:
+        """The tracks that the model was trained or held out with: those of `tracks` that no transfer brought."""
+        return _own(self.tracks, self.cells, self.assays, self.transfers)
+
     @cached_property
-    def baseline(self) -> RegressionBaseline | None:
+    def baseline(self) -> RegressionBaseline | TransferredBaseline | None:
         """What cross-assay regression imputes, for a model that combines it: made of the training tracks.
 
         None where the model has no baseline, or is to do without. Raises InputError where the store is not at hand.
         """
         if self.alone or self.regression is None:
             return None
-        store = store_of(self)
+        store = own_store_of(self)
+        cells, assays = (its[:n] for its, n in zip((self.cells, self.assays), self.n_known, strict=True))
         columns = [store.track_index(*pair) for pair in pairs_in(self.tracks, "train")]
         region = self.training.get("region")
         if region in self.regions and store.regions.get(region) not in (None, self.regions[region]):
             region = None  # of this name, and elsewhere
-        train, seed = tracks_of(store, columns), self.training.get("seed", 0)
+        train, seed = tracks_of(store, columns, (cells, assays)), self.training.get("seed", 0)
         kept = kept_regressions(self.path, self.shared_checksum)
-        return RegressionBaseline.of(store, train, self.cells, self.assays, self.regression, region, seed, kept)
+        own = RegressionBaseline.of(store, train, cells, assays, self.regression, region, seed, kept)
+        if self.given_scales is None:
+            return own
+        kept = kept_regressions(self.path, self.shared_checksum, added=True)
+        added = added_baseline(
+            own, given_stores(self.path, self.transfers), (self.cells, self.assays), pairs_in(self.tracks, GIVEN),
+            self.given_scales, [its.region for its in self.transfers], kept,
+        )  # fmt: skip
+        return TransferredBaseline(own, added)
+
+    @property
+    def n_known(self) -> tuple[int, int]:
+        """How many cell types and assays the model was trained with; those that were added come behind them."""
+        return n_known(self.cells, self.assays, self.transfers)
 
     def _require(self, region: str) -> None:
         if region not in self.regions:
@@ -203,15 +229,20 @@ def save_shared(
     tracks: pd.DataFrame,
     training: dict[str, Any],
     regression: Fitted | None = None,
+    transfers: Sequence[Transfer] = (),
+    given_scales: np.ndarray | None = None,
 ) -> None:
     """Write the shared parameters and then `model.yaml`, which completes them.
 
-    regression: of a model with a baseline, whose `training` says where the store is.
+    regression: of a model with a baseline, whose `training` says where the store is. transfers, given_scales: see
+    `Model`.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if regression is not None:
         parts = (regression.scales, regression.projection, regression.weights)
         tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
+    if given_scales is not None:
+        tensors[GIVEN_SCALES] = torch.from_numpy(given_scales)
     with replacing(directory / SHARED) as temporary:
         write_tensors(tensors, temporary, directory / SHARED)
         checksum = sha256(temporary)
@@ -224,6 +255,7 @@ def save_shared(
         "assays": list(assays),
         "assembly": {"name": assembly.name, "sizes": dict(assembly.sizes)},
         "tracks": [list(row) for row in tracks[["cell", "assay", "role"]].itertuples(index=False)],
+        **({"transfers": [its.plain() for its in transfers]} if transfers else {}),
     }
     forget_regressions(directory)
     with replacing(directory / "model.yaml") as temporary:
@@ -283,16 +315,18 @@ def load_model(
         cells, assays = list(meta["cells"]), list(meta["assays"])
         tracks = pd.DataFrame(meta["tracks"], columns=pd.Index(["cell", "assay", "role"]))
         checksum, training = meta["shared_sha256"], meta["training"]
+        transfers = _transfers(meta)
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())  # YAML's take several lines
         raise InputError(f"{file} is damaged ({type(error).__name__}: {reason}); restore it or train again") from None
     tensors, n_train = read_tensors(path / SHARED), int((tracks["role"] == "train").sum())
-    network = new_network(config, len(cells), len(assays), n_train)
+    known = n_known(cells, assays, transfers)
+    network = new_network(config, len(cells), len(assays), n_train, known)
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
-    prior = [tensors.pop(name, None) for name in PRIOR]
+    prior, given = [tensors.pop(name, None) for name in PRIOR], tensors.pop(GIVEN_SCALES, None)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:
@@ -303,31 +337,61 @@ def load_model(
         )
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
-    regions = _regions(path, checksum, assembly, config.block_width if only_whole else None)
+    regions = regions_in(path, _makers(meta), assembly, config.block_width if only_whole else None)
     regression = None
     if config.baseline != "none":
-        n_inputs = len(WINDOWS) + len(OTHERS) * len(assays)
+        n_inputs = len(WINDOWS) + len(OTHERS) * known[1]
         n_features = 0 if prior[1] is None else prior[1].shape[-1]
-        shapes = (2, n_train), (n_inputs + 1, n_features), (len(cells), len(assays), n_inputs + n_features + 1)
+        shapes = (2, n_train), (n_inputs + 1, n_features), (*known, n_inputs + n_features + 1)
         for name, tensor, shape in zip(PRIOR, prior, shapes, strict=True):
             if tensor is None or tuple(tensor.shape) != shape:
                 raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
         regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
     if store is not None:
-        require_tracks(store, path, tracks, training)
-    return Model(path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline)
+        require_tracks(store, path, _own(tracks, cells, assays, transfers), training)
+    return Model(
+        path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline, transfers,
+        None if given is None else given.numpy(),
+    )  # fmt: skip
 
 
-def new_network(config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int) -> Network | StatesNetwork:
-    """An untrained network of the kind that a config asks for. n_tracks: training tracks."""
+def new_network(
+    config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int, known: tuple[int, int] | None = None
+) -> Network | StatesNetwork:
+    """An untrained network of the kind that a config asks for.
+
+    n_tracks: training tracks; known: the numbers of cell types and assays that those are of, None: all.
+    """
     if config.kind == "states":
-        return StatesNetwork(config, n_cells, n_assays, n_tracks)
+        return StatesNetwork(config, n_cells, n_assays, n_tracks, known)
     return Network(config, n_cells, n_assays)
 
 
+def own_store_of(model: Model) -> SignalStore:
+    """The store of the tracks that a model learned from. Raises InputError where it is gone, or holds others now."""
+    return model.store or find_store(model.path, model.own_tracks, model.training, model.regression is not None)
+
+
 def store_of(model: Model) -> SignalStore:
-    """The store of a model's tracks. Raises InputError where it is gone, or holds other tracks now."""
-    return model.store or find_store(model.path, model.tracks, model.training, model.regression is not None)
+    """The same, and with it the tracks that were given in transfers: all that the model's table of tracks has."""
+    return join([own_store_of(model), *given_stores(model.path, model.transfers)])
+
+
+def _own(
+    tracks: pd.DataFrame, cells: Sequence[str], assays: Sequence[str], transfers: Sequence[Transfer]
+) -> pd.DataFrame:
+    n_cells, n_assays = n_known(cells, assays, transfers)
+    return tracks[tracks["cell"].isin(cells[:n_cells]) & tracks["assay"].isin(assays[:n_assays])]
+
+
+def _transfers(meta: dict[str, Any]) -> tuple[Transfer, ...]:
+    """What model.yaml says was added."""
+    return tuple(Transfer(**its) for its in meta.get("transfers", ()))
+
+
+def _makers(meta: dict[str, Any]) -> set[str]:
+    """Checksums of the shared parameters whose genome factors fit: a transfer changes nothing that these depend on."""
+    return {meta["shared_sha256"], *(its.shared_sha256 for its in _transfers(meta))}
 
 
 def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:
@@ -338,55 +402,9 @@ def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:
     meta = yaml.safe_load((path / "model.yaml").read_text())
     width = ModelConfig(**meta["model"]).block_width
     found = {}
-    for file in _region_files(path) if region is None else [path / f"{file_stem(region)}.safetensors"]:
+    for file in region_files(path) if region is None else [path / f"{file_stem(region)}.safetensors"]:
         try:
-            _region(file, meta["shared_sha256"], width)
+            region_of(file, _makers(meta), width)
         except InputError as error:
             found[file.stem] = str(error)
     return found
-
-
-def _region_files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.safetensors"))
-    return [file for file in files if file.name != SHARED and not file.name.startswith(".")]
-
-
-def _regions(path: Path, checksum: str, assembly: Assembly, only_of_width: int | None = None) -> dict[str, Region]:
-    """Regions with a factors file, chromosomes in assembly order, other regions before them.
-
-    only_of_width: leave out the files that cannot be used.
-    """
-    found: dict[str, Region] = {}
-    for file in _region_files(path):
-        try:
-            region = _region(file, checksum, only_of_width)
-        except InputError:
-            if only_of_width is None:
-                raise
-            continue
-        found[region.name] = region
-    order = {chrom: number for number, chrom in enumerate(assembly.sizes)}
-    return dict(sorted(found.items(), key=lambda item: order.get(item[0], -1)))
-
-
-def _region(file: Path, checksum: str, width: int | None) -> Region:
-    """The region of a factors file. Raises InputError where it does not belong to the model, or, with the `width` of a
-    block's factors, has another shape."""
-    with opened(file) as tensors:
-        metadata = tensors.metadata() or {}
-        shape = tensors.get_slice("genome").get_shape() if "genome" in tensors.keys() else None  # noqa: SIM118
-    try:
-        layout = json.loads(metadata["region"])
-        region = Region.of_plain(layout["name"], layout["segments"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{file} is not a file of genome factors: remove it, or train this region again") from None
-    if layout.get("shared_sha256") != checksum:
-        raise InputError(
-            f"{file} was trained with other shared parameters than {file.parent / SHARED}: "
-            f"remove it, or train this region again"
-        )
-    if file_stem(region.name) != file.stem:
-        raise InputError(f"{file} holds the factors of {region.name}: remove it, or train this region again")
-    if width is not None and shape != [region.n_blocks, width]:
-        raise InputError(f"{file} holds factors of shape {shape}, not {[region.n_blocks, width]}: train it again")
-    return region

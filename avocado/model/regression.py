@@ -164,9 +164,15 @@ class _Inputs:
     places: np.ndarray
 
 
+def _donors(train: Tracks, assay: str) -> list[int]:
+    """Rows of the tracks of an assay that may speak for other cell types."""
+    rows = [row for row, its in enumerate(train.assays) if its == assay]
+    return rows if train.donors is None else [row for row in rows if train.donors[row]]
+
+
 def _inputs_of(pair: Pair, train: Tracks, assays: Sequence[str]) -> _Inputs:
     cell, assay = pair
-    donors = [row for (its, a), row in train.rows.items() if a == assay and its != cell]
+    donors = [row for row in _donors(train, assay) if train.cells[row] != cell]
     measured = [(number, train.rows.get((cell, a))) for number, a in enumerate(assays) if a != assay]
     others = {number: row for number, row in measured if row is not None}
     n_windows, n_others = len(WINDOWS), len(OTHERS)
@@ -236,7 +242,7 @@ def impute_blocks(
     region `layout`; fitted: what `regress` returns, with weights of the pairs.
     """
     inputs = [_inputs_of(pair, train, assays) for pair in pairs]
-    of_assay = {assay: [row for row, its in enumerate(train.assays) if its == assay] for assay in {a for _, a in pairs}}
+    of_assay = {assay: _donors(train, assay) for assay in {assay for _, assay in pairs}}
     # of a thousand tracks one pair takes those of its assay and those of its cell type
     used = np.unique(np.concatenate([*of_assay.values(), *(its.others for its in inputs)]).astype(np.int64))
     place = {row: number for number, row in enumerate(used.tolist())}
@@ -260,7 +266,9 @@ def impute_blocks(
             totals = {assay: part[rows].sum(dim=0) for assay, rows in every.items()}
             for number, (pair, its) in enumerate(zip(pairs, inputs, strict=True)):
                 total, own = totals[pair[1]], train.rows.get(pair)
-                average = (total if own is None else total - part[place[own]]) / max(1, len(its.donors))
+                if own is not None and own in of_assay[pair[1]]:
+                    total = total - part[place[own]]
+                average = total / max(1, len(its.donors))
                 known = torch.cat([average, part[others[number], windows].flatten(0, 1)])
                 imputed = torch.addmv(weights[number, -1], known.mT, of_inputs[number])
                 if len(its.donors) > 1:

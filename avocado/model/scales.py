@@ -40,11 +40,13 @@ def track_scales(store: SignalStore, region: str, columns: np.ndarray) -> np.nda
     return np.stack([mean, np.sqrt(np.maximum(square - mean**2, SMALLEST**2))])
 
 
-def expected_scales(scales: np.ndarray, train: Tracks, pairs: Sequence[Pair], ridge: float = RIDGE) -> np.ndarray:
+def expected_scales(
+    scales: np.ndarray, train: Tracks, pairs: Sequence[Pair], ridge: float = RIDGE, *, leave_out: bool = True
+) -> np.ndarray:
     """Expected mean and standard deviation (arcsinh) of each pair's track, (n_pairs, 2), its own track left out.
 
     scales: (2, n_tracks), see `track_scales`. Logarithms of both are a sum of a cell type's and an assay's part, of
-    which `ridge` is the penalty.
+    which `ridge` is the penalty. leave_out: False takes a pair's own track into account.
     """
     n_tracks = len(train.columns)
     logs = np.log(np.maximum(scales.T, SMALLEST))
@@ -61,7 +63,7 @@ def expected_scales(scales: np.ndarray, train: Tracks, pairs: Sequence[Pair], ri
     every = np.ones(n_tracks)
     expected, shared = np.empty((len(pairs), 2)), None
     for number, pair in enumerate(pairs):
-        if pair in train.rows:
+        if leave_out and pair in train.rows:
             used = every.copy()
             used[train.rows[pair]] = 0
             parts = _ridge(design * used[:, None], logs, penalty)

@@ -73,18 +73,27 @@ class StatesNetwork(nn.Module):
 
     expected: mean and deviation, arcsinh, that a track of each pair should have (n_cells, n_assays, 2). cell, assay,
     scales: of the training tracks, in the order in which the encoder takes them, (n_tracks,) and, mean and deviation of
-    each, (2, n_tracks).
+    each, (2, n_tracks). encoded: numbers of cell types and assays that the encoder takes, the first ones of all; None:
+    all. Those that were added to a trained network come behind them, and what is encoded stays what it was.
     """
 
-    def __init__(self, config: ModelConfig, n_cells: int, n_assays: int, n_tracks: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        n_cells: int,
+        n_assays: int,
+        n_tracks: int,
+        encoded: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.config, self.n_cells, self.n_assays = config, n_cells, n_assays
+        self.encoded_cells, self.encoded_assays = encoded or (n_cells, n_assays)
         sizes = (config.factors_25bp, config.factors_250bp, config.factors_5kbp)
-        around, nodes, total = n_assays * (len(WINDOWS) + 1), config.nodes, 2 * sum(sizes)
+        around, nodes, total = self.encoded_assays * (len(WINDOWS) + 1), config.nodes, 2 * sum(sizes)
         self.cell_factors = nn.Parameter(torch.empty(n_cells, config.cell_factors))
-        self.cell_mixing = nn.Parameter(torch.empty(n_cells, config.cell_factors))
+        self.cell_mixing = nn.Parameter(torch.empty(self.encoded_cells, config.cell_factors))
         self.assay_factors = nn.Parameter(torch.empty(n_assays, config.assay_factors))
-        self.near = nn.Linear(2 * n_assays, config.encoder_nodes)
+        self.near = nn.Linear(2 * self.encoded_assays, config.encoder_nodes)
         self.around = nn.Linear(around, config.encoder_nodes, bias=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Initializing zero-element")  # a scale may have no factors
@@ -121,9 +130,9 @@ class StatesNetwork(nn.Module):
             self.assay_factors.normal_(0, 0.3, generator=generator)
             self.output.normal_(0, 0.05, generator=generator)
             self.output_bias.zero_()
-            own = torch.eye(self.n_cells, self.config.cell_factors)
-            own[:, -1] = 1
             for factors in (self.cell_factors, self.cell_mixing):
+                own = torch.eye(len(factors), self.config.cell_factors)
+                own[:, -1] = 1
                 factors.normal_(0, 0.1, generator=generator).add_(own)
         return self
 
@@ -145,16 +154,17 @@ class StatesNetwork(nn.Module):
         fine = self.near(torch.cat([near, mean], dim=-1)).unflatten(1, (COARSE, BINS_PER_250BP))
         hidden = (fine + self.around(around)[:, :, None]).relu_().flatten(1, 2)
         states = (self.to_factors[0](hidden), self.to_factors[1](around), self.to_factors[2](around.mean(1, True)))
-        mixing = self.cell_mixing / math.sqrt(self.n_cells)
+        mixing = self.cell_mixing / math.sqrt(self.encoded_cells)
         mixed = [torch.einsum("bncd,ck->bnkd", state, mixing).reshape(n_blocks, -1) for state in states]
         return torch.cat(mixed, dim=1)
 
     def _by_cell(self, tracks: Tensor) -> Tensor:
         """Values of the tracks (blocks, n, n_tracks, w) at their places: (blocks, n, n_cells, n_assays × w)."""
         blocks, n, _, w = tracks.shape
-        grid = tracks.new_zeros(blocks, n, self.n_cells * self.n_assays, w)
-        grid[:, :, self.cell * self.n_assays + self.assay] = tracks
-        return grid.view(blocks, n, self.n_cells, self.n_assays * w)
+        n_cells, n_assays = self.encoded_cells, self.encoded_assays
+        grid = tracks.new_zeros(blocks, n, n_cells * n_assays, w)
+        grid[:, :, self.cell * n_assays + self.assay] = tracks
+        return grid.view(blocks, n, n_cells, n_assays * w)
 
     def forward(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
         """Standardised signal (blocks, 200, pairs) from genome factors (blocks, block_width).
@@ -165,11 +175,19 @@ class StatesNetwork(nn.Module):
         return self.decode(self.cell_factors[cell], self.assay_factors[assay], assay, *parts)
 
     def decode(
-        self, loading: Tensor, factors: Tensor, assay: Tensor, bp25: Tensor, bp250: Tensor, bp5k: Tensor
+        self,
+        loading: Tensor,
+        factors: Tensor,
+        assay: Tensor,
+        bp25: Tensor,
+        bp250: Tensor,
+        bp5k: Tensor,
+        last: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """`forward` from the factors themselves: of cell types and assays (blocks, pairs, n), and `split_block`'s.
 
-        assay: indices (blocks, pairs); the weights of the last layer are the assay's own.
+        assay: indices (blocks, pairs); the weights of the last layer are the assay's own. last: other weights and
+        biases of it, (blocks, pairs, nodes) and (blocks, pairs), in place of theirs.
         """
         # the first layer is computed once per 5 kbp, 250 bp and 25 bp; arrays are (blocks, pairs, bins, nodes)
         sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
@@ -182,11 +200,12 @@ class StatesNetwork(nn.Module):
         # what is dropped after a ReLU can as well be 0 before it
         gain, shift = (1 + self.first_gain(factors)) * kept, self.first_assay(factors) * kept
         x = torch.addcmul(shift[:, :, None], fine, gain[:, :, None]).relu_()
-        output = self.output[assay].to(x.dtype)
+        output, bias = (self.output[assay], self.output_bias[assay]) if last is None else last
+        output = output.to(x.dtype)
         if self.config.layers == 2:
             x = self.second(x).add_(self.second_assay(factors)[:, :, None]).relu_()
             output = output * self._kept(len(bp25), x)
-        found = (x @ output[..., None])[..., 0] + self.output_bias[assay][:, :, None]
+        found = (x @ output[..., None])[..., 0] + bias[:, :, None]
         return found.mT
 
     def _first(self, factors: Tensor, loading: Tensor, own: Tensor, shared: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from avocado.report.panels import OBSERVED, Locus, chosen_loci, relative_spread,
 from avocado.report.report import Picture, Report, Table
 from avocado.utils.hardware import Hardware
 
-SIGNS = {"train": "■", "val": "v", "test": "□"}
+SIGNS = {"train": "■", "given": "+", "val": "v", "test": "□"}
 MAX_CELLS = 60  # with more, the table of roles has the cell types of held-out tracks alone
 LOCI = 6
 

@@ -79,7 +79,7 @@ def write_record(
     figures["factors"] = plot_factors(
         {title: (table.detach().cpu().numpy(), names) for title, (table, names) in factors.items()}, groups
     )
-    tracks, table = pairs_in(model.tracks, "test"), None
+    tracks, table = pairs_in(model.own_tracks, "test"), None
     if tracks:
         begun, scored = time.monotonic(), ScoredTracks(store, run.region)
         table = score_model(model, store, run.region, tracks, hardware, seen=scored)

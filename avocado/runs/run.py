@@ -230,7 +230,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     pilot = load_model(model_dir, only_whole=True)
     mine, theirs = (
         {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
-        for table in (tracks, pilot.tracks)
+        for table in (tracks, pilot.own_tracks)
     )
     for track in {**theirs, **mine}:
         if mine.get(track) != theirs.get(track):
@@ -238,7 +238,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
                 f"{' '.join(track)} is '{theirs.get(track, 'unknown')}' in the pilot model {model_dir} and "
                 f"'{mine.get(track, 'unknown')}' here: use the same store and split as the pilot run, or another runs="
             )
-    require_tracks(store, model_dir, pilot.tracks, pilot.training)
+    require_tracks(store, model_dir, pilot.own_tracks, pilot.training)
     return replace(pilot, store=store)
 
 

@@ -13,8 +13,8 @@ class Stage:
     chromosome that is asked for. trains_network: network, cell-type and assay factors learn, on masked tracks and,
     where asked for, in several processes; else they are frozen, and only the genome factors of the region are made.
     needs: the stage whose model it completes; None: it starts from nothing. shares_model: whether the model lies where
-    later stages complete it, or with the run itself. epochs: passes over its region where the config does not say.
-    meaning: in --help, of its key `epochs.<name>`.
+    later stages complete it, or with the run itself. adds: rows are added to any trained model, without epochs.
+    epochs: passes over its region where the config does not say. meaning: in --help, of its key `epochs.<name>`.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Stage:
     trains_network: bool = True
     needs: str | None = None
     shares_model: bool = True
+    adds: bool = False
     epochs: int = 4
     meaning: str = ""
 

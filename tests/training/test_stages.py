@@ -29,7 +29,7 @@ def test_a_command_carries_out_stages_that_exist_after_those_they_need():
 
 
 def test_what_the_stages_are():
-    assert set(STAGES) == {"pilot", "genome", "joint"}
+    assert set(STAGES) == {"pilot", "genome", "joint", "transfer"}
     assert [stage_named(name).region_for("chr20") for name in ("pilot", "genome", "joint")] == [
         "pilot",
         "chr20",
@@ -37,8 +37,11 @@ def test_what_the_stages_are():
     ]
     assert [stage_named(name).trains_network for name in ("pilot", "genome", "joint")] == [True, False, True]
     assert (stage_named("genome").needs, stage_named("joint").shares_model) == ("pilot", False)
-    with pytest.raises(InputError, match="unknown stage 'transfer'; there is: pilot, genome, joint"):
-        stage_named("transfer")
+    assert [name for name, stage in STAGES.items() if stage.adds] == ["transfer"]
+    assert not stage_named("transfer").trains_network
+    assert not hasattr(Epochs(), "transfer")
+    with pytest.raises(InputError, match="unknown stage 'fine'; there is: pilot, genome, joint, transfer"):
+        stage_named("fine")
 
 
 def test_a_further_stage_brings_its_epochs(tiny_store, monkeypatch):
