@@ -91,8 +91,9 @@ def _files(
         raise InputError(f"unknown pairs '{config.pairs}'; there is: unmeasured, held_out, all, none")
 
     def chosen(pairs: Sequence[Pair], kind: str) -> dict[Pair, Path]:
+        # the desktop program IGV takes two files of one name for the same track, whatever their folders
         return {
-            (cell, assay): out / kind / f"{names[f'{cell}-{assay}']}.bw"
+            (cell, assay): out / kind / f"{names[f'{cell}-{assay}']}.{kind}.bw"
             for cell, assay in sorted(pairs)
             if (not cells or cell in cells) and (not assays or assay in assays)
         }

@@ -64,16 +64,6 @@ class Simulate:
 
 
 @dataclass
-class Inspect:
-    """avocado inspect path=my_store
-
-    Says what is in a signal store, a model directory, a run directory or a bigWig.
-    """
-
-    path: str = setting(MISSING, "what to look at")
-
-
-@dataclass
 class Completion:
     """avocado completion bash
 

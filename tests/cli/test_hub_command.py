@@ -45,16 +45,17 @@ def test_what_is_written(made, model):
     its = load_model(model)
     not_trained = {(cell, assay) for cell in its.cells for assay in its.assays}
     not_trained -= set(its.tracks[its.tracks["role"] == "train"][["cell", "assay"]].itertuples(index=False, name=None))
-    imputed = {path.stem for path in (made / "imputed").glob("*.bw")}
+    imputed = {path.name.removesuffix(".imputed.bw") for path in (made / "imputed").glob("*.bw")}
     assert imputed == {f"{cell}-{assay}" for cell, assay in not_trained}
-    observed = {path.stem for path in (made / "observed").glob("*.bw")}
+    observed = {path.name.removesuffix(".observed.bw") for path in (made / "observed").glob("*.bw")}
     assert observed == {f"{row.cell}-{row.assay}" for row in its.tracks.itertuples()}
-    assert chromosomes(made / "observed" / f"{min(observed)}.bw") == dict(its.assembly.sizes)
+    assert chromosomes(made / "observed" / f"{min(observed)}.observed.bw") == dict(its.assembly.sizes)
     for name in ("hub.txt", "genomes.txt", "hg38/trackDb.txt", "index.html", "genes.bed", "demo.chrom.sizes"):
         assert (made / name).stat().st_size
     root = ElementTree.parse(made / "igv-session.xml").getroot()
-    for part in root.iter("Resource"):
-        assert (made / part.attrib["path"]).is_file()
+    paths = [made / part.attrib["path"] for part in root.iter("Resource")]
+    assert all(path.is_file() for path in paths)
+    assert len({path.name for path in paths}) == len(paths)  # IGV tells tracks apart by these
     database = (made / "hg38" / "trackDb.txt").read_text()
     for url in re.findall(r"bigDataUrl (\S+)", database):
         assert (made / "hg38" / url).resolve().is_file()
@@ -66,7 +67,7 @@ def test_what_is_written(made, model):
 def test_observed_tracks_are_the_stores(made, store):
     its = open_store(store)
     cell, assay = its.tracks[["cell", "assay"]].iloc[3]
-    values = read_bins(made / "observed" / f"{cell}-{assay}.bw", [CHR20])
+    values = read_bins(made / "observed" / f"{cell}-{assay}.observed.bw", [CHR20])
     np.testing.assert_allclose(np.arcsinh(values), its.read_track(cell, assay, "chr20"), atol=0.006)
 
 
