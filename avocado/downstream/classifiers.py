@@ -101,8 +101,6 @@ class Logistic:
         """Scores of the test loci, see `Classifier`. Raises ValueError for labels that are numbers."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import GridSearchCV
-        from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         if label.dtype != bool:
@@ -110,14 +108,31 @@ class Logistic:
         target = label[split.train]
         if min(target.sum(), (~target).sum()) < INNER:
             return np.zeros(len(split.test))  # too few to choose a strength by: no more is known than the base rate
-        model = make_pipeline(StandardScaler(), LogisticRegression())
-        strengths = {"logisticregression__C": np.logspace(-4, 4, self.strengths)}
-        # by accuracy, as scikit-learn's LogisticRegressionCV, whose own arguments change from version to version
-        search = GridSearchCV(model, strengths, scoring="accuracy", cv=INNER)
+        scaler = StandardScaler().fit(features[split.train])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties need not converge in 100 steps
-            search.fit(features[split.train], target)
-        return search.decision_function(features[split.test]) - search.best_estimator_[-1].intercept_[0]
+            strength = self._strength(features[split.train], target)
+            model = LogisticRegression(C=strength).fit(scaler.transform(features[split.train]), target)
+        return model.decision_function(scaler.transform(features[split.test])) - model.intercept_[0]
+
+    def _strength(self, features: np.ndarray, target: np.ndarray) -> float:
+        """The strength of the highest accuracy, the first of several.
+
+        From the strongest penalty to the weakest, each begins where the one before ended, which takes half of the time.
+        """
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold
+        from sklearn.preprocessing import StandardScaler
+
+        strengths = np.logspace(-4, 4, self.strengths)
+        accuracy = np.zeros(len(strengths))
+        for train, test in StratifiedKFold(INNER).split(features, target):
+            scaler, model = StandardScaler().fit(features[train]), LogisticRegression(warm_start=True)
+            known, asked = scaler.transform(features[train]), scaler.transform(features[test])
+            for number, strength in enumerate(strengths):
+                model.set_params(C=strength).fit(known, target[train])
+                accuracy[number] += model.score(asked, target[test])
+        return float(strengths[accuracy.argmax()])
 
 
 def _log_odds(label: np.ndarray) -> float:
