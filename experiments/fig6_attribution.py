@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from avocado.model.directory import Model
 
 FAVOURITE = "H3K4me3"
+BINS = 60_000  # of all tracks together that are attributed where blocks= does not say: half a minute of a core
+FEWEST = 4  # blocks, of however many tracks
 ROLES = {"train": "", "val": ", validation", "test": ", held out"}
 
 
@@ -57,7 +59,7 @@ def fig6(config: DictConfig) -> None:
     figure = at_place(config, model, store, region)
     save(figure, out / "attribution.png")
     tables, pictures = [], [Picture("What each part of the model adds at a place", figure)]
-    if config.blocks:
+    if config.blocks != 0:
         table, caption = by_peaks(config, model, store, region)
         figure = plot_stratified(table, caption)
         save(table, out / "stratified.csv")
@@ -108,6 +110,7 @@ def by_peaks(config: DictConfig, model: Model, store: SignalStore, region: str) 
     import numpy as np
 
     from avocado.data.compendium import pairs_in
+    from avocado.data.genome import BLOCK_BINS
     from avocado.data.windows import Window
     from avocado.evaluation.annotations import read_peaks
     from avocado.evaluation.attributed import drawn_blocks, stratified
@@ -116,8 +119,10 @@ def by_peaks(config: DictConfig, model: Model, store: SignalStore, region: str) 
     from avocado.latent.attribution import attribute
     from avocado.utils.progress import shown
 
-    drawn = drawn_blocks(model.regions[region], config.blocks, config.seed)
-    window, pairs = Window(region, drawn), pairs_in(model.tracks)
+    pairs = pairs_in(model.tracks)
+    n_blocks = max(FEWEST, BINS // BLOCK_BINS // len(pairs)) if config.blocks is None else config.blocks
+    drawn = drawn_blocks(model.regions[region], n_blocks, config.seed)
+    window = Window(region, drawn)
     peaks: dict[Pair, np.ndarray] = {}
     source = THRESHOLDED
     for pair in pairs:
