@@ -53,8 +53,8 @@ def fig5(config: DictConfig) -> None:
             "replication timing": labels.replication_timing(folder / "replication_timing"),
             "TAD boundaries": labels.tad_boundaries(folder / "tads"),
         }
-        if config.published:
-            tables["FIREs"] = labels.fires(config.published)
+        if config.fires or config.published:
+            tables["FIREs"] = labels.fires(config.fires or config.published)
         parts = (part for name, table in tables.items() for part in _study(config, store, model, name, table))
         pairs = _interactions(config, store, model, labels.interactions(folder / "targetfinder"))
         _write(config, "labels", chain(parts, pairs), "Downstream tasks on real labels")
