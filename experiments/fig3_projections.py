@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from avocado.model.directory import Model
     from avocado.plotting.latent import Panel
 
-FACTORS, OBSERVED = "factors", "observed tracks"
+FACTORS, STATES, OBSERVED = "factors", "states", "observed tracks"
 FUNCTIONS = {  # as Fig. 3c colours them; acetylations that are not well characterised are left as "other"
     "active": ("H3K4me1", "H3K4me2", "H3K4me3", "H3K27ac", "H3K9ac", "H2A.Z", "DNase"),
     "transcribed": ("H3K36me3", "H3K79me1", "H3K79me2", "H4K20me1", "RNA-seq"),
@@ -105,14 +105,16 @@ READ = (
     "rand: adjusted Rand index of a tree (average linkage) that is cut into as many clusters as there are groups, "
     "1 is perfect and 0 is chance. accuracy: share of the rows to which their nearest neighbours (3, or as many as the "
     "smallest group has others) give the right group. by_chance: what 95 % of shuffled groups stay below. Rows without "
-    "another one of their group do not count. Measured on Euclidean distances of all factors, and on 1 − correlation "
-    "of observed tracks; of promoters and enhancers on Euclidean distances of the tracks' means over the same ± 250 bp."
+    "another one of their group do not count. Measured on Euclidean distances of all factors, on 1 − correlation of "
+    "the cell types' states, less their mean, and on 1 − correlation of observed tracks; of promoters and enhancers on "
+    "Euclidean distances of the tracks' means over the same ± 250 bp."
 )
 
 
 def _cells(config: DictConfig, model: Model, store: SignalStore, found: Found) -> None:
     from avocado.data.compendium import pairs_in
     from avocado.evaluation.relatives import observed_distances
+    from avocado.latent.cell_distances import state_distances
     from avocado.latent.embeddings import factor_table
     from avocado.latent.projections import distances, recovery
     from avocado.plotting.latent import plot_trees
@@ -121,17 +123,19 @@ def _cells(config: DictConfig, model: Model, store: SignalStore, found: Found) -
     column = config.cell_by or ("lineage" if "lineage" in about else None)
     groups = ["cell types"] * len(model.cells) if column is None else _column(about, column, "cell_by")
     colors = {} if config.colors is None else dict(zip(groups, _column(about, config.colors, "colors"), strict=True))
-    factors = model.cell_factors.to_numpy()
-    apart = {
-        FACTORS: distances(factors),
-        OBSERVED: observed_distances(
-            store, _region(config, model, store), pairs_in(model.tracks, "train"), model.cells
-        ),
-    }
+    factors, region = model.cell_factors.to_numpy(), _region(config, model, store)
+    apart = {FACTORS: distances(factors)}
+    if model.network.config.kind == "states" and model.regions:
+        apart[STATES] = state_distances(model, region if region in model.regions else next(iter(model.regions)))
+    apart[OBSERVED] = observed_distances(store, region, pairs_in(model.tracks, "train"), model.cells)
     scores = {source: recovery(its, groups, config.seed) for source, its in apart.items()}
     text = _note(found, "cell types", column or "", scores)
     _panel(config, found, "cell types", factors, groups, text, model.cells, colors)
-    captions = {FACTORS: "Euclidean distance of factors", OBSERVED: "1 − correlation of observed tracks"}
+    captions = {
+        FACTORS: "Euclidean distance of factors",
+        STATES: "1 − correlation of states",
+        OBSERVED: "1 − correlation of observed tracks",
+    }
     trees = {
         f"cell types by {source}": (its, f"{captions[source]}; average linkage. {_score(scores[source])}")
         for source, its in apart.items()
@@ -263,7 +267,8 @@ def _note(found: Found, what: str, by: str, scores: Mapping[str, Recovery | None
 
 
 def _both(rows: Sequence[Mapping[str, object]], key: str, form: str = ".0%") -> str:
-    return " and ".join(f"{row[key]:{form}} by {row['source']}" for row in rows)
+    *most, last = [f"{row[key]:{form}} by {row['source']}" for row in rows]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _score(found: Recovery | None) -> str:

@@ -17,6 +17,7 @@ from avocado.data.genome import file_stem
 from avocado.data.store import SignalStore
 from avocado.evaluation.held_out import score_model
 from avocado.evaluation.scores import write_scores
+from avocado.latent.cell_distances import state_distances
 from avocado.latent.projections import FEW, distances, recovery
 from avocado.model.directory import Model
 from avocado.plotting.held_out import column_groups, picture
@@ -98,7 +99,7 @@ def write_record(
             "split": f"{fold}, seed {run.seed}",
             "model files": str(model.path),
         }
-        found = _recovered(model, groups.get("cell types"))
+        found = _recovered(model, groups.get("cell types"), run.region)
         pictures = [
             Picture(CAPTIONS[name][0], figure, CAPTIONS[name][1] + (found if name == "factors" else ""))
             for name, figure in shown.items()
@@ -116,17 +117,19 @@ def write_record(
     return table
 
 
-def _recovered(model: Model, groups: tuple[str, Sequence[str]] | None) -> str:
-    """A sentence on how well groups of cell types, such as lineages, come out of their factors; '' for few."""
+def _recovered(model: Model, groups: tuple[str, Sequence[str]] | None, region: str) -> str:
+    """A sentence on how well groups of cell types, such as lineages, come out of the model; '' for few."""
     if groups is None or len(model.cells) < FEW:
         return ""
     column, of = groups
-    found = recovery(distances(model.cell_factors.to_numpy()), of)
+    of_states = model.network.config.kind == "states"
+    apart = state_distances(model, region) if of_states else distances(model.cell_factors.to_numpy())
+    found = recovery(apart, of)
     if found is None:
         return ""
     return (
-        f" Of {found.rows} cell types, {found.accuracy:.0%} have nearest neighbours ({found.neighbours}) of their own "
-        f"{column}, by chance up to {found.accuracy_by_chance:.0%}."
+        f" By {'states' if of_states else 'factors'}, {found.accuracy:.0%} of {found.rows} cell types have nearest "
+        f"neighbours ({found.neighbours}) of their own {column}, by chance up to {found.accuracy_by_chance:.0%}."
     )
 
 
