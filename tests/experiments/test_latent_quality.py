@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from toy import STATES as STATES_MODEL
+from toy_model import save
 
 from avocado.cli import app
+from avocado.latent.embeddings import embed_region
+from avocado.model.directory import load_model
 from experiments import latent_quality
-from experiments.latent_quality import COLUMNS, ELSEWHERE, FACTORS, OWN, STATES, TRACKS, plot_latent_quality, summarise
+from experiments.latent_quality import (
+    COLUMNS,
+    ELSEWHERE,
+    FACTORS,
+    OWN,
+    STATES,
+    TRACKS,
+    Asked,
+    _of_cell,
+    plot_latent_quality,
+    summarise,
+)
 
 pytest_plugins = ["demo"]
 
@@ -22,7 +38,7 @@ def test_with_the_truth(common, demo, tmp_path, capsys):
     assert app.run("latent_quality", latent_quality.study, [*common, f"truth={demo.path}", "regions=chr20"]) == 0
     table = pd.read_csv(tmp_path / "latent_quality.csv")
     assert set(table["question"]) == {"held-out tracks", "chromatin states", "expression"}
-    assert set(table["source"]) == {FACTORS, STATES, TRACKS, OWN, "by chance"}
+    assert set(table["source"]) == {FACTORS, TRACKS, OWN, "by chance"}  # the demo's model has no states
     scores = table[table["question"] == "chromatin states"]
     assert scores["value"].between(0, 1).all()
     # the demo's tracks say much about each other, factors of a model that was trained for a second do not
@@ -42,6 +58,19 @@ def test_without_the_truth_tracks_alone_and_from_one_region_to_another(common, t
     across = table[table["question"] == "other chromosome"]
     assert set(across["source"]) == {FACTORS, ELSEWHERE}
     assert set(across["region"]) == {"chr20 → pilot"}
+
+
+def test_states_and_own_tracks_are_those_of_the_cell_type(tiny_store, tmp_path):
+    save(tmp_path / "model", STATES_MODEL, store=tiny_store)
+    model = load_model(tmp_path / "model", tiny_store)
+    asked = Asked(model, tiny_store, None, ["chr20"], [("liver", "RNA"), ("E003", "RNA")], [], ["liver"], 2, 0)
+    factors, tracks = embed_region(model, "chr20:10,001-10,100"), np.arange(8.0).reshape(4, 2)
+    (part,) = factors.parts()
+    found = dict(_of_cell(asked, "liver", part.factors, tracks))
+    np.testing.assert_array_equal(found[OWN], tracks[:, :1])
+    (wanted,) = embed_region(model, "chr20:10,001-10,100", cell="liver").parts()
+    np.testing.assert_array_equal(found[STATES], wanted.factors)
+    assert OWN not in dict(_of_cell(asked, "NA", part.factors, tracks))  # no track of it trained
 
 
 def test_what_is_missing_is_said(common, tmp_path, capsys):
