@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from avocado.api import ingest, picture, score, stratify, train, transfer
     from avocado.data.store import open_store
     from avocado.errors import InputError
+    from avocado.evaluation.next import next_experiments
     from avocado.generalization.check import check_split
     from avocado.inference.impute import impute, write_tracks
     from avocado.latent.tables import attribute, embed
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "InputError", "__version__", "attribute", "check_split", "embed", "export_published", "import_published", "impute",
-    "ingest", "load_model", "open_store", "picture", "score", "simulate", "stratify", "train", "transfer",
-    "write_tracks",
+    "ingest", "load_model", "next_experiments", "open_store", "picture", "score", "simulate", "stratify", "train",
+    "transfer", "write_tracks",
 ]  # fmt: skip
 _HOMES = {
     "InputError": "avocado.errors",
@@ -40,6 +41,7 @@ _HOMES = {
     "impute": "avocado.inference.impute",
     "ingest": "avocado.api",
     "load_model": "avocado.model.directory",
+    "next_experiments": "avocado.evaluation.next",
     "open_store": "avocado.data.store",
     "picture": "avocado.api",
     "score": "avocado.api",

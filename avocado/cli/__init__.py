@@ -25,6 +25,7 @@ VERBS = {
     "score": "judge imputed tracks, compared with average activity",
     "check-split": "which pitfall a split of examples risks, and whether a model knows more than the place",
     "doctor": "what will work on this machine, and what to do about what will not",
+    "next": "which experiments to do next, of those that nobody has done",
     "convert": "model of the original program (Keras) -> model directory, and back",
     "completion": "Tab completes commands, keys and files in bash, zsh and fish",
     "inspect": "say what is in a store, a model, a run or a bigWig",

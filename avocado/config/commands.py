@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avocado.config.looking import Hub, Inspect, View
-from avocado.config.model_commands import Convert
+from avocado.config.model_commands import Convert, Next
 from avocado.config.sections import (
     DECIMALS,
     DEVICE,
@@ -402,6 +402,7 @@ COMMANDS = {
     "check-split": CheckSplit,
     "completion": Completion,
     "doctor": Doctor,
+    "next": Next,
     "convert": Convert,
     "inspect": Inspect,
 }

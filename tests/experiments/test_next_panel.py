@@ -1,0 +1,22 @@
+"""Coverage on the truth: known answers."""
+
+import numpy as np
+import pytest
+
+from experiments.next_panel import judged, plot
+
+
+def test_coverage_of_the_chosen_of_random_ones_and_of_the_best():
+    groups = np.repeat([0, 1, 2, 3], [2, 5, 3, 2])
+    similarity = (groups[:, None] == groups).astype(float)  # tracks of a group are the same
+    table = judged(similarity, [0], range(1, 12), [2, 7, 10], n_random=400, seed=0)
+    assert table["chosen"].tolist() == pytest.approx([2 / 12, 7 / 12, 10 / 12, 1])
+    assert table["from_truth"].tolist() == table["chosen"].tolist()
+    expected = (2 + (5 * 5 + 3 * 3 + 2 * 2) / 11) / 12  # of one of the eleven, drawn at random
+    assert table["random"][1] == pytest.approx(expected, abs=0.02)
+    assert table["random_worse"][1] == pytest.approx(6 / 11, abs=0.08)
+    assert (table["random_low"] <= table["random"] + 1e-9).all()
+    assert plot(table).axes
+    worst = judged(similarity, [0], range(1, 12), [1, 10, 11], n_random=100, seed=0)
+    assert worst["chosen"].tolist() == pytest.approx([2 / 12, 2 / 12, 4 / 12, 4 / 12])
+    assert worst["random_worse"][1] == 0
