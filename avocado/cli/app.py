@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import shlex
 import shutil
 import sys
 import tempfile
@@ -124,6 +125,11 @@ def carry_out(
         by_hydra(verb, task, [*overrides, *options])
     else:
         task(config)
+
+
+def typed(*words: str) -> str:
+    """A command as it can be typed, `avocado` before it."""
+    return shlex.join(["avocado", *words])
 
 
 def say_next(steps: Sequence[tuple[str, str]]) -> None:

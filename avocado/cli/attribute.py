@@ -47,6 +47,8 @@ def attribute(config: DictConfig) -> None:
     print(f"{cell} {assay}, {n_bins:,} bins: arcsinh signal that each part adds, mean over the bins")
     for file, total in zip(files, sums, strict=True):
         print(f"  {file!s:<{width}}  {total / n_bins:+.4f}")
+    whole = ["impute", f"model={config.model}", f"cell={cell}", f"assay={assay}", f"out={cell}-{assay}.bw"]
+    app.say_next([(app.typed(*whole), "the imputation itself, to be shown above them")])
 
 
 def _one(config: DictConfig, key: str) -> str:

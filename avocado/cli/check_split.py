@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,13 @@ def check_split(config: DictConfig) -> None:
     if config.out is not None:
         write_split_report(config.out, found)
         print(f"\n{config.out}: the same, with all rows and a picture")
+    steps, again = [], app.typed("check-split", f"table={config.table}")
+    if found.differences.empty:  # no model was judged
+        steps.append((f"{again} predictions=model.npy", "does a model know more than the place?"))
+    if config.out is None:
+        own = f" {shlex.quote(f'predictions={config.predictions}')}" if config.predictions else ""
+        steps.append((f"{again}{own} out=split.html", "all rows, and a picture, as a page"))
+    app.say_next(steps)
 
 
 def _columns(arrays: dict[str, np.ndarray]) -> np.ndarray:

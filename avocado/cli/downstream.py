@@ -59,6 +59,9 @@ def downstream(config: DictConfig) -> None:
              "missing assays": str(config.missing)}  # fmt: skip
     write_results(out, scored, about, name, "average precision" if is_binary else "Pearson correlation")
     print(f"\ntables, figure and report.html in {out}")
+    if config.model:
+        embed = app.typed("embed", f"model={config.model}", "regions=places.bed", "out=features.parquet")
+        app.say_next([(embed, "factors of any places, for a classifier of your own")])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -41,12 +41,15 @@ def embed(config: DictConfig) -> None:
         table = factor_table(model, config.what.removesuffix("s"), _table_of(model))
         write_table(out, table)
         print(f"{out}: {len(table)} {'cell types' if config.what == 'cells' else 'assays'}, {_widths(table)} factors")
+        app.say_next([(app.typed("embed", f"model={config.model}", "out=factors.parquet"), "those of the genome")])
         return
     embedding = _embedding(config, model)
     total = len(embedding)
     write_embedding(out, embedding, lambda parts: shown(parts, "factors", None, config.progress))
     whose = "factors" if config.cell is None else f"states of {config.cell}"
     print(f"{out}: {total:,} rows, {len(embedding.names)} {whose}")
+    labels = app.typed("downstream", "labels=labels.tsv", f"model={config.model}")
+    app.say_next([(labels, "how well they predict labels of your own, beside tracks and baselines")])
 
 
 def _embedding(config: DictConfig, model: Model) -> Embedding:

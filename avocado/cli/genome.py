@@ -112,6 +112,10 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
         raise InputError(f"{len(left)} files are still missing, such as {next(iter(left.values()))}: try again")
     folder = f", {len(work.files)} bigWig files in {next(iter(work.files.values())).parent}" if work.files else ""
     print(f"\ncomplete: model {work.model}{folder}")
+    app.say_next([
+        (app.typed("hub", f"model={work.model}"), "imputed and observed tracks in a genome browser"),
+        (app.typed("embed", f"model={work.model}", "regions=places.bed", "out=factors.parquet"), "factors of places"),
+    ])  # fmt: skip
 
 
 def _overrides(typed: Sequence[str]) -> list[str]:

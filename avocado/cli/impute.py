@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,9 +175,18 @@ def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Se
     from avocado.browser.page import installed
 
     bigwigs = [path for path in files if path.suffix != ".npz"]
+    steps = []
     if bigwigs and installed():
         place = bigwigs[0] if len(files) == 1 else bigwigs[0].parent
-        app.say_next([(f"avocado view {shlex.quote(str(place))}", "look at them in the web browser")])
+        steps.append((app.typed("view", str(place)), "look at them in the web browser"))
+    if config.model:
+        steps.append(
+            (app.typed("hub", f"model={config.model}"), "imputed and observed tracks together, in genome browsers")
+        )
+    else:
+        score = app.typed("score", f"imputer={config.imputer}", f"store={config.store}", "fold=0")
+        steps.append((score, "how good it is on tracks that it does not know"))
+    app.say_next(steps)
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +25,17 @@ def inspect(config: DictConfig) -> None:
     if (path / "store.json").is_file():
         from avocado.data.store import open_store
 
-        print(describe_store(open_store(path)))
+        store = open_store(path)
+        print(describe_store(store))
+        app.say_next(after_store(store))
     elif (path / "model.yaml").is_file():
-        print(describe_model(model_at(path)))
+        model = model_at(path)
+        print(describe_model(model))
+        if model.regions:
+            app.say_next([
+                (app.typed("impute", f"model={path}"), "bigWig files of every pair that was never measured"),
+                (app.typed("hub", f"model={path}"), "imputed and observed tracks in a genome browser"),
+            ])  # fmt: skip
     elif (path / "settings.yaml").is_file():
         print(_describe_run(path))
     elif path.suffix.lower() in (".bw", ".bigwig"):
@@ -35,6 +44,17 @@ def inspect(config: DictConfig) -> None:
         raise InputError(f"{path} is neither a store, nor a model, nor a run, nor a bigWig")
     else:
         raise InputError(f"{path}: no such file or folder")
+
+
+def after_store(store: SignalStore) -> list[tuple[str, str]]:
+    """What can be typed next, where there is a store."""
+    chromosomes = [name for name in store.regions if name in store.assembly.sizes]
+    if "pilot" in store.regions:
+        what = f"chrom={chromosomes[0]}" if chromosomes else "stage=pilot"
+    else:
+        what = f"stage=joint chrom={next(iter(store.regions))}"
+    command = shlex.join(["python", "train.py", f"store={store.path}", *what.split()])
+    return [(command, "a model, and scores of tracks that are held out")]
 
 
 def describe_store(store: SignalStore) -> str:

@@ -65,7 +65,13 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
         print(format_scores(table, color=sys.stdout.isatty()))
         if config.out is not None:
             write_scores(table, Path(config.out) / file_stem(region))
-    print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files")
+    print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files, with pictures")
+    if config.model is not None:
+        where = app.typed("score", f"model={config.model}", f"store={config.store}", "out=scores", "strata=true")
+        steps = [
+            (app.typed("hub", f"model={config.model}", "pairs=held_out"), "observed and imputed, in a genome browser")
+        ]
+        app.say_next(steps if config.strata else [(where, "where it is better: by how much cell types differ"), *steps])
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:

@@ -20,7 +20,7 @@ def simulate(config: DictConfig) -> None:
 
     settings = demo_settings(config)
     out = simulate(Path(config.out), config.seed, settings, processes=config.processes, progress=config.progress)
-    print(f"demo compendium in {out}; next:")
+    print(f"demo compendium in {out}; README.txt there says what its files are\nnext:")
     table, assembly, regions = map(
         shlex.quote,
         (

@@ -84,12 +84,14 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed_keys: Sequence[s
         print("no trial was completed")
         return
     title = "the best" if len(settings.objectives) == 1 else "the Pareto front: no trial is better in everything"
-    print(f"\n{title}\n{format_trials(best)}\n\nnext:")
+    print(f"\n{title}\n{format_trials(best)}\n")
     place = f" storage={shlex.quote(hide_passwords(node.storage))}" if node.storage else ""
     place += f" runs={shlex.quote(train.runs)}" if train.runs != "runs" and not node.storage else ""
-    print(f"  python -m experiments.hyperparameters name={node.name}{place}    # figures, and the winner as a config")
     winner = {key: best[key].iloc[0] for key in space}
-    print(f"  {train_command([*as_overrides(winner)], overrides)}    # the first of these, with a model and scores")
+    app.say_next([
+        (f"python -m experiments.hyperparameters name={node.name}{place}", "figures, and the winner as a config"),
+        (train_command([*as_overrides(winner)], overrides), "the first of these, with a model and scores"),
+    ])  # fmt: skip
 
 
 def storage_of(storage: str | None, runs: str, name: str) -> str:

@@ -180,12 +180,13 @@ def test_ingest_says_what_it_made_and_what_is_next(avocado, demo, tmp_path):
     answer = avocado("ingest", *demo.source, f"regions={demo.pilot}", "out=2024")
     assert answer.status == 0
     assert answer.err == ""
+    assert "next:\n" in answer.out
     tracks = len(pd.read_csv(demo.table, sep="\t"))
     assert f"{tracks} tracks: 6 cell types, 6 assays" in answer.out
-    assert "next: python train.py store=2024 stage=pilot" in answer.out
+    assert "  python train.py store=2024 stage=pilot" in answer.out
     # more regions are added to what is there
     answer = avocado("ingest", *demo.source, f"regions={demo.pilot},chr21", "out=2024")
-    assert "next: python train.py store=2024 chrom=chr21" in answer.out
+    assert "  python train.py store=2024 chrom=chr21" in answer.out
     assert sorted(path.name for path in (tmp_path / "2024").iterdir()) == ["chr21.npy", "pilot.npy", "store.json"]
     assert not (tmp_path / "2024.partial").exists()
 

@@ -32,4 +32,4 @@ def test_printed_commands_can_be_copied(monkeypatch, capsys):
     monkeypatch.setattr("avocado.cli.inspect.describe_store", lambda store: "")
     ingest_command.ingest(SimpleNamespace(out="", workers=1, progress=False))
     printed = capsys.readouterr().out.strip()
-    assert shlex.split(printed) == ["next:", "python", "train.py", "store=my runs [v2]", "chrom=chr20"]
+    assert shlex.split(printed, comments=True) == ["next:", "python", "train.py", "store=my runs [v2]", "chrom=chr20"]
