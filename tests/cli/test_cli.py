@@ -215,7 +215,7 @@ def test_genome_trains_the_missing_pilot_first_and_a_rerun_finds_all_done(avocad
     assert "no pilot model for fold 0 and seed 0 yet: training it first" in first.out
     assert first.out.index("pilot pilot: done,") < first.out.index("genome chr21: done,")
     files = sorted(path.name for path in (tmp_path / "runs" / "model" / "fold0" / "seed0").iterdir())
-    assert files == ["chr21.safetensors", "model.yaml", "pilot.safetensors", "shared.safetensors"]
+    assert files == ["README.md", "chr21.safetensors", "model.yaml", "pilot.safetensors", "shared.safetensors"]
     again = avocado("train", *arguments)
     assert "genome chr21: done before," in again.out
     assert "pilot" not in again.out.partition("genome chr21")[0]

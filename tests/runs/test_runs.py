@@ -95,7 +95,8 @@ def test_what_a_pilot_run_leaves(tiny_store, tmp_path, monkeypatch):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in outcome.directory.glob("*.png"))
     assert "checkpoint.ckpt" not in names
     assert not list(tmp_path.rglob("*.tmp"))
-    assert {file.name for file in outcome.model.iterdir()} == {"model.yaml", "shared.safetensors", "pilot.safetensors"}
+    made = {"README.md", "model.yaml", "shared.safetensors", "pilot.safetensors"}
+    assert {file.name for file in outcome.model.iterdir()} == made
     curve = pd.read_csv(outcome.directory / "history.csv")
     assert curve["epoch"].tolist() == [1, 2]
     assert curve["train_mse"].notna().all()
