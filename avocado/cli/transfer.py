@@ -66,6 +66,7 @@ def transfer(config: DictConfig) -> None:
         tuple(as_list(settings.regions)),
         settings.arrays,
         config.seed,
+        settings.verdict,
     )
     store = None if config.store == config.data.store else open_store(config.store)
     result = carry_out(
@@ -81,7 +82,11 @@ def _say(result: TransferResult) -> None:
     print(f"transfer {'done before' if result.was_done else 'done'}, {'; '.join(new)}")
     for name, nearest in result.nearest.items():
         print(f"  {name} began as the known one that fits best, {nearest}")
+    if result.text:
+        print(f"\n{result.text}")
     print(f"\nmodel    {result.model}")
+    if result.text:
+        print(f"verdict  {result.record / 'verdict.png'}")
     place = shlex.quote(f"model={result.model}")
     steps = [(f"avocado inspect {shlex.quote(f'path={result.model}')}", "what the model holds")]
     if result.cells:

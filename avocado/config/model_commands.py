@@ -108,3 +108,51 @@ class Next:
     device: str = setting("auto", DEVICE)
     precision: str = setting("auto", PRECISION)
     progress: bool = setting(True, "progress bar")
+
+
+@dataclass
+class Embed:
+    """avocado embed model=runs/model/fold0/seed0 regions=chr20 out=factors.parquet
+
+    Writes a model's latent factors as a table for other programs, by the ending of out=: .parquet, .npz, .zarr (for
+    xarray), .h5ad (AnnData, for scanpy), .tsv, .csv. A row is a 25-bp bin or a window of a region, or an interval of a
+    BED file, with the mean of its bins: avocado embed model=... regions=promoters.bed flank=250 out=promoters.h5ad
+    Genome factors are the same for all cell types. What the model knows of one, at every position, are its states:
+    avocado embed model=... cell=E003 regions=chr20 out=E003.parquet
+    """
+
+    model: str = setting(MISSING, "model directory")
+    cell: str | None = setting(
+        None, "a cell type, whose states are written: genome factors weighted by its own, not for model.kind=paper"
+    )
+    what: str = setting("genome", "genome factors; cells or assays: theirs, with the columns of the compendium's table")
+    regions: Names = setting(
+        [], "a region of the model, chr20:1,000,000-1,200,000, or a BED file; []: where the model has one"
+    )
+    window: int = setting(25, "bp of a row, a multiple of 25")
+    flank: int = setting(0, "bp by which the intervals of a BED file are extended on both sides")
+    scale: str = setting("all", "25bp, 250bp or 5kbp; all: side by side")
+    store: str | None = setting(None, "of what=cells or assays: the store whose table describes them, if it has moved")
+    out: str = setting(MISSING, "file, or folder of .zarr")
+    overwrite: bool = setting(False, "replace a file that is there")
+    progress: bool = setting(True, "progress bar")
+
+
+@dataclass
+class Attribute:
+    """avocado attribute model=runs/model/fold0/seed0 cell=E003 assay=H3K4me3 region=chr20 out=attribution/{part}.bw
+
+    Divides an imputation among the parts of the model that it comes from, by integrated gradients: cell-type factors,
+    assay factors, and genome factors at 25 bp, 250 bp and 5 kbp. One bigWig file for each, in arcsinh; they sum up to
+    what the factorization imputes less what it imputes from the reference.
+    """
+
+    model: str = setting(MISSING, "model directory")
+    cell: Names = setting(MISSING, "cell type")
+    assay: Names = setting(MISSING, "assay")
+    region: Names = setting(MISSING, "a region of the model, chr20:1,000,000-1,200,000, or a BED file")
+    reference: str = setting("zeros", "where the path begins: zeros, as in the paper, or mean, of all factors")
+    out: str = setting(MISSING, "pattern with {part}; also {cell}, {assay}")
+    overwrite: bool = setting(False, "replace files that are there")
+    threads: int | None = setting(None, "CPU threads; null: as many as there are cores")
+    progress: bool = setting(True, "progress bar")

@@ -10,7 +10,6 @@ file names the shared parameters it was trained with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -36,15 +35,26 @@ from avocado.model.factors import GenomeFactors, factors_at, joined, states_at
 from avocado.model.network import Network
 from avocado.model.own_store import find_store, require_tracks
 from avocado.model.region_files import SHARED, region_files, region_of, regions_in
+from avocado.model.region_files import save_region as save_region
 from avocado.model.regression import OTHERS, WINDOWS, Fitted
 from avocado.model.states import StatesNetwork
 from avocado.model.tensor_files import opened, read_tensors, write_tensors
-from avocado.model.transfers import GIVEN, Transfer, TransferredBaseline, added_baseline, given_stores, n_known
+from avocado.model.transfers import (
+    GIVEN,
+    Transfer,
+    TransferredBaseline,
+    added_baseline,
+    given_stores,
+    n_known,
+    own_tracks,
+    transfers_in,
+)
 from avocado.utils.files import replacing, sha256
 
 FORMAT_VERSION = 4
 PRIOR = ("prior.scales", "prior.projection", "prior.weights")  # tensors in it, of a model with a baseline
-GIVEN_SCALES = "given.scales"  # mean and deviation, arcsinh, of the tracks that were given in transfers
+# mean and deviation, arcsinh, of the tracks that were given in transfers; weights as `StatesNetwork.added_gate`
+GIVEN_SCALES, GIVEN_GATE = "given.scales", "given.gate"
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,7 +172,7 @@ class Model:
     @property
     def own_tracks(self) -> pd.DataFrame:
         """The tracks that the model was trained or held out with: those of `tracks` that no transfer brought."""
-        return _own(self.tracks, self.cells, self.assays, self.transfers)
+        return own_tracks(self.tracks, self.cells, self.assays, self.transfers)
 
     @cached_property
     def baseline(self) -> RegressionBaseline | TransferredBaseline | None:
@@ -243,6 +253,8 @@ def save_shared(
         tensors |= {name: torch.from_numpy(part) for name, part in zip(PRIOR, parts, strict=True)}
     if given_scales is not None:
         tensors[GIVEN_SCALES] = torch.from_numpy(given_scales)
+    if isinstance(network, StatesNetwork) and network.added_gate is not None:
+        tensors[GIVEN_GATE] = network.added_gate.cpu()
     with replacing(directory / SHARED) as temporary:
         write_tensors(tensors, temporary, directory / SHARED)
         checksum = sha256(temporary)
@@ -260,19 +272,6 @@ def save_shared(
     forget_regressions(directory)
     with replacing(directory / "model.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
-
-
-def save_region(directory: Path, region: Region, genome: Tensor) -> None:
-    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
-    layout = {
-        "name": region.name,
-        "segments": region.plain(),
-        "shared_sha256": sha256(directory / SHARED),
-    }
-    metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
-    with replacing(directory / f"{file_stem(region.name)}.safetensors") as temporary:
-        tensors = {"genome": genome.detach().cpu().contiguous()}
-        write_tensors(tensors, temporary, directory / f"{file_stem(region.name)}.safetensors", metadata)
 
 
 def load_model(
@@ -315,7 +314,7 @@ def load_model(
         cells, assays = list(meta["cells"]), list(meta["assays"])
         tracks = pd.DataFrame(meta["tracks"], columns=pd.Index(["cell", "assay", "role"]))
         checksum, training = meta["shared_sha256"], meta["training"]
-        transfers = _transfers(meta)
+        transfers = transfers_in(meta)
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         if isinstance(error, InputError):
             raise
@@ -327,6 +326,7 @@ def load_model(
     if sha256(path / SHARED) != checksum:
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
     prior, given = [tensors.pop(name, None) for name in PRIOR], tensors.pop(GIVEN_SCALES, None)
+    gate = tensors.pop(GIVEN_GATE, None)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:
@@ -336,6 +336,8 @@ def load_model(
             "the files are of two models"
         )
     network.load_state_dict(tensors)
+    if isinstance(network, StatesNetwork):
+        network.added_gate = gate
     network.eval().requires_grad_(False)
     regions = regions_in(path, _makers(meta), assembly, config.block_width if only_whole else None)
     regression = None
@@ -348,7 +350,7 @@ def load_model(
                 raise InputError(f"{path / SHARED} has no {name} of shape {shape}: restore it or train again")
         regression = Fitted(*(tensor.numpy() for tensor in prior if tensor is not None))
     if store is not None:
-        require_tracks(store, path, _own(tracks, cells, assays, transfers), training)
+        require_tracks(store, path, own_tracks(tracks, cells, assays, transfers), training)
     return Model(
         path, network, cells, assays, assembly, tracks, regions, training, regression, store, not baseline, transfers,
         None if given is None else given.numpy(),
@@ -377,21 +379,9 @@ def store_of(model: Model) -> SignalStore:
     return join([own_store_of(model), *given_stores(model.path, model.transfers)])
 
 
-def _own(
-    tracks: pd.DataFrame, cells: Sequence[str], assays: Sequence[str], transfers: Sequence[Transfer]
-) -> pd.DataFrame:
-    n_cells, n_assays = n_known(cells, assays, transfers)
-    return tracks[tracks["cell"].isin(cells[:n_cells]) & tracks["assay"].isin(assays[:n_assays])]
-
-
-def _transfers(meta: dict[str, Any]) -> tuple[Transfer, ...]:
-    """What model.yaml says was added."""
-    return tuple(Transfer(**its) for its in meta.get("transfers", ()))
-
-
 def _makers(meta: dict[str, Any]) -> set[str]:
     """Checksums of the shared parameters whose genome factors fit: a transfer changes nothing that these depend on."""
-    return {meta["shared_sha256"], *(its.shared_sha256 for its in _transfers(meta))}
+    return {meta["shared_sha256"], *(its.shared_sha256 for its in transfers_in(meta))}
 
 
 def unusable_regions(path: Path, region: str | None = None) -> dict[str, str]:

@@ -5,11 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch import Tensor
+
 from avocado.data.genome import Assembly, Region, file_stem
 from avocado.errors import InputError
-from avocado.model.tensor_files import opened
+from avocado.model.tensor_files import opened, write_tensors
+from avocado.utils.files import replacing, sha256
 
 SHARED = "shared.safetensors"
+
+
+def save_region(directory: Path, region: Region, genome: Tensor) -> None:
+    """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
+    layout = {
+        "name": region.name,
+        "segments": region.plain(),
+        "shared_sha256": sha256(directory / SHARED),
+    }
+    metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
+    with replacing(directory / f"{file_stem(region.name)}.safetensors") as temporary:
+        tensors = {"genome": genome.detach().cpu().contiguous()}
+        write_tensors(tensors, temporary, directory / f"{file_stem(region.name)}.safetensors", metadata)
 
 
 def region_files(path: Path) -> list[Path]:

@@ -116,6 +116,9 @@ class StatesNetwork(nn.Module):
         self.register_buffer("cell", torch.zeros(n_tracks, dtype=torch.int64))
         self.register_buffer("assay", torch.zeros(n_tracks, dtype=torch.int64))
         self.register_buffer("scales", torch.ones(2, n_tracks))
+        # the same of each cell type that was added to a trained network, (n_added, 3)
+        self.added_gate: Tensor | None
+        self.register_buffer("added_gate", None, persistent=False)
         self.register_buffer("gate", torch.tensor(GATE if config.baseline != "none" else WITHOUT_BASELINE))
 
     def initialise(self, generator: torch.Generator) -> StatesNetwork:
@@ -237,6 +240,10 @@ class StatesNetwork(nn.Module):
     def combined(self, found: Tensor, cells: Tensor, assays: Tensor, baseline: Tensor | None) -> Tensor:
         """From standardised signal to arcsinh, shrunk and joined with the baseline by the weights of the gate."""
         mean, deviation = self.expected[cells, assays].unbind(-1)
+        gate = self.gate.expand(len(cells), 3)
+        if self.added_gate is not None:
+            gate = torch.cat([self.gate.expand(self.encoded_cells, 3), self.added_gate])[cells]
+        factorization, regression, alone = gate.unbind(-1)
         if baseline is None:
-            return found * (self.gate[2] * deviation) + mean
-        return mean + self.gate[0] * deviation * found + self.gate[1] * (baseline - mean)
+            return found * (alone * deviation) + mean
+        return mean + factorization * deviation * found + regression * (baseline - mean)

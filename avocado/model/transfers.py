@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from avocado.data.compendium import Pair
@@ -50,10 +51,23 @@ class Transfer:
         return asdict(self)
 
 
+def transfers_in(meta: dict[str, Any]) -> tuple[Transfer, ...]:
+    """What a model.yaml says was added."""
+    return tuple(Transfer(**its) for its in meta.get("transfers", ()))
+
+
 def n_known(cells: Sequence[str], assays: Sequence[str], transfers: Iterable[Transfer]) -> tuple[int, int]:
     """How many cell types and assays a model was trained with: the first ones of all."""
     added = list(transfers)
     return len(cells) - sum(len(its.cells) for its in added), len(assays) - sum(len(its.assays) for its in added)
+
+
+def own_tracks(
+    tracks: pd.DataFrame, cells: Sequence[str], assays: Sequence[str], transfers: Sequence[Transfer]
+) -> pd.DataFrame:
+    """The rows of a model's table of tracks that no transfer brought."""
+    n_cells, n_assays = n_known(cells, assays, transfers)
+    return tracks[tracks["cell"].isin(cells[:n_cells]) & tracks["assay"].isin(assays[:n_assays])]
 
 
 def given_stores(directory: Path, transfers: Iterable[Transfer]) -> list[SignalStore]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 import avocado
@@ -26,9 +27,11 @@ from avocado.data.genome import file_stem
 from avocado.data.ingest import ingest
 from avocado.data.store import SignalStore
 from avocado.errors import InputError, did_you_mean
+from avocado.evaluation.verdict import read_verdict
 from avocado.model.directory import SHARED, Model, load_model, save_shared
 from avocado.model.transfers import GIVEN, Transfer
 from avocado.runs.run import locked, require_same_settings
+from avocado.runs.verdict import carry_out, gates_of, judge, store_at_hand, write
 from avocado.training.newcomers import Learned, Newcomers, divided, extended, learn, samples
 from avocado.training.transfer_config import TransferConfig
 from avocado.utils.files import remove_leftovers, replacing, sha256
@@ -37,6 +40,10 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RECORD, GIVEN_FOLDER = "transfer", "given"
+REPLACED = (
+    "average activity is here the mean of what the model imputes for its own cell types, as the store of its tracks is "
+    "not at hand (store= says where it is)"
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class TransferSpec:
     regions: tuple[str, ...] = ()  # of the model; none: all
     arrays: str = "arcsinh"
     seed: int = 0
+    verdict: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class TransferResult:
     assays: list[str]
     nearest: dict[str, str]  # of each of them, the known one that its learning began with
     was_done: bool
+    verdict: pd.DataFrame | None = None  # see `evaluation.verdict`; None where it was not asked for, or of assays alone
+    text: str = ""  # the same as a table to print, and in words
 
 
 def transfer(
@@ -105,9 +115,18 @@ def transfer(
             raise
         new = Newcomers(source, given, pairs_in(roles, GIVEN), region_of_learning(source, regions))
         blocks = divided(source.regions[new.region].n_blocks, spec.config, spec.seed)
-        learned = learn(new, samples(new, blocks, spec.config, spec.seed), spec.config, spec.seed, record, progress)
-        _save(spec, source, new, learned, roles, given)
+        drawn = samples(new, blocks, spec.config, spec.seed)
+        learned = learn(new, drawn, spec.config, spec.seed, record, progress)
         _write_history(record, learned)
+        tried, own = None, None
+        if spec.verdict and new.cells:
+            own = store_at_hand(source, new.region)
+            tried = carry_out(
+                new, learned.assays, drawn, blocks[2], own, spec.config, spec.seed, record / "trials.ckpt", progress
+            )
+        _save(spec, source, new, learned, gates_of(new, tried), roles, given)
+        if tried is not None:
+            write(judge(new, tried, blocks[2], own), record, "" if own is not None else REPLACED)
         made = {
             "model": str(spec.out), "source": str(spec.source), "shared_sha256": sha256(spec.out / SHARED),
             "cells": new.cells, "assays": new.assays, "nearest": learned.nearest, "avocado": avocado.__version__,
@@ -171,7 +190,7 @@ def _settings(spec: TransferSpec, source: Model, roles: pd.DataFrame, regions: S
     return {
         "source": source.shared_checksum[:16],
         "tracks": {" ".join(pair): f"{role} {file}" for pair, role, file in named},
-        "regions": list(regions), "arrays": spec.arrays, "seed": spec.seed, "transfer": config,
+        "regions": list(regions), "arrays": spec.arrays, "seed": spec.seed, "verdict": spec.verdict, "transfer": config,
         "avocado": avocado.__version__, "format_version": FORMAT_VERSION,
     }  # fmt: skip
 
@@ -204,7 +223,13 @@ def _read(
 
 
 def _save(
-    spec: TransferSpec, source: Model, new: Newcomers, learned: Learned, roles: pd.DataFrame, given: SignalStore
+    spec: TransferSpec,
+    source: Model,
+    new: Newcomers,
+    learned: Learned,
+    gates: torch.Tensor,
+    roles: pd.DataFrame,
+    given: SignalStore,
 ) -> None:
     """Write the new model: genome factors and earlier stores of its source, shared parameters, model.yaml."""
     remove_leftovers(spec.out)
@@ -220,7 +245,7 @@ def _save(
     )  # fmt: skip
     scales = new.scales if source.given_scales is None else np.concatenate([source.given_scales, new.scales], axis=1)
     save_shared(
-        spec.out, extended(new, learned), *new.names, source.assembly,
+        spec.out, extended(new, learned, gates), *new.names, source.assembly,
         pd.concat([source.tracks, roles], ignore_index=True), source.training, source.regression,
         [*source.transfers, added], scales,
     )  # fmt: skip
@@ -246,4 +271,7 @@ def _write_history(record: Path, learned: Learned) -> None:
 
 def _result(out: Path, record: Path, was_done: bool) -> TransferResult:
     made = json.loads((record / "done.json").read_text())
-    return TransferResult(out, record, made["cells"], made["assays"], made["nearest"], was_done)
+    table, text = None, ""
+    if (record / "verdict.csv").is_file():
+        table, text = read_verdict(record / "verdict.csv"), (record / "verdict.txt").read_text(encoding="utf-8")
+    return TransferResult(out, record, made["cells"], made["assays"], made["nearest"], was_done, table, text)

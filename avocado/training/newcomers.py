@@ -197,8 +197,11 @@ def learn(
     return Learned(learned, assays, nearest, curves)
 
 
-def extended(new: Newcomers, learned: Learned) -> Network | StatesNetwork:
-    """The network with rows for what is new; everything else is what it was, bit for bit."""
+def extended(new: Newcomers, learned: Learned, gates: Tensor) -> Network | StatesNetwork:
+    """The network with rows for what is new; everything else is what it was, bit for bit.
+
+    gates: of the new cell types (n_cells, 3), see `StatesNetwork.added_gate`.
+    """
     model, before = new.model, new.model.network
     cells, assays = new.names
     network = new_network(before.config, len(cells), len(assays), _n_tracks(before), model.n_known)
@@ -219,6 +222,9 @@ def extended(new: Newcomers, learned: Learned) -> Network | StatesNetwork:
         expected[: len(model.cells), : len(model.assays)] = before.expected
         state["expected"] = expected
     network.load_state_dict(state)
+    if isinstance(network, StatesNetwork) and isinstance(before, StatesNetwork):
+        earlier = [] if before.added_gate is None else [before.added_gate]
+        network.added_gate = torch.cat([*earlier, gates]) if earlier or len(gates) else None
     return network.eval().requires_grad_(False)
 
 

@@ -66,8 +66,8 @@ def table(folder: Path, cell: str = NEW[0], assays=NEW[1:], like: int = 0, **col
     return pd.DataFrame(rows, columns=pd.Index(["cell", "assay", "file"])).assign(**columns)
 
 
-def add(source: Path, tracks: pd.DataFrame, out: Path, store=None, **more):
-    return transfer(TransferSpec(source, tracks, out, QUICK, **more), store)
+def add(source: Path, tracks: pd.DataFrame, out: Path, store=None, verdict=False, **more):
+    return transfer(TransferSpec(source, tracks, out, QUICK, verdict=verdict, **more), store)
 
 
 def frozen(source: Path, made: Path) -> None:
@@ -156,7 +156,8 @@ def test_what_is_done_is_not_done_again(states, store, tmp_path):
     assert (tmp_path / "made" / "shared.safetensors").stat().st_mtime_ns == written
     with pytest.raises(InputError, match=r"begun with other settings \(seed was 0, is 1\)"):
         add(states, tracks, tmp_path / "made", store, seed=1)
-    again = transfer(TransferSpec(states, tracks, tmp_path / "made", QUICK, seed=1), store, overwrite=True)
+    spec = TransferSpec(states, tracks, tmp_path / "made", QUICK, seed=1, verdict=False)
+    again = transfer(spec, store, overwrite=True)
     assert not again.was_done
 
 
@@ -179,9 +180,11 @@ def test_an_interrupted_transfer_goes_on_to_the_same_result(states, store, tmp_p
         transfer(TransferSpec(states, tracks, tmp_path / "again", config), store)
     assert not (tmp_path / "again" / "model.yaml").exists()
     assert (tmp_path / "again" / "transfer" / "cells.ckpt").is_file()
-    monkeypatch.setattr(learning, "shown", lambda steps, *options: steps if steps[0] == 40 else 1 / 0)
+    begun = []
+    monkeypatch.setattr(learning, "shown", lambda steps, *options: begun.append(steps[0]) or steps)
     again = transfer(TransferSpec(states, tracks, tmp_path / "again", config), store)
-    for name in ("shared.safetensors", "transfer/history.csv"):
+    assert begun == [40, 0]  # of the cell type, and of the trials
+    for name in ("shared.safetensors", "transfer/history.csv", "transfer/verdict.csv"):
         assert (whole.model / name).read_bytes() == (again.model / name).read_bytes()
 
 
@@ -195,6 +198,41 @@ def test_tracks_to_be_scored_are_not_learned_from(states, store, tmp_path):
     assert torch.equal(one.network.cell_factors, two.network.cell_factors)
     scores = avocado.score(one, store, regions=["pilot"])
     assert "kidney" in set(scores["cell"])
+
+
+def test_the_verdict(source, store, tmp_path):
+    result = add(source, table(tmp_path / "files"), tmp_path / "made", store, verdict=True)
+    found = result.verdict
+    assert found is not None
+    left_out = found[found["kind"] == "left out"]
+    assert set(zip(left_out["assay"], left_out["tracks"], strict=True)) == {(a, n) for a in NEW[1:] for n in (1, 2)}
+    assert set(found.loc[found["kind"] == "masked blocks", "tracks"]) == {3}
+    # average activity is that of the model's training tracks, on the same bins
+    assert found.groupby("assay")["mse_average"].nunique().eq(1).all()
+    assert ((found["skill"] > 0) == found["better"]).all()
+    np.testing.assert_allclose(found["skill"], 1 - found["mse"] / found["mse_average"])
+    assert "kidney: 2 tracks are" in result.text
+    for assay in NEW[1:]:
+        assert f"  {assay}: " in result.text
+    for name in ("verdict.csv", "verdict.txt", "verdict.png", "similarity.csv"):
+        assert (result.record / name).stat().st_size > 0
+
+
+def test_one_track_can_only_be_judged_on_masked_blocks(states, store, tmp_path):
+    result = add(states, table(tmp_path / "files", assays=("DNase",)), tmp_path / "made", store, verdict=True)
+    assert result.verdict["kind"].tolist() == ["masked blocks"]
+    assert "with one track there is no other to impute" in result.text
+
+
+def test_without_the_store_of_its_own_tracks(store, tmp_path):
+    save(tmp_path / "source", replace(STATES, baseline="none"), store=store)  # which says nowhere where that is
+    tracks = table(tmp_path / "files")
+    result = add(tmp_path / "source", tracks, tmp_path / "made", verdict=True)
+    assert "average activity is here the mean of what the model imputes" in result.text
+    assert result.verdict["mse_average"].notna().all()
+    with_store = add(tmp_path / "source", tracks, tmp_path / "other", store, verdict=True)
+    assert "is here the mean" not in with_store.text
+    assert not np.allclose(with_store.verdict["mse_average"], result.verdict["mse_average"])
 
 
 def test_in_python(states, store, tmp_path):
