@@ -147,7 +147,8 @@ def _decoder(network: Network | StatesNetwork, cell: int, assay: int) -> Decoder
     if isinstance(network, StatesNetwork):
         number = torch.tensor([[assay]])
         mean, deviation = network.expected[cell, assay]
-        scale = float(network.gate[2] * deviation)
+        alone = network.gates(torch.tensor([cell]))[0, 2]
+        scale = float(alone * network.limits[cell, assay] * deviation)
         return lambda parts: network.decode(parts[0], parts[1], number, *parts[2:])[..., 0] * scale + float(mean)
     weights = network.first.weight.split([part.shape[-1] for part in (network.cell_factors, network.assay_factors)]
                                          + list(network.config.scales), dim=1)  # fmt: skip

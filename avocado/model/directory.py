@@ -101,8 +101,7 @@ class Model:
             f"Avocado model {self.path}: {len(self.cells)} cell types × {len(self.assays)} assays ({counts})\n"
             f"  {c.cell_factors} cell-type, {c.assay_factors} assay, {c.genome_factors} genome factors{baseline}\n"
             f"  factors of {', '.join(self.regions) or 'no region'} ({self.assembly.name})"
-            + "".join(f"\n  {its}" for its in self.transfers)
-        )
+        ) + "".join(f"\n  {its}" for its in self.transfers)
 
     @property
     def cell_factors(self) -> pd.DataFrame:
@@ -160,8 +159,7 @@ class Model:
 
         Raises InputError for a place that the model has no factors of; no file is read.
         """
-        name = str(region)
-        if name in self.regions or not (":" in name or is_bed(name)):
+        if (name := str(region)) in self.regions or not (":" in name or is_bed(name)):
             self._require(name)
         return windows(self.regions, self.assembly, region)
 
@@ -327,6 +325,8 @@ def load_model(
         raise InputError(f"{path / SHARED} is not the file that model.yaml describes: restore it or train again")
     prior, given = [tensors.pop(name, None) for name in PRIOR], tensors.pop(GIVEN_SCALES, None)
     gate = tensors.pop(GIVEN_GATE, None)
+    if config.kind == "states":
+        tensors.setdefault("limits", torch.ones(len(cells), len(assays)))  # models of earlier versions have none
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:

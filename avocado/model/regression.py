@@ -7,7 +7,7 @@ weights come from the assay's tracks in other cell types, each of which is regre
 type (as ChromImpute trains its trees), in one ridge regression over bins drawn at random. Besides the inputs
 themselves it has random features of them, max(0, a random combination + a random shift), with which it fits curves and
 interactions (Rahimi and Recht 2008, "Weighted sums of random kitchen sinks"). Mean and standard deviation of a track
-that was never measured come from those of its cell type's and its assay's other tracks.
+that was never measured come from those of its cell type's and its assay's other tracks; the imputed one has that mean.
 
 Without a pair's own track: the weights of a training track's pair are found, and applied, as if it had not been
 measured. So a model may be trained on regressions of its training tracks and meet the same kind in imputation.
@@ -135,7 +135,9 @@ def regress(
         inputs = _inputs_of(pair, train, assays)
         if len(inputs.donors) > 1:
             used = np.concatenate([inputs.places, np.arange(n_inputs, weights.shape[1])])
-            weights[number, used] = _standardised_weights(means, train, inputs, projection, config)
+            found = _standardised_weights(means, train, inputs, projection, config)
+            found[-1] -= _imputed_mean(found, means, inputs, projection)
+            weights[number, used] = found
         elif len(inputs.donors):
             weights[number, 0] = 1
         weights[number] *= expected[number, 1]
@@ -217,6 +219,20 @@ def _standardised_weights(
     )
     found = np.linalg.solve(covariance[:-1, :-1] + np.diag(penalty), covariance[:-1, -1])
     return np.append(found, center[-1] - center[:-1] @ found)
+
+
+def _imputed_mean(weights: np.ndarray, means: np.ndarray, inputs: _Inputs, projection: np.ndarray) -> float:
+    """Mean of a pair's own standardised track by its weights, over the drawn bins; that of its donors is 0."""
+    means = means[:, :, :: -(-means.shape[2] // ROWS)]
+    average = means[inputs.donors].mean(axis=0)
+    known = np.concatenate([average, means[inputs.others][:, OTHERS].reshape(-1, means.shape[2])])
+    directions, shifts = _projected(projection, inputs)
+    imputed = np.empty(means.shape[2])
+    for start in range(0, len(imputed), CHUNK):
+        part = known[:, start : start + CHUNK]
+        columns = np.concatenate([part, np.maximum(directions @ part + shifts, 0)])
+        imputed[start : start + CHUNK] = weights[:-1] @ columns
+    return float(imputed.mean() + weights[-1])
 
 
 def _projected(projection: np.ndarray, inputs: _Inputs) -> tuple[np.ndarray, np.ndarray]:

@@ -38,6 +38,8 @@ MOST_PROGRAMS = 16
 LARGE = 100  # training tracks from which a compendium is large
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
+STRONGEST = 0.9  # deviation that a standardised imputation has at most
+LIMIT_BLOCKS, FEW_BLOCKS, LIMIT_SAMPLES = 400, 64, 1 << 25  # to find that out: the most, the least, bins × pairs
 # what the factorization and the baseline count, and the factorization alone, before anything was measured
 GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
 
@@ -111,6 +113,7 @@ class StatesNetwork(nn.Module):
         self.cell: Tensor
         self.assay: Tensor
         self.scales: Tensor
+        self.limits: Tensor  # what the factorization imputes of each pair is weakened by this, see `set_limits`
         self.gate: Tensor  # weights of factorization and baseline, and of the factorization where it stands alone
         self.register_buffer("expected", torch.zeros(n_cells, n_assays, 2))
         self.register_buffer("cell", torch.zeros(n_tracks, dtype=torch.int64))
@@ -119,6 +122,7 @@ class StatesNetwork(nn.Module):
         # the same of each cell type that was added to a trained network, (n_added, 3)
         self.added_gate: Tensor | None
         self.register_buffer("added_gate", None, persistent=False)
+        self.register_buffer("limits", torch.ones(n_cells, n_assays))
         self.register_buffer("gate", torch.tensor(GATE if config.baseline != "none" else WITHOUT_BASELINE))
 
     def initialise(self, generator: torch.Generator) -> StatesNetwork:
@@ -237,13 +241,38 @@ class StatesNetwork(nn.Module):
             found[first : first + step] = self(rows[first : first + step], cells[None], assays[None])
         return self.combined(found, cells, assays, baseline)
 
+    @torch.no_grad()
+    def set_limits(self, genome: Tensor, mask: Tensor) -> None:
+        """Find out of each pair how far its imputation has to be weakened to have no deviation above `STRONGEST`.
+
+        An imputation whose correlation with the track is r should vary r times as much, and r is hardly ever higher.
+        genome: factors of a region (n_blocks, block_width); mask: bool (n_blocks, 200), False at padding.
+        """
+        n_pairs = self.n_cells * self.n_assays
+        n_blocks = min(len(genome), LIMIT_BLOCKS, max(FEW_BLOCKS, LIMIT_SAMPLES // (BLOCK_BINS * n_pairs)))
+        chosen = torch.linspace(0, len(genome) - 1, n_blocks).long()
+        cells = torch.arange(self.n_cells, device=genome.device).repeat_interleave(self.n_assays)
+        assays = torch.arange(self.n_assays, device=genome.device).repeat(self.n_cells)
+        sums, count = torch.zeros(2, n_pairs, dtype=torch.float64, device=genome.device), 0
+        for blocks in chosen.split(max(1, SAMPLES // (BLOCK_BINS * n_pairs))):
+            found = self(genome[blocks], cells[None], assays[None])[mask[blocks]].double()
+            sums += torch.stack([found.sum(0), found.square().sum(0)])
+            count += len(found)
+        mean, square = sums / count
+        deviation = (square - mean.square()).clamp(min=1e-12).sqrt()
+        self.limits.copy_((STRONGEST / deviation).clamp(max=1).view_as(self.limits))
+
+    def gates(self, cells: Tensor) -> Tensor:
+        """`gate` of cell types (n, 3): an added one has its own."""
+        if self.added_gate is None:
+            return self.gate.expand(len(cells), 3)
+        return torch.cat([self.gate.expand(self.encoded_cells, 3), self.added_gate])[cells]
+
     def combined(self, found: Tensor, cells: Tensor, assays: Tensor, baseline: Tensor | None) -> Tensor:
         """From standardised signal to arcsinh, shrunk and joined with the baseline by the weights of the gate."""
         mean, deviation = self.expected[cells, assays].unbind(-1)
-        gate = self.gate.expand(len(cells), 3)
-        if self.added_gate is not None:
-            gate = torch.cat([self.gate.expand(self.encoded_cells, 3), self.added_gate])[cells]
-        factorization, regression, alone = gate.unbind(-1)
+        found = found * (self.limits[cells, assays] * deviation)
+        factorization, regression, alone = self.gates(cells).unbind(-1)
         if baseline is None:
-            return found * (alone * deviation) + mean
-        return mean + factorization * deviation * found + regression * (baseline - mean)
+            return found * alone + mean
+        return mean + factorization * found + regression * (baseline - mean)

@@ -170,6 +170,8 @@ def carry_out(
     fit_gate(network, store, plan.region, train.columns, module.probe, baseline)
     log.info("weights of factorization and baseline, and of the factorization alone: %s", network.gate.tolist())
     genome = encode_region(network, store, plan.region, train.columns, hardware, progress)
+    device = next(network.parameters()).device
+    network.set_limits(genome.to(device), torch.from_numpy(store.region(plan.region).mask).to(device))
     return Trained(network, genome, module.history, baseline)
 
 

@@ -221,6 +221,9 @@ def extended(new: Newcomers, learned: Learned, gates: Tensor) -> Network | State
                 expected[index[0], index[1]] = torch.from_numpy(its).float()
         expected[: len(model.cells), : len(model.assays)] = before.expected
         state["expected"] = expected
+        limits = torch.ones(len(cells), len(assays))  # of what is new none are known
+        limits[: len(model.cells), : len(model.assays)] = before.limits
+        state["limits"] = limits
     network.load_state_dict(state)
     if isinstance(network, StatesNetwork) and isinstance(before, StatesNetwork):
         earlier = [] if before.added_gate is None else [before.added_gate]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from toy import (
     ASSAYS,
     ASSEMBLY,
@@ -29,6 +29,7 @@ from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.baseline import RegressionBaseline
 from avocado.model.directory import load_model, save_region, save_shared, unusable_regions
+from avocado.utils.files import sha256
 from avocado.utils.hardware import Hardware, device_of
 
 
@@ -175,6 +176,16 @@ def test_another_format(tmp_path, version):
     file = tmp_path / "model.yaml"
     file.write_text(file.read_text().replace("format_version: 4", f"format_version: {version}"))
     assert f"model format {version}, this program reads 4" in refused(tmp_path)
+
+
+def test_a_model_of_an_earlier_version_imputes_as_it_did(tmp_path, tiny_store):
+    save(tmp_path, STATES, store=tiny_store, regions=())
+    shared, file = tmp_path / "shared.safetensors", tmp_path / "model.yaml"
+    tensors = load_file(shared)
+    del tensors["limits"]
+    save_file(tensors, shared)
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"shared_sha256": sha256(shared)}))
+    assert torch.equal(load_model(tmp_path).network.limits, torch.ones(len(CELLS), len(ASSAYS)))
 
 
 def test_shapes_of_another_model(tmp_path):

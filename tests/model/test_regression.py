@@ -164,7 +164,8 @@ def naive_regression(
     weights = np.linalg.solve(gram, (x - center).T @ (y - y.mean()) / len(y))
     train = experiments(rows)
     expected = expected_scales(scales_of(signal, rows), train, [pair], config.scale_ridge)[0]
-    return expected[0] + expected[1] * ((columns(inputs(*pair)) - center) @ weights + y.mean())
+    imputed = columns(inputs(*pair)) @ weights
+    return expected[0] + expected[1] * (imputed - imputed.mean())
 
 
 @pytest.mark.parametrize("features", [0, 20])
