@@ -87,4 +87,4 @@ print(f"base rate {mine['label'][~half].mean():.2f}")
 # In a terminal: `avocado downstream labels=my.tsv model=…` writes tables, a figure and a page. [Labels of your
 # own](../downstream.md) has what was measured on real data.
 #
-# **Next:** [place or cell type?](07_pitfall.md)
+# **Next:** [a new cell type](06_new_cell_type.md)
