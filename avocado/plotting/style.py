@@ -14,7 +14,7 @@ from avocado.evaluation.scores import AVERAGE
 COLORS = {"observed": "#3b3b3b", "Avocado": "#009e73", AVERAGE: "#c68600"}
 OTHER_COLORS = (  # further ones, in their order; the first are the easiest to tell apart
     "#0072b2", "#cc79a7", "#a8320a", "#2f9bdc", "#332288", "#8f8f35", "#882255", "#8c8c8c", "#7a4a1f", "#b04fc4",
-    "#4d7a00", "#00707a", "#5c5c8a",
+    "#39024a", "#5c5c8a", "#00707a",
 )  # fmt: skip
 MARKERS = {"Avocado": "o", AVERAGE: "D"}  # as matplotlib calls them
 OTHER_MARKERS = ("s", "^", "v", "X", "P", "<", ">", "d", "p", "*", "h")
