@@ -149,7 +149,12 @@ def _decoder(network: Network | StatesNetwork, cell: int, assay: int) -> Decoder
         mean, deviation = network.expected[cell, assay]
         alone = network.gates(torch.tensor([cell]))[0, 2]
         scale = float(alone * network.limits[cell, assay] * deviation)
-        return lambda parts: network.decode(parts[0], parts[1], number, *parts[2:])[..., 0] * scale + float(mean)
+
+        def imputed(parts: list[Tensor]) -> Tensor:
+            own, its, fine, middle, coarse = parts
+            return network.decode(own, its, number, fine, middle, coarse)[..., 0] * scale + float(mean)
+
+        return imputed
     weights = network.first.weight.split([part.shape[-1] for part in (network.cell_factors, network.assay_factors)]
                                          + list(network.config.scales), dim=1)  # fmt: skip
 
