@@ -26,12 +26,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS
 from avocado.model.config import COARSE, ModelConfig
 from avocado.model.encoding import WINDOWS
 from avocado.model.network import split_block
+from avocado.model.written_out import decoded, fine_states
 
 NEAR = 11  # bins of the moving mean within a block
 MOST_PROGRAMS = 16
@@ -124,6 +124,10 @@ class StatesNetwork(nn.Module):
         self.register_buffer("added_gate", None, persistent=False)
         self.register_buffer("limits", torch.ones(n_cells, n_assays))
         self.register_buffer("gate", torch.tensor(GATE if config.baseline != "none" else WITHOUT_BASELINE))
+        self.averaging: Tensor  # a moving mean over the bins of a block, as a product
+        bins = torch.arange(BLOCK_BINS)
+        within = ((bins[:, None] - bins).abs() <= NEAR // 2).float()
+        self.register_buffer("averaging", within / within.sum(dim=1, keepdim=True), persistent=False)
 
     def initialise(self, generator: torch.Generator) -> StatesNetwork:
         """Each program starts with a cell type of its own (where there are as many) and the last with all of them."""
@@ -153,24 +157,28 @@ class StatesNetwork(nn.Module):
         signal: standardised training tracks (blocks, 200, n_tracks), 0 at padding; around: `encoding.surroundings`
         (blocks, 20, n_tracks, windows); visible: (blocks, n_tracks), 0 for the tracks that are hidden from a block.
         """
-        n_blocks, near = len(signal), self._by_cell((signal * visible[:, None])[..., None])
-        mean = functional.avg_pool1d(near.flatten(2).mT, NEAR, 1, NEAR // 2, count_include_pad=False).mT.view_as(near)
+        n_blocks, shown = len(signal), (signal * visible[:, None]).contiguous()
+        with torch.autocast(signal.device.type, enabled=False):
+            near = torch.cat([shown, self.averaging @ shown]).unsqueeze(-1)
+        near = torch.cat(self._by_cell(near).split(n_blocks), dim=-1)
         seen = self._by_cell(visible[:, None, :, None]).expand(-1, COARSE, -1, -1)
         around = self._by_cell(around.to(signal.dtype) * visible[:, None, :, None])
         around = torch.cat([around, seen], dim=-1)
-        fine = self.near(torch.cat([near, mean], dim=-1)).unflatten(1, (COARSE, BINS_PER_250BP))
-        hidden = (fine + self.around(around)[:, :, None]).relu_().flatten(1, 2)
-        states = (self.to_factors[0](hidden), self.to_factors[1](around), self.to_factors[2](around.mean(1, True)))
-        mixing = self.cell_mixing / math.sqrt(self.encoded_cells)
-        mixed = [torch.einsum("bncd,ck->bnkd", state, mixing).reshape(n_blocks, -1) for state in states]
-        return torch.cat(mixed, dim=1)
+        mixing, to_fine = self.cell_mixing / math.sqrt(self.encoded_cells), self.to_factors[0]
+        assert isinstance(to_fine, nn.Linear)
+        fine = fine_states(near, self.around(around), self.near.weight, self.near.bias, to_fine.weight)
+        fine = (fine + to_fine.bias.to(fine.dtype)[:, None, None]) @ mixing.to(fine.dtype)
+        fine = fine.view(-1, n_blocks, BLOCK_BINS, mixing.shape[1])
+        coarse = (self.to_factors[1](around), self.to_factors[2](around.mean(1, True)))
+        mixed = [torch.einsum("bncd,ck->bnkd", state, mixing) for state in coarse]
+        return torch.cat([its.reshape(n_blocks, -1) for its in (fine.permute(1, 2, 3, 0), *mixed)], dim=1)
 
     def _by_cell(self, tracks: Tensor) -> Tensor:
         """Values of the tracks (blocks, n, n_tracks, w) at their places: (blocks, n, n_cells, n_assays × w)."""
         blocks, n, _, w = tracks.shape
         n_cells, n_assays = self.encoded_cells, self.encoded_assays
         grid = tracks.new_zeros(blocks, n, n_cells * n_assays, w)
-        grid[:, :, self.cell * n_assays + self.assay] = tracks
+        grid.index_copy_(2, self.cell * n_assays + self.assay, tracks)
         return grid.view(blocks, n, n_cells, n_assays * w)
 
     def forward(self, rows: Tensor, cell: Tensor, assay: Tensor) -> Tensor:
@@ -178,8 +186,28 @@ class StatesNetwork(nn.Module):
 
         cell, assay: indices (blocks, pairs), of each block's own pairs, or (1, pairs).
         """
-        parts = split_block(rows, self.config)
-        return self.decode(self.cell_factors[cell], self.assay_factors[assay], assay, *parts)
+        loading, factors = self.cell_factors[cell], self.assay_factors[assay]
+        fine, bp250, bp5k = split_block(rows, self.config)
+        (own, *owns), (shared, *shares) = self._first_weights()
+        coarse, coarsest = (
+            self._first(*its) for its in zip((bp250, bp5k), (loading, loading), owns, shares, strict=True)
+        )
+        coarse = coarse + (coarsest + self.first.bias.to(coarsest.dtype))
+        kept = self._kept(len(rows), coarse)
+        gain, shift = (1 + self.first_gain(factors)) * kept, self.first_assay(factors) * kept
+        # as in `decode`, but what belongs to an assay is multiplied into the weights, once per pair
+        programs = fine.unflatten(-1, (self.config.cell_factors, -1)).permute(0, 2, 3, 1).contiguous()
+        state = (loading @ programs.flatten(2)).unflatten(-1, programs.shape[2:])
+        state = torch.cat([state, programs[:, -1:].to(state.dtype).expand(-1, state.shape[1], -1, -1)], dim=2)
+        weight = torch.cat([own, shared], dim=1).mT * gain[:, :, None]
+        coarse, second, bias = torch.addcmul(shift[:, :, None], coarse, gain[:, :, None]), None, None
+        output = self.output[assay]
+        if self.config.layers == 2:
+            output = output * self._kept(len(rows), coarse)
+            second, bias = self.second.weight, self._each(self.second.bias + self.second_assay(factors), rows)
+        state, weight, coarse, output = (self._each(its, rows) for its in (state, weight, coarse, output))
+        found = decoded(state, weight, coarse, second, bias, output)
+        return (found.unflatten(0, (len(rows), -1)) + self.output_bias[assay][:, :, None]).mT
 
     def decode(
         self,
@@ -197,9 +225,7 @@ class StatesNetwork(nn.Module):
         biases of it, (blocks, pairs, nodes) and (blocks, pairs), in place of theirs.
         """
         # the first layer is computed once per 5 kbp, 250 bp and 25 bp; arrays are (blocks, pairs, bins, nodes)
-        sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
-        own, shared = self.first.weight.split(sum(sizes), dim=1)
-        parts = zip((bp25, bp250, bp5k), own.split(sizes, 1), shared.split(sizes, 1), strict=True)
+        parts = zip((bp25, bp250, bp5k), *self._first_weights(), strict=True)
         fine, coarse, coarsest = (self._first(part, loading, *its) for part, *its in parts)
         coarse += coarsest + self.first.bias.to(coarsest.dtype)
         fine = (fine.unflatten(2, (COARSE, BINS_PER_250BP)) + coarse[:, :, :, None]).flatten(2, 3)
@@ -214,6 +240,16 @@ class StatesNetwork(nn.Module):
             output = output * self._kept(len(bp25), x)
         found = (x @ output[..., None])[..., 0] + bias[:, :, None]
         return found.mT
+
+    def _each(self, of_pairs: Tensor, rows: Tensor) -> Tensor:
+        """Of every block's pairs in turn, (blocks × pairs, ...), where pairs may be given once for all blocks."""
+        return of_pairs.expand(len(rows), *of_pairs.shape[1:]).flatten(0, 1)
+
+    def _first_weights(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Those of the first layer for a cell type's state and for the shared program, of 25 bp, 250 bp and 5 kbp."""
+        sizes = [self.config.factors_25bp, self.config.factors_250bp, self.config.factors_5kbp]
+        own, shared = self.first.weight.split(sum(sizes), dim=1)
+        return own.split(sizes, 1), shared.split(sizes, 1)
 
     def _first(self, factors: Tensor, loading: Tensor, own: Tensor, shared: Tensor) -> Tensor:
         """One scale's part of the first layer (blocks, pairs, n, nodes); factors: its own (blocks, n, programs × d)."""
