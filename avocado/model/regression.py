@@ -126,16 +126,21 @@ def regress(
 
     means: of the training tracks, see `drawn_bins`; scales: of these, see `track_scales`; expected: of the pairs, see
     `expected_scales`; assays: all, in their order. Of a pair whose assay has one other training track, that is
-    rescaled; of one without any, the expected mean is all.
+    rescaled; of one without any, the expected mean is all. Up to scale and mean, weights depend on the donors and on
+    which other assays the cell type has: what is the same for several pairs is regressed once.
     """
     projection = _drawn_projection(assays, config)
     n_inputs = len(projection) - 1
     weights = np.zeros((len(pairs), n_inputs + config.features + 1), dtype=np.float32)
+    known: dict[tuple[bytes, bytes], np.ndarray] = {}  # many cell types have the same assays measured
     for number, pair in enumerate(shown(pairs, "fitting regressions", len(pairs), progress)):
         inputs = _inputs_of(pair, train, assays)
         if len(inputs.donors) > 1:
             used = np.concatenate([inputs.places, np.arange(n_inputs, weights.shape[1])])
-            found = _standardised_weights(means, train, inputs, projection, config)
+            alike = inputs.donors.tobytes(), inputs.places.tobytes()
+            if alike not in known:
+                known[alike] = _standardised_weights(means, train, inputs, projection, config)
+            found = known[alike].copy()
             found[-1] -= _imputed_mean(found, means, inputs, projection)
             weights[number, used] = found
         elif len(inputs.donors):

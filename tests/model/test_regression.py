@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import avocado.model.baseline as model_baseline
+import avocado.model.regression as model_regression
 from avocado.data.genome import Region, Segment
 from avocado.data.store import Tracks
 from avocado.errors import InputError
@@ -314,6 +315,21 @@ def test_a_pair_is_regressed_when_it_is_asked_for_and_alike_whatever_else_is(tmp
     elsewhere = replace(again, region="chr9")
     with pytest.raises(InputError, match=r"lacks region chr9, on which the baseline of .* is to learn"):
         elsewhere.require(everything)
+
+
+def test_what_pairs_share_is_regressed_once(monkeypatch):
+    """Where donors and other assays agree, weights differ by a pair's scale and mean, and are those found alone."""
+    kept = without(("a", "z"), ("b", "z"), ("c", "x"))
+    asked = [("a", "z"), ("b", "z"), ("c", "x"), ("d", "z")]
+    fits = []
+    solve = model_regression._standardised_weights
+    monkeypatch.setattr(model_regression, "_standardised_weights", lambda *its: fits.append(its[2]) or solve(*its))
+    together = regressed(made_signal(), kept, asked)
+    assert len(fits) == 2  # one of ("a", "z") and ("b", "z"), one of ("c", "x"); ("d", "z") has one donor
+    for number, pair in enumerate(asked):
+        alone = regressed(made_signal(), kept, [pair])[..., 0]
+        np.testing.assert_allclose(together[..., number], alone, rtol=1e-5, atol=1e-5)
+    assert not np.array_equal(together[..., 0], together[..., 1])
 
 
 def test_progress(tmp_path, capsys):
