@@ -163,7 +163,7 @@ class Steps(pl.Callback):
         """Start at the epoch that a resumed run has come to."""
         self._steps = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
         self._done = int(trainer.num_training_batches) * trainer.current_epoch
-        self._told = time.monotonic()
+        self._told, self._told_at = time.monotonic(), self._done
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=Console(stderr=True))
@@ -187,8 +187,12 @@ class Steps(pl.Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=_state(trainer))
         elif trainer.is_global_zero and time.monotonic() - self._told >= self.every:
-            self._told = time.monotonic()
-            log.info("%s: step %s of %s", _state(trainer), f"{self._done:,}", f"{self._steps:,}")
+            # as fast as since the last line: on a machine that others use, the first steps say little of the last
+            now, done = time.monotonic(), self._done - self._told_at
+            left = (self._steps - self._done) * (now - self._told) / done
+            self._told, self._told_at = now, self._done
+            ahead = f", {duration(left)} left" if self._done < self._steps else ""
+            log.info("%s: step %s of %s%s", _state(trainer), f"{self._done:,}", f"{self._steps:,}", ahead)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is in the end."""
