@@ -92,6 +92,7 @@ def transfer(
     store: str | Path | SignalStore | None = None,
     regions: Sequence[str] = (),
     arrays: str = "arcsinh",
+    verdict: bool = True,
     seed: int = 0,
     workers: int = 1,
     progress: bool = False,
@@ -116,6 +117,8 @@ def transfer(
         Of the model, in which the new tracks are read; none: all.
     arrays
         What .npy and .npz files hold: arcsinh, or raw −log10 p.
+    verdict
+        Whether to judge each track by leaving it out (`transfer/verdict.txt` and others in `out`).
     seed
         Of the bins that are learned from.
     workers
@@ -142,7 +145,7 @@ def transfer(
     source = model.path if isinstance(model, Model) else Path(model)
     tracks = table if isinstance(table, pd.DataFrame) else read_table(table)
     config = TransferConfig(**settings)  # type: ignore[arg-type]
-    spec = TransferSpec(source, tracks, Path(out), config, tuple(regions), arrays, seed)
+    spec = TransferSpec(source, tracks, Path(out), config, tuple(regions), arrays, seed, verdict)
     opened = open_store(store) if isinstance(store, str | Path) else store
     if opened is None and isinstance(model, Model):
         opened = model.store

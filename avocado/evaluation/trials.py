@@ -32,7 +32,7 @@ SIZES = (1, 2, 3, 5, 10)  # numbers of tracks that are learned from, and all but
 SUBSETS = 2  # choices of that many, of each track that is left out
 MOST = 60  # trials of a cell type
 PIECE = 16  # blocks at once
-PRIOR_TRACKS = 4  # how many tracks the gate's start counts for
+PRIOR_TRACKS = 2  # how many tracks the gate's start counts for
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class TransferConfig:
     """Adam on the factors of what is new, with everything else frozen."""
 
     penalty: float = setting(
-        0.1, "of how far new factors lie from the mean of known ones, in units of how much these differ"
+        0.01, "of how far new factors lie from the mean of known ones, in units of how much these differ"
     )
     learning_rate: float = setting(0.05, "of the new factors, in the same units")
     steps: int = setting(400, "at most; it ends earlier where masked blocks do not get better")
