@@ -129,7 +129,17 @@ def _choices(compendium: Compendium, cell: str, config: DictConfig) -> Iterator[
 
 def _identity(config: DictConfig, compendium: Compendium, cell: str, given: Sequence[str]) -> str:
     files = sorted(compendium.tracks["file"].astype(str))
-    what = [compendium.name, files, cell, list(given), config.steps, config.seed, config.small, config.reference]
+    what = [
+        compendium.name,
+        files,
+        cell,
+        list(given),
+        _steps(config, compendium),
+        config.epochs,
+        config.seed,
+        config.small,
+        config.reference,
+    ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
@@ -188,11 +198,17 @@ def _train(
     """The directory of a model of a compendium's region."""
     import avocado
 
-    steps = 30 if config.small else config.steps
+    steps = _steps(config, compendium)
     outcome = avocado.train(
-        store, "joint", compendium.region, fold=None, hold_out=held_out, seed=config.seed, min_steps=steps, runs=runs,
+        store, "joint", compendium.region, fold=None, hold_out=held_out, seed=config.seed, epochs=config.epochs,
+        min_steps=steps, runs=runs,
     )  # fmt: skip
     return outcome.model
+
+
+def _steps(config: DictConfig, compendium: Compendium) -> int | None:
+    """Of each training, at least."""
+    return 30 if config.small else config[f"steps_{compendium.name}"]
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:

@@ -43,7 +43,9 @@ def train(config: DictConfig, advice: bool = True) -> None:
             raise InputError("stage=transfer goes alone: it adds to a model that is there")
         transfer(config)
         return
-    store = prepare_store(config)
+    if config.source is not None and steps != ["genome"]:
+        raise InputError("model=DIRECTORY goes with stage=transfer, or with stage=genome, which completes that model")
+    store = _store_of_source(config) or prepare_store(config)
     if config.color_by not in (LINEAGE, *store.tracks):
         raise InputError(
             f"color_by={config.color_by}: the table of {store.path} has the columns {', '.join(map(str, store.tracks))}"
@@ -52,7 +54,7 @@ def train(config: DictConfig, advice: bool = True) -> None:
         _score_imputer(config, store, steps)
         return
     needed = stage_named(steps[0]).needs
-    if needed:
+    if needed and config.source is None:
         before = plan(config, store, needed)
         if not (before.model_directory(Path(config.runs)) / "model.yaml").is_file():
             print(f"no {needed} model for fold {config.fold} and seed {config.seed} yet: training it first")
@@ -69,6 +71,15 @@ def train(config: DictConfig, advice: bool = True) -> None:
     imputed = _impute_held_out(config, outcome, store) if config.stage.impute and outcome.scores is not None else None
     if advice:
         _say_what_is_next(config, outcome, store, imputed)
+
+
+def _store_of_source(config: DictConfig) -> SignalStore | None:
+    """The store of the model to be completed, where no other one is asked for."""
+    from avocado.model.directory import load_model, own_store_of
+
+    if config.source is None or config.store != config.data.store:
+        return None
+    return own_store_of(load_model(config.source, only_whole=True))
 
 
 def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResult:
@@ -192,7 +203,7 @@ def is_done(config: DictConfig) -> bool:
     from avocado.runs.run import state
 
     if (
-        "transfer" in config.stage.steps
+        config.source is not None
         or config.overwrite
         or config.stage.impute
         or config.imputer.name != "avocado"

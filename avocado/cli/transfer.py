@@ -40,7 +40,7 @@ def _as_setting(argument: str, transfers: bool) -> str:
         return argument
     if key == "model" and value not in options_of("model") and not value.endswith((".yaml", ".yml")):
         first = value.split(",")[0].strip("'\"")
-        if transfers or (Path(first) / "model.yaml").is_file():
+        if transfers or Path(first).is_dir():
             return f"source={value}"
     return f"transfer.{argument}" if transfers and key in SHORT else argument
 

@@ -262,7 +262,7 @@ class Train:
     debug: object = group("none", "small runs to find out what is wrong")
     store: str = setting("${data.store}", "the signal store; data= makes it when it is not there")
     source: str | None = setting(
-        None, "directory of a trained model, to which stage=transfer adds, typed as model=DIRECTORY"
+        None, "typed as model=DIRECTORY: the model that stage=transfer adds to, or stage=genome completes"
     )
     chrom: str = setting("chr20", "the chromosome of stage=genome; stage=joint also takes pilot")
     fold: int | str | None = setting(0, "held-out fold, 0 to folds-1 (or the table's own); all: every track trains")

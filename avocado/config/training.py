@@ -47,6 +47,8 @@ def split_of(config: DictConfig) -> SplitConfig:
         fold = None
     elif not isinstance(fold, int) or isinstance(fold, bool):
         raise InputError(f"fold={fold}: expected a number from 0, or all")
+    if config.source is not None:
+        return SplitConfig(like=str(config.source))
     return SplitConfig(
         fold, config.split.folds, config.split.seed, tuple(as_list(config.split.hold_out)), config.split.validation
     )

@@ -39,6 +39,7 @@ class Transfer:
     assays: list[str]
     store: str  # of the new tracks, within the directory of this model
     store_checksum: str
+    arrays: str = "arcsinh"  # what .npy and .npz files of new tracks hold, or raw
 
     def __str__(self) -> str:
         new = [

@@ -73,7 +73,7 @@ def write_record(
     network = model.network
     factors = {"cell types": (network.cell_factors, model.cells), "assays": (network.assay_factors, model.assays)}
     groups = {
-        title: (color_by, [of[name] for name in names])
+        title: (color_by, [of.get(name, "added") for name in names])  # of which the store knows nothing
         for title, kind, names in (("cell types", "cell", model.cells), ("assays", "assay", model.assays))
         if (of := column_groups(store, kind, color_by))
     }
@@ -142,7 +142,7 @@ def _curve_of_network(model: Model, directory: Path) -> pd.DataFrame | None:
     """The curve of the run that made the network of a run which trained none; None where it has gone."""
     made = model.training
     file = (
-        directory.parents[3]
+        directory.resolve().parents[3]
         / str(made["stage"])
         / file_stem(str(made["region"]))
         / directory.parent.name

@@ -23,6 +23,7 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 import avocado
+from avocado.data.compendium import pairs_in
 from avocado.data.genome import file_stem
 from avocado.data.splits import split
 from avocado.data.store import SignalStore, Tracks, tracks_of
@@ -33,6 +34,7 @@ from avocado.model.own_store import require_tracks
 from avocado.model.states import StatesNetwork
 from avocado.plotting.held_out import LINEAGE
 from avocado.runs.card import update_card
+from avocado.runs.given import read_region
 from avocado.runs.record import write_record
 from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network
 from avocado.training.memory import GIB, describe_memory, predict_memory, require_memory
@@ -59,6 +61,7 @@ class SplitConfig:
     seed: int = 0
     hold_out: tuple[str, ...] = ()
     validation: float = 0
+    like: str | None = None  # directory of a model, whose roles these are instead; tracks that it lacks have none
 
     @property
     def name(self) -> str:
@@ -71,6 +74,10 @@ class SplitConfig:
 
     def roles(self, store: SignalStore) -> pd.DataFrame:
         """The tracks of a store, cell and assay, and their `role`: train, val or test."""
+        if self.like is not None:
+            known = load_model(self.like, only_whole=True).own_tracks
+            role = dict(zip(pairs_in(known), known["role"], strict=True))
+            return store.tracks[["cell", "assay"]].assign(role=[role.get(pair, "") for pair in pairs_in(store.tracks)])
         roles = split(store.tracks, self.fold, self.n_folds, self.seed, self.hold_out, self.validation)
         return store.tracks[["cell", "assay"]].assign(role=roles)
 
@@ -83,10 +90,14 @@ class RunSpec(TrainingSpec):
 
     def directory(self, runs: Path) -> Path:
         """Where this run's record lies."""
+        if self.split.like is not None:
+            return Path(self.split.like) / self.stage / file_stem(self.region)
         return runs / self.stage / file_stem(self.region) / self.split.name / f"seed{self.seed}"
 
     def model_directory(self, runs: Path) -> Path:
         """The model that this run makes or completes."""
+        if self.split.like is not None:
+            return Path(self.split.like)
         if not stage_named(self.stage).shares_model:
             return self.directory(runs) / "model"
         return runs / "model" / self.split.name / f"seed{self.seed}"
@@ -163,6 +174,8 @@ def train(
             for stale in unusable_regions(model_dir):
                 (model_dir / f"{stale}.safetensors").unlink()
         save_region(model_dir, store.region(run.region), trained.genome)
+        if pilot is not None and pilot.transfers:
+            read_region(pilot, store.region(run.region), progress)
         table = write_record(
             run, run.split.name, trained.history, load_model(model_dir, store, only_whole=True), store, directory,
             hardware, color_by, time.monotonic() - begun,
@@ -230,7 +243,7 @@ def _pilot(model_dir: Path, store: SignalStore, tracks: pd.DataFrame) -> Model:
     pilot = load_model(model_dir, only_whole=True)
     mine, theirs = (
         {(cell, assay): role for cell, assay, role in table[["cell", "assay", "role"]].itertuples(index=False)}
-        for table in (tracks, pilot.own_tracks)
+        for table in (tracks[tracks["role"] != ""], pilot.own_tracks)
     )
     for track in {**theirs, **mine}:
         if mine.get(track) != theirs.get(track):
@@ -246,6 +259,7 @@ def _settings(run: RunSpec, store: SignalStore, pilot: Model | None) -> dict[str
     """What must agree for a run to be continued or to count as done: plain values only."""
     settings = asdict(replace(run, model=pilot.network.config if pilot else run.model))
     settings["split"]["hold_out"] = list(run.split.hold_out)
+    del settings["split"]["like"]  # what it says of the model is in 'pilot'
     for name in INCIDENTAL:
         settings["fit"].pop(name)
     settings |= {"avocado": avocado.__version__, "format_version": FORMAT_VERSION}

@@ -242,6 +242,7 @@ def _save(
     added = Transfer(
         str(source.path), source.shared_checksum, new.region, new.cells, new.assays,
         str(given.path.relative_to(spec.out)), given.tracks_checksum,
+        spec.arrays,
     )  # fmt: skip
     scales = new.scales if source.given_scales is None else np.concatenate([source.given_scales, new.scales], axis=1)
     save_shared(
