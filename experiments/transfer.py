@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 IDENTITY = "settings"
 SMALL = ["cells=5", "measured=1.0", "chromosomes={chr20: 150017}"]
-SMALL_TRANSFER = {"steps": 20, "bins": 500, "batch_bins": 100}
+SMALL_TRANSFER: dict[str, Any] = {"steps": 20, "bins": 500, "batch_bins": 100}
 
 
 class Compendium(NamedTuple):
@@ -156,7 +156,7 @@ def _carry_out(
     base = _train(config, compendium, store, place / "without")
     table = tracks[own].assign(split=["train" if assay in given else "test" for assay in tracks.loc[own, "assay"]])
     begun, cpu = time.monotonic(), time.process_time()
-    settings = SMALL_TRANSFER if config.small else {}
+    settings: dict[str, Any] = SMALL_TRANSFER if config.small else {}
     name = f"from{len(given)}-{choice}"
     model = avocado.transfer(base, table, place / name, seed=config.seed, verdict=True, **settings)
     seconds, cpu_seconds = time.monotonic() - begun, time.process_time() - cpu
