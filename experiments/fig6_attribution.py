@@ -116,7 +116,7 @@ def by_peaks(config: DictConfig, model: Model, store: SignalStore, region: str) 
     from avocado.evaluation.attributed import drawn_blocks, stratified
     from avocado.evaluation.variable_loci import CALLED, PEAK_SIGNAL, THRESHOLDED
     from avocado.inference.track_files import track_file
-    from avocado.latent.attribution import attribute
+    from avocado.latent.attribution import attribute, genome_means
     from avocado.utils.progress import shown
 
     pairs = pairs_in(model.tracks)
@@ -133,9 +133,11 @@ def by_peaks(config: DictConfig, model: Model, store: SignalStore, region: str) 
     if not peaks:
         raise InputError(f"peaks={config.peaks}: there is no such file for any of the model's tracks")
 
+    means = genome_means(model, region) if config.reference == "mean" else None  # once for all tracks
+
     def attributed() -> Iterator[tuple[Pair, np.ndarray]]:
         for pair in peaks:
-            found = [its.parts for its in attribute(model, *pair, window, config.reference)]
+            found = [its.parts for its in attribute(model, *pair, window, config.reference, means)]
             yield pair, np.concatenate(found)
 
     begun = time.monotonic()

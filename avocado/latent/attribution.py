@@ -9,7 +9,7 @@ is computed once for all of them; per factor, as general programs give it, nothi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +51,21 @@ class Attribution:
     points: int
 
 
-def attribute(model: Model, cell: str, assay: str, window: Window, reference: str = "zeros") -> Iterator[Attribution]:
+def attribute(
+    model: Model,
+    cell: str,
+    assay: str,
+    window: Window,
+    reference: str = "zeros",
+    means: Sequence[Tensor] | None = None,
+) -> Iterator[Attribution]:
     """Attributions of one pair's imputation over a window, a piece at a time (Avocado paper, Fig. 6).
 
     window: one of `model.windows(region)`. reference: 'zeros', as in the paper, or 'mean', of all cell types, of all
-    assays, and of the genome factors of the piece's region. Of a model with a baseline it is the factorization alone
-    that is attributed: the baseline is not made of factors. Raises InputError for names that the model does not know.
+    assays, and of the genome factors of the window's region. means: those of the genome factors, `genome_means` of
+    that region, so that many pairs read it once; None: it is read. Of a model with a baseline it is the factorization
+    alone that is attributed: the baseline is not made of factors. Raises InputError for names that the model does not
+    know.
     """
     if reference not in REFERENCES:
         raise InputError(f"reference={reference}: there is {', '.join(REFERENCES)}")
@@ -64,7 +73,8 @@ def attribute(model: Model, cell: str, assay: str, window: Window, reference: st
     tables = (network.cell_factors.detach(), network.assay_factors.detach())
     own = [table[number].view(1, 1, -1) for table, number in zip(tables, index, strict=True)]
     if reference == "mean":
-        base = [table.mean(0).view(1, 1, -1) for table in tables] + _genome_means(model, window.source)
+        genome = genome_means(model, window.source) if means is None else means
+        base = [*(table.mean(0).view(1, 1, -1) for table in tables), *genome]
     else:
         base = [torch.zeros(1, 1, n) for n in (*(table.shape[1] for table in tables), *network.config.scales)]
     decoder, factors = _decoder(network, *index), model.rows(window.source)
@@ -132,14 +142,16 @@ def integrate(
         stretches = finer
 
 
-def _genome_means(model: Model, source: str) -> list[Tensor]:
-    """Mean factors of a region at each scale, (1, 1, n)."""
+def genome_means(model: Model, source: str) -> list[Tensor]:
+    """Mean genome factors over the bins of a region at each scale, (1, 1, n). Reads all of it."""
     layout, factors = model.regions[source], model.rows(source)
     sums = [torch.zeros(n, dtype=torch.float64) for n in model.network.config.scales]
     for first, last in layout.pieces(PIECE):
+        real = torch.from_numpy(layout.mask[first:last]).double()
         for total, part in zip(sums, split_block(factors[first:last], model.network.config), strict=True):
-            total += part.double().mean(1).sum(0)
-    return [(total / layout.n_blocks).float().view(1, 1, -1) for total in sums]
+            # bins of padding do not count, nor do the 250 bp and 5 kbp for them
+            total += (part.double() * real.unflatten(1, (part.shape[1], -1)).sum(2, keepdim=True)).sum((0, 1))
+    return [(total / layout.n_bins).float().view(1, 1, -1) for total in sums]
 
 
 def _decoder(network: Network | StatesNetwork, cell: int, assay: int) -> Decoder:

@@ -11,10 +11,13 @@ from toy_model import save
 from avocado.data.windows import Window
 from avocado.errors import InputError
 from avocado.inference.impute import impute
-from avocado.latent.attribution import COMPLETE, PARTS, attribute
+from avocado.latent import attribution
+from avocado.latent.attribution import COMPLETE, PARTS, attribute, genome_means
 from avocado.model.directory import load_model
 from avocado.model.network import split_block
+from avocado.utils.hardware import Hardware
 
+EXACT = Hardware("cpu", "float32")
 CONFIGS = {"linear": replace(TINY, layers=0), "paper": TINY, "two layers": replace(TINY, layers=2), "states": STATES}
 
 
@@ -45,7 +48,7 @@ def joined(model, region="chr20", reference="zeros", pair=("liver", "RNA")):
 def test_parts_sum_up_to_the_signal(model, region, reference):
     segments, parts, signal, start = joined(model, region, reference)
     assert sum(segment.n_bins for segment in segments) == len(parts)
-    np.testing.assert_allclose(signal, impute(model, ("liver", "RNA"), region), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(signal, impute(model, ("liver", "RNA"), region, EXACT), rtol=1e-4, atol=1e-5)
     error = np.abs(parts.sum(1) - (signal - start)).sum()
     assert error <= COMPLETE * np.abs(signal - start).sum()
     assert parts.shape[1] == len(PARTS)
@@ -95,6 +98,24 @@ def test_as_captum_has_it(model):
     expected = torch.stack([part.sum(1) for part in gradients], dim=1).detach().numpy()
     found = next(iter(attribute(model, "B cell", "DNase", Window("chr20", CHR20))))
     np.testing.assert_allclose(found.parts[:n], expected, atol=0.02 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("region", [PILOT, CHR20])
+def test_mean_factors_are_those_of_the_bins(model, region):
+    """Of the bins that are there: blocks may be padded."""
+    assert not region.mask.all()
+    fine, middle, coarse = split_block(model.genome(region.name), model.network.config)
+    of_bins = (fine, middle.repeat_interleave(10, 1), coarse.repeat_interleave(200, 1))
+    for found, part in zip(genome_means(model, region.name), of_bins, strict=True):
+        np.testing.assert_allclose(found[0, 0], part.numpy()[region.mask].mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_means_that_are_given_are_not_read_again(model, monkeypatch):
+    window, means = Window("chr20", CHR20), genome_means(model, "chr20")
+    expected = next(attribute(model, "liver", "RNA", window, "mean"))
+    monkeypatch.setattr(attribution, "genome_means", None)
+    found = next(attribute(model, "liver", "RNA", window, "mean", means))
+    np.testing.assert_array_equal(found.parts, expected.parts)
 
 
 def test_what_is_refused(model):
