@@ -120,19 +120,20 @@ def by_peaks(config: DictConfig, model: Model, store: SignalStore, region: str) 
     from avocado.utils.progress import shown
 
     pairs = pairs_in(model.tracks)
+    files = {} if config.peaks is None else {pair: track_file(config.peaks, *pair) for pair in pairs}
+    if files:
+        pairs = [pair for pair in pairs if files[pair].is_file()]
+    if not pairs:
+        raise InputError(f"peaks={config.peaks}: there is no such file for any of the model's tracks")
     n_blocks = max(FEWEST, BINS // BLOCK_BINS // len(pairs)) if config.blocks is None else config.blocks
     drawn = drawn_blocks(model.regions[region], n_blocks, config.seed)
     window = Window(region, drawn)
-    peaks: dict[Pair, np.ndarray] = {}
-    source = THRESHOLDED
-    for pair in pairs:
-        if config.peaks is None:
-            peaks[pair] = _observed(store, region, pair, window) > PEAK_SIGNAL
-        elif (file := track_file(config.peaks, *pair)).is_file():
-            peaks[pair], source = read_peaks(file, store.assembly, drawn), CALLED
-    if not peaks:
-        raise InputError(f"peaks={config.peaks}: there is no such file for any of the model's tracks")
-
+    peaks: dict[Pair, np.ndarray] = {
+        pair: read_peaks(files[pair], store.assembly, drawn) if files
+        else _observed(store, region, pair, window) > PEAK_SIGNAL
+        for pair in pairs
+    }  # fmt: skip
+    source = CALLED if files else THRESHOLDED
     means = genome_means(model, region) if config.reference == "mean" else None  # once for all tracks
 
     def attributed() -> Iterator[tuple[Pair, np.ndarray]]:

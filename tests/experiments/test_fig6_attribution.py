@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 from toy_figures import draw_nothing
@@ -36,6 +38,17 @@ def test_table_and_figures(common, demo, tmp_path, called):
     tracks = pd.read_csv(demo.table, sep="\t")
     assert table.groupby("part")["n"].sum().unique().tolist() == [len(tracks) * 400]
     assert (tmp_path / "report.html").is_file()
+
+
+def test_blocks_are_as_many_as_the_tracks_with_peaks_allow(common, demo, tmp_path, monkeypatch):
+    tracks = pd.read_csv(demo.table, sep="\t")
+    name = f"{tracks['cell'][0]}-{tracks['assay'][0]}.narrowPeak.gz"
+    (tmp_path / "peaks").mkdir()
+    shutil.copy(demo.path / "peaks" / name, tmp_path / "peaks" / name)
+    monkeypatch.setattr(fig6_attribution, "BINS", 2 * fig6_attribution.FEWEST * 200)
+    assert run(*common, "blocks=null", f"peaks={tmp_path}/peaks/{{cell}}-{{assay}}.narrowPeak.gz") == 0
+    table = pd.read_csv(tmp_path / "stratified.csv")
+    assert table.groupby("part")["n"].sum().unique().tolist() == [fig6_attribution.BINS]
 
 
 def test_a_place_and_cell_types_that_are_typed(common, model, tmp_path, capsys):
