@@ -6,7 +6,7 @@ Without `model=` a compendium of two chromosomes is simulated, and a model train
 and on both chromosomes (stage=genome). Everything is read out of the same bins or genes by the same linear model, from
 
     factors       all genome factors of the bin: 25 bp, and those of its 250 bp and 5 kbp, the same for all cell types
-    states        those of the cell type in question: its own and the shared ones (not of model.kind=paper)
+    states, code  those of the cell type in question (not of model.kind=paper)
     tracks        the training tracks of all cell types at the bin
     own tracks    those of the cell type in question only
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from avocado.data.store import SignalStore
     from avocado.model.directory import Model
 
-FACTORS, STATES, TRACKS, OWN = "factors", "states", "tracks", "own tracks"
+FACTORS, STATES, CODE, TRACKS, OWN = "factors", "states", "code", "tracks", "own tracks"
 ELSEWHERE = "factors, fitted elsewhere"
-SOURCES: tuple[str, ...] = (FACTORS, STATES, TRACKS, OWN, ELSEWHERE)
+SOURCES: tuple[str, ...] = (FACTORS, STATES, CODE, TRACKS, OWN, ELSEWHERE)
 COLUMNS = ["question", "measure", "region", "unit", "source", "value"]
 AROUND = 1_000  # bp on both sides of a transcription start site
 
@@ -153,7 +153,7 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
 
     from avocado.plotting.plots import GRID, MUTED, quiet
 
-    colors = dict(zip(SOURCES, ("#009e73", "#4d7a00", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
+    colors = dict(zip(SOURCES, ("#009e73", "#4d7a00", "#7fd1b4", "#0072b2", "#56b4e9", "#cc79a7"), strict=True))
     known = table[table["source"].isin(SOURCES)].dropna(subset=["value"])
     panels = list(dict.fromkeys(zip(known["question"], known["measure"], strict=True)))
     figure = Figure(figsize=(2.9 * len(panels), 3.6), facecolor="white", layout="constrained")
@@ -360,10 +360,10 @@ def _sources(asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray) -
 
 def _of_cell(asked: Asked, cell: str, factors: np.ndarray, tracks: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """What belongs to a cell type: its states, where the model has some, and its own tracks, where any trained."""
-    from avocado.latent.embeddings import cell_states
+    from avocado.latent.embeddings import cell_code, cell_states
 
     if asked.model.network.config.kind == "states":
-        yield STATES, cell_states(asked.model, cell, factors)
+        yield from ((STATES, cell_states(asked.model, cell, factors)), (CODE, cell_code(asked.model, cell, factors)))
     own = [number for number, (of, _) in enumerate(asked.training) if of == cell]
     if own:
         yield OWN, tracks[:, own]

@@ -20,7 +20,7 @@ def downstream(config: DictConfig) -> None:
     from avocado.data.regions import bed_name
     from avocado.data.store import open_store
     from avocado.downstream.classifiers import Trees
-    from avocado.downstream.features import NAMES
+    from avocado.downstream.features import MODELS_OWN, NAMES
     from avocado.downstream.study import study
     from avocado.downstream.tasks import read_labels
     from avocado.model.directory import load_model, store_of
@@ -38,7 +38,7 @@ def downstream(config: DictConfig) -> None:
         raise InputError(f"missing={config.missing}: there is -1, as in the paper, and nan")
     store = open_store(config.store) if config.store else None
     model = load_model(config.model, store) if config.model else None
-    if model is not None and store is None and (not features or set(features) - {"factors", "states"}):
+    if model is not None and store is None and (not features or set(features) - MODELS_OWN):
         store = store_of(model)
     others = {Path(path).name: open_store(path) for path in as_list(config.imputed)}
     assembly = (store or model).assembly  # pyright: ignore[reportOptionalMemberAccess]

@@ -36,6 +36,8 @@ def embed(config: DictConfig) -> None:
         raise InputError(f"{out} is there already: give another out=, or overwrite=true")
     if config.cell is not None and config.what != "genome":
         raise InputError(f"cell={config.cell} goes with positions of the genome; without it what={config.what} has all")
+    if config.code and config.cell is None:
+        raise InputError("code=true goes with cell=, whose code it is")
     model = load_model(config.model, open_store(config.store) if config.store else None, baseline=False)
     if config.what != "genome":
         table = factor_table(model, config.what.removesuffix("s"), _table_of(model))
@@ -46,7 +48,8 @@ def embed(config: DictConfig) -> None:
     embedding = _embedding(config, model)
     total = len(embedding)
     write_embedding(out, embedding, lambda parts: shown(parts, "factors", None, config.progress))
-    whose = "factors" if config.cell is None else f"states of {config.cell}"
+    kind = "numbers of the code" if config.code else "states"
+    whose = "factors" if config.cell is None else f"{kind} of {config.cell}"
     print(f"{out}: {total:,} rows, {len(embedding.names)} {whose}")
     labels = app.typed("downstream", "labels=labels.tsv", f"model={config.model}")
     app.say_next([(labels, "how well they predict labels of your own, beside tracks and baselines")])
@@ -69,14 +72,16 @@ def _embedding(config: DictConfig, model: Model) -> Embedding:
     if region in model.regions or not is_bed(region):
         if config.flank:
             raise InputError("flank= goes with a BED file, whose intervals it extends")
-        return embed_region(model, region, window=config.window, scale=config.scale, cell=config.cell)
+        return embed_region(model, region, window=config.window, scale=config.scale, cell=config.cell, code=config.code)
     if config.window != 25:
         raise InputError("window= goes with a chromosome or a place; the rows of a BED file are its intervals")
     found = read_intervals(region, model.assembly)
     table = pd.DataFrame({"chrom": found.chrom, "start": found.start, "end": found.end})
     if any(found.name):
         table["name"] = found.name
-    embedding, left_out = embed_intervals(model, table, flank=config.flank, scale=config.scale, cell=config.cell)
+    embedding, left_out = embed_intervals(
+        model, table, flank=config.flank, scale=config.scale, cell=config.cell, code=config.code
+    )
     if len(left_out):
         print(f"left out: {len(left_out):,} of {len(table):,} intervals, of which the model has no factors")
     return embedding

@@ -203,7 +203,7 @@ class Downstream:
     store: str | None = setting(None, "signal store: own and all tracks; null: that of the model")
     imputed: Names = setting([], "stores of what other methods imputed; a cell type's tracks there are features, too")
     cell: Names = setting([], "cell types; []: those with labels that are known; without a column cell: whose labels")
-    features: Names = setting([], "own, all, imputed, factors, states; []: those that there are")
+    features: Names = setting([], "own, imputed, all, factors, states, code; []: those that there are")
     positive: str | None = setting(
         None, "the word in column label that is to be predicted, of other words or another one"
     )

@@ -17,12 +17,14 @@ class Embed:
     BED file, with the mean of its bins: avocado embed model=... regions=promoters.bed flank=250 out=promoters.h5ad
     Genome factors are the same for all cell types. What the model knows of one, at every position, are its states:
     avocado embed model=... cell=E003 regions=chr20 out=E003.parquet
+    What its own tracks alone have put into the factors is its code: ... cell=E003 code=true
     """
 
     model: str = setting(MISSING, "model directory")
     cell: str | None = setting(
         None, "a cell type, whose states are written: genome factors weighted by its own, not for model.kind=paper"
     )
+    code: bool = setting(False, "of cell=: what its own tracks have put into the factors, instead of its states")
     what: str = setting("genome", "genome factors; cells or assays: theirs, with the columns of the compendium's table")
     regions: Names = setting(
         [], "a region of the model, chr20:1,000,000-1,200,000, or a BED file; []: where the model has one"

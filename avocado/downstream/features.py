@@ -7,7 +7,7 @@ all of its windows lie in regions that store and model hold.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,17 +21,19 @@ from avocado.data.store import SignalStore
 from avocado.data.windows import Window, holder
 from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
-from avocado.latent.embeddings import cell_states, embed_intervals
+from avocado.latent.embeddings import cell_code, cell_states, code_weights, embed_intervals
 from avocado.model.directory import Model
+from avocado.model.states import StatesNetwork
 from avocado.utils.progress import shown
 
 MISSING = -1.0  # in place of an assay that a cell type does not have, as in the paper
 AT_ONCE = 256 << 20  # bytes of imputed signal that are held
 
 OWN, ALL, IMPUTED = "own tracks", "all tracks", "own tracks, imputed"
-FACTORS, STATES = "latent factors", "latent factors of the cell type"
+FACTORS, STATES, CODE = "latent factors", "latent factors of the cell type", "latent code of the cell type"
 # as they are typed, and as tables have them
-NAMES = {"own": OWN, "all": ALL, "imputed": IMPUTED, "factors": FACTORS, "states": STATES}
+NAMES = {"own": OWN, "imputed": IMPUTED, "all": ALL, "factors": FACTORS, "states": STATES, "code": CODE}
+MODELS_OWN = {"factors", "states", "code"}  # that need no store
 
 
 class FeatureReader:
@@ -57,33 +59,43 @@ class FeatureReader:
 
     def possible(self, cell: str) -> list[str]:
         """The feature sets, by their short names, that there are for a cell type."""
-        found = [] if self.store is None else ["own"] * (cell in self.store.cells) + ["all"]
-        if self.model is None:
-            return found
-        is_known = cell in self.model.cells
-        has_states = is_known and self.model.network.config.kind == "states"
-        return [*found, *["imputed"] * is_known, "factors", *["states"] * has_states]
+        found: set[str] = set()
+        if self.store is not None:
+            found |= {"all"} | ({"own"} if cell in self.store.cells else set())
+        if self.model is not None:
+            network, number = self.model.network, {its: n for n, its in enumerate(self.model.cells)}.get(cell)
+            found |= {"factors"} | (set() if number is None else {"imputed"})
+            if isinstance(network, StatesNetwork) and number is not None:
+                found |= {"states"} | ({"code"} if number < network.encoded_cells else set())
+        return [name for name in NAMES if name in found]
 
     def features(self, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Of a task, feature sets by the names that tables have; float32 (n_loci, n_features).
 
-        names: own, all, imputed, factors, states; what other methods imputed of the cell type is always there. Raises
+        names: of NAMES; what other methods imputed of the cell type is always there, behind its own tracks. Raises
         InputError for one that there is none of.
         """
         possible = self.possible(task.cell)
-        if "states" in names and self.model is not None and task.cell in self.model.cells:
-            self.model.loading(task.cell)  # says why there are none
+        if self.model is not None and task.cell in self.model.cells:  # says why there are none
+            if "states" in names:
+                self.model.loading(task.cell)
+            if "code" in names:
+                code_weights(self.model, task.cell)
         if lacking := [name for name in names if name not in possible]:
             whose = f" of '{task.cell}'" if task.cell else ", where labels are of no cell type"
             raise InputError(f"features={lacking[0]}: there are none{whose}; there is: {', '.join(possible)}")
         rows = pd.MultiIndex.from_frame(self.loci).get_indexer(pd.MultiIndex.from_frame(task.loci))
         made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors,
-                "states": self._states}  # fmt: skip
+                "states": lambda cell: self._of_cell(cell_states, cell),
+                "code": lambda cell: self._of_cell(cell_code, cell)}  # fmt: skip
         found = {NAMES[name]: made[name](task.cell) for name in names}
-        for name, tracks in self._others.items():
-            if task.cell in self.others[name].cells:
-                found[f"{OWN}, {name}"] = own_tracks(tracks, task.cell, self.missing)
-        return {name: values[rows] for name, values in found.items()}
+        others = {
+            f"{OWN}, {name}": own_tracks(tracks, task.cell, self.missing)
+            for name, tracks in self._others.items()
+            if task.cell in self.others[name].cells
+        }
+        own = {OWN: found[OWN]} if OWN in found else {}
+        return {name: values[rows] for name, values in (own | others | found).items()}
 
     def _own(self, cell: str) -> np.ndarray:
         return own_tracks(self._tracks, cell, self.missing)
@@ -95,10 +107,10 @@ class FeatureReader:
         assert self.model is not None
         return imputed_at(self.model, [(cell, assay) for assay in self.model.assays], self.loci)
 
-    def _states(self, cell: str) -> np.ndarray:
+    def _of_cell(self, made: Callable[[Model, str, np.ndarray], np.ndarray], cell: str) -> np.ndarray:
         assert self.model is not None
         windows = np.split(self._factors, len(windows_of(self.loci)), axis=1)
-        return np.concatenate([cell_states(self.model, cell, its) for its in windows], axis=1)
+        return np.concatenate([made(self.model, cell, its) for its in windows], axis=1)
 
     @cached_property
     def _tracks(self) -> pd.DataFrame:

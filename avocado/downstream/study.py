@@ -37,7 +37,7 @@ def study(
 
     labels: as `tasks_of` takes them. store: of own and of all tracks; model: of imputations and factors; others: stores
     of what other methods imputed, by method. cells: whose labels are predicted; empty: those that store or model know,
-    or all where they know none. features: own, all, imputed, factors; empty: those that there are. missing: in place of
+    or all where they know none. features: of `features.NAMES`; empty: those that there are. missing: in place of
     an assay that a cell type lacks, NaN for XGBoost's own missing values. classifier: see `evaluate`.
 
     Loci of which one of them has not all windows are left out, and counted in the log. Raises InputError where none

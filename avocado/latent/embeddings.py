@@ -1,13 +1,15 @@
 """Latent factors as tables: of bins, windows and intervals of the genome, of cell types and of assays.
 
 Genome factors are the same for all cell types; weighted by a cell type's own factors they are its states, what the
-model knows of it at a position (`Model.cell_states`). Both are means over the bins of a row: what the Avocado paper
-gives to its projections (promoters and enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome
-is read and passed on in pieces.
+model knows of it at a position (`Model.cell_states`), and weighted by the inverse of the encoder's mixing they are its
+code, what its own tracks have put into them. All are means over the bins of a row: what the Avocado paper gives to its
+projections (promoters and enhancers, ± 250 bp) and downstream tasks (promoters, 40-kb bins). A chromosome is read and
+passed on in pieces.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from avocado.data.genome import BIN_SIZE, BLOCK_BINS, Segment
 from avocado.data.ingest import OWN_COLUMNS
@@ -23,7 +26,7 @@ from avocado.data.windows import chosen_bins, holder
 from avocado.errors import InputError
 from avocado.model.directory import Model
 from avocado.model.network import split_block
-from avocado.model.states import states_of
+from avocado.model.states import StatesNetwork, states_of
 
 SCALES = ("25bp", "250bp", "5kbp")
 PIECE = 1 << 22  # values of factors that are held at once
@@ -39,13 +42,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Genome factors of rows of the genome, or a cell type's states there, read piece by piece."""
+    """Genome factors of rows of the genome, or a cell type's states or code there, read piece by piece."""
 
     model: Model
     rows: pd.DataFrame  # source: the model's region; address: padded bin of the first one; n: bins; then the positions
     width: int  # bins of every row but those at the ends of segments; 0: rows are intervals of any size
     scale: str
     cell: str | None = None  # whose states; None: genome factors
+    code: bool = False  # the cell type's code instead of its states
 
     def __len__(self) -> int:
         return int(self.rows["rows"].sum()) if self.width else len(self.rows)
@@ -54,21 +58,23 @@ class Embedding:
     def names(self) -> list[str]:
         """Names of the factors: scale and number, as `25bp_0`; of kind 'states' program by program.
 
-        Of a cell type's states: its own, and then `25bp_shared_0` and so on.
+        Of a cell type's states: its own, and then `25bp_shared_0` and so on; of its code, its own.
         """
         if self.cell is None:
             return [f"{scale}_{number}" for scale, n in self._widths() for number in range(n)]
         programs = self.model.network.config.cell_factors
         widths = [(scale, n // programs) for scale, n in self._widths()]
-        return [f"{scale}_{its}{number}" for scale, n in widths for its in ("", "shared_") for number in range(n)]
+        kinds = ("",) if self.code else ("", "shared_")
+        return [f"{scale}_{its}{number}" for scale, n in widths for its in kinds for number in range(n)]
 
     def parts(self) -> Iterator[Part]:
         """All rows, in order, a piece at a time."""
+        made = cell_code if self.code else cell_states
         for part in self._parts():
             if self.cell is None:
                 yield part
             else:
-                yield Part(part.positions, cell_states(self.model, self.cell, part.factors, self.scale))
+                yield Part(part.positions, made(self.model, self.cell, part.factors, self.scale))
 
     def _parts(self) -> Iterator[Part]:
         factors = {source: self.model.rows(source) for source in self.rows["source"].unique()}
@@ -153,19 +159,51 @@ def cell_states(model: Model, cell: str, factors: np.ndarray, scale: str = "all"
     return torch.cat([states_of(its, loading) for its in scales], dim=1).numpy()
 
 
+def cell_code(model: Model, cell: str, factors: np.ndarray, scale: str = "all") -> np.ndarray:
+    """A cell type's code from genome factors, or from means of such: float32 (n, d of every scale).
+
+    factors: as in `cell_states`. The encoder makes a code of each cell type's own tracks, and mixes the codes of all of
+    them into the programs; this is taken back by the pseudoinverse of the mixing. Exact where there are as many
+    programs as cell types; of fewer programs it is the code of least norm, in which cell types are not told apart
+    entirely. Raises what `Model.cell_states` raises, and InputError for a cell type that was added to a trained model,
+    whose tracks are not in the factors.
+    """
+    weights = code_weights(model, cell)
+    scales = torch.from_numpy(factors).split([n for _, n in widths_of(model, scale)], dim=1)
+    return torch.cat([torch.einsum("nkd,k->nd", its.unflatten(1, (len(weights), -1)), weights) for its in scales],
+                     dim=1).numpy()  # fmt: skip
+
+
+def code_weights(model: Model, cell: str) -> Tensor:
+    """Weights (programs,) by which a cell type's code is made of the programs. Raises what `cell_code` raises."""
+    model.loading(cell)  # says where there are none
+    network = model.network
+    assert isinstance(network, StatesNetwork)
+    number = model.cells.index(cell)
+    if number >= network.encoded_cells:
+        raise InputError(f"{cell} was added to model {model.path}: its tracks are not in the factors, it has no code")
+    # the encoder divides its mixing by the root of the number of cell types
+    return torch.linalg.pinv(network.cell_mixing.detach())[:, number] * math.sqrt(network.encoded_cells)
+
+
 def embed_region(
-    model: Model, region: str | Path, *, window: int = BIN_SIZE, scale: str = "all", cell: str | None = None
+    model: Model,
+    region: str | Path,
+    *,
+    window: int = BIN_SIZE,
+    scale: str = "all",
+    cell: str | None = None,
+    code: bool = False,
 ) -> Embedding:
-    """Genome factors, or a cell type's states, of every bin, or window, of a region.
+    """Genome factors, or a cell type's states or code, of every bin, or window, of a region.
 
     region: as `data.windows.windows` takes it, a BED file among them: all bins that it touches. window: bp, a multiple
     of 25; windows begin at multiples of their size, and those at the ends of a region are means over the part that is
-    in it. scale: 25bp, 250bp, 5kbp, or all of them, side by side. cell: whose states. Raises InputError for a region
-    without factors, and for what `Model.cell_states` refuses.
+    in it. scale: 25bp, 250bp, 5kbp, or all of them, side by side. cell: whose states, or, with code, whose code. Raises
+    InputError for a region without factors, and for what `cell_states` and `cell_code` refuse.
     """
     _require_scale(model, scale)
-    if cell is not None:
-        model.loading(cell)
+    _require_cell(model, cell, code)
     if not isinstance(window, int) or window < BIN_SIZE or window % BIN_SIZE:
         raise InputError(f"window={window}: expected a multiple of {BIN_SIZE} bp")
     width, rows = window // BIN_SIZE, []
@@ -174,23 +212,29 @@ def embed_region(
             count = -(-segment.end // width) - segment.start // width
             rows.append((source, address, n, segment.chrom, segment.start, count))
     return Embedding(
-        model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale, cell
-    )
+        model, pd.DataFrame(rows, columns=["source", "address", "n", "chrom", "first", "rows"]), width, scale, cell,
+        code,
+    )  # fmt: skip
 
 
 def embed_intervals(
-    model: Model, intervals: pd.DataFrame, *, flank: int = 0, scale: str = "all", cell: str | None = None
+    model: Model,
+    intervals: pd.DataFrame,
+    *,
+    flank: int = 0,
+    scale: str = "all",
+    cell: str | None = None,
+    code: bool = False,
 ) -> tuple[Embedding, pd.DataFrame]:
-    """Mean genome factors, or states of a cell type, over every interval, and the intervals that the model lacks.
+    """Mean genome factors, or states or code of a cell type, over every interval, and intervals that the model lacks.
 
     intervals: columns chrom, start, end in bp, 0-based and half-open; others, such as name, travel along. flank: bp
     by which each is extended on both sides, to the ends of its chromosome at most. A mean is over all bins that an
     interval touches. Raises InputError for an unknown chromosome or scale, where no interval is left, and for what
-    `Model.cell_states` refuses.
+    `cell_states` and `cell_code` refuse.
     """
     _require_scale(model, scale)
-    if cell is not None:
-        model.loading(cell)
+    _require_cell(model, cell, code)
     if not isinstance(flank, int) or flank < 0:
         raise InputError(f"flank={flank}: expected bp, a whole number from 0")
     found = []
@@ -212,7 +256,17 @@ def embed_intervals(
         )
     where = pd.DataFrame([its for its in found if its is not None], columns=["source", "address", "n"])
     kept = rows[inside].reset_index(drop=True)
-    return Embedding(model, pd.concat([where, kept], axis=1), 0, scale, cell), rows[~inside]
+    return Embedding(model, pd.concat([where, kept], axis=1), 0, scale, cell, code), rows[~inside]
+
+
+def _require_cell(model: Model, cell: str | None, code: bool) -> None:
+    if cell is None:
+        if code:
+            raise InputError("a code is that of a cell type: give cell=")
+    elif code:
+        code_weights(model, cell)
+    else:
+        model.loading(cell)
 
 
 def _require_scale(model: Model, scale: str) -> None:

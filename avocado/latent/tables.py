@@ -23,6 +23,7 @@ def embed(
     flank: int = 0,
     scale: str = "all",
     cell: str | None = None,
+    code: bool = False,
 ) -> pd.DataFrame:
     """Genome factors as a table: of every bin or window of a region, or means over intervals (Avocado paper, Fig. 3).
 
@@ -41,6 +42,8 @@ def embed(
         25bp, 250bp or 5kbp; all: side by side.
     cell
         The states of this cell type instead: what its factors make of the genome factors.
+    code
+        Of this cell type its code: what its own tracks have put into the genome factors.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def embed(
         For places and scales that the model has no factors of.
     """
     known = load_model(model, baseline=False) if isinstance(model, str | Path) else model
-    found = _embedding(known, rows, window, flank, scale, cell)
+    found = _embedding(known, rows, window, flank, scale, cell, code)
     names = pd.Index(found.names)
     parts = [part.positions.join(pd.DataFrame(part.factors, columns=names)) for part in found.parts()]
     return pd.concat(parts, ignore_index=True)
@@ -98,11 +101,11 @@ def attribute(model: str | Path | Model, pair: Pair, place: str | Path, *, refer
 
 
 def _embedding(
-    model: Model, rows: str | Path | pd.DataFrame, window: int, flank: int, scale: str, cell: str | None
+    model: Model, rows: str | Path | pd.DataFrame, window: int, flank: int, scale: str, cell: str | None, code: bool
 ) -> Embedding:
     if not isinstance(rows, pd.DataFrame):
         if str(rows) in model.regions or not is_bed(str(rows)):
-            return embed_region(model, rows, window=window, scale=scale, cell=cell)
+            return embed_region(model, rows, window=window, scale=scale, cell=cell, code=code)
         found = read_intervals(rows, model.assembly)
         rows = pd.DataFrame({"chrom": found.chrom, "start": found.start, "end": found.end})
-    return embed_intervals(model, rows, flank=flank, scale=scale, cell=cell)[0]
+    return embed_intervals(model, rows, flank=flank, scale=scale, cell=cell, code=code)[0]

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from avocado.downstream.evaluation import BASELINES, MAJORITY
-from avocado.downstream.features import FACTORS, STATES
+from avocado.downstream.features import CODE, FACTORS, STATES
 from avocado.evaluation.scores import AVERAGE
 from avocado.plotting.plots import GRID, MUTED
 from avocado.plotting.style import COLORS, colors_of
 
 GREYS = ("#4d4d4d", "#767676", "#9b9b9b", "#bdbdbd")  # of the baselines but average activity
-DARKER = "#00563f"
+DARKER, LIGHTER = "#00563f", "#7fd1b4"
 MANY = 8  # with more cell types, lines in place of bars, as in Fig. 5a
 
 
@@ -65,10 +65,10 @@ def feature_order(names: Sequence[str] | pd.Series) -> list[str]:
 
 
 def feature_colors(names: Sequence[str]) -> dict[str, str]:
-    """Grey for baselines but average activity, the colour of Avocado for its factors, a darker one for states."""
+    """Grey for baselines but average activity, Avocado's colour for factors, darker for states, lighter for codes."""
     greys = dict(zip((name for name in BASELINES if name != AVERAGE), GREYS, strict=True))
     fixed = {name: COLORS["Avocado"] for name in names if name.endswith(FACTORS)} | greys
-    fixed |= {name: DARKER for name in names if name == STATES}
+    fixed |= {name: color for name, color in ((STATES, DARKER), (CODE, LIGHTER)) if name in names}
     return colors_of([name for name in names if name not in fixed]) | fixed
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from avocado.downstream.evaluation import RANDOM, Scored, compare
-from avocado.downstream.features import FACTORS, STATES
+from avocado.downstream.features import CODE, FACTORS, STATES
 from avocado.report.report import Picture, Report, Table, write_report
 from avocado.utils.files import replacing
 
@@ -31,13 +31,15 @@ def write_results(
     """Write scores.csv, folds.csv, comparisons.csv, downstream.png and report.html into a folder; returns their paths.
 
     about: what was evaluated on what, for the head of the page. The references of the tests are the latent factors, of
-    the genome and of the cell type.
+    the genome and of the cell type, and its code.
     """
     from avocado.plotting.downstream import plot_downstream
     from avocado.plotting.plots import save_png
 
     summary = scored.summary
-    references = [name for name in dict.fromkeys(summary["features"]) if name.endswith(FACTORS) or name == STATES]
+    references = [
+        name for name in dict.fromkeys(summary["features"]) if name.endswith(FACTORS) or name in (STATES, CODE)
+    ]
     comparisons = compare(scored.folds, *references)
     tables = {"scores.csv": summary, "folds.csv": scored.folds, "comparisons.csv": comparisons}
     for name, table in tables.items():

@@ -51,6 +51,11 @@ def test_embed_states_of_a_cell_type(tiny_store, tmp_path, monkeypatch, capsys):
     assert "48 rows, " in (said := capsys.readouterr().out)
     assert "states of liver" in said
     assert embed.main([*common, "cell=E003", "out=E003.tsv"]) == 0
+    assert embed.main([*common, "cell=liver", "code=true", "out=code.tsv"]) == 0
+    assert "3 numbers of the code of liver" in capsys.readouterr().out
+    assert list(pd.read_csv("code.tsv", sep="\t").columns[3:]) == ["25bp_0", "250bp_0", "5kbp_0"]
+    assert embed.main([*common, "code=true", "out=none.tsv"]) == 2
+    assert "code=true goes with cell=, whose code it is" in capsys.readouterr().err
     liver, other = (pd.read_csv(f"{name}.tsv", sep="\t") for name in ("liver", "E003"))
     assert "25bp_shared_0" in liver
     own = [name for name in liver if "bp_" in name and "shared" not in name]

@@ -75,6 +75,33 @@ def test_states_of_every_window(model):
     np.testing.assert_allclose(found, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
 
 
+def test_the_code_of_every_window(model):
+    task = Task("toy", "liver", LOCI, np.array([True, False, True]))
+    found = FeatureReader(LOCI, None, model).features(task, ["code"])["latent code of the cell type"]
+    wanted = [
+        np.concatenate([part.factors for part in embed_intervals(model, window, cell="liver", code=True)[0].parts()])
+        for window in windows_of(LOCI)
+    ]
+    np.testing.assert_allclose(found, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_cell_type_that_was_added_has_states_and_no_code(model, monkeypatch):
+    monkeypatch.setattr(model.network, "encoded_cells", model.cells.index("liver"))
+    task = Task("toy", "liver", LOCI, np.array([True, False, True]))
+    reader = FeatureReader(LOCI, None, model)
+    assert reader.possible("liver") == ["imputed", "factors", "states"]
+    with pytest.raises(InputError, match="liver was added to model"):
+        reader.features(task, ["code"])
+
+
+def test_other_imputations_stand_behind_own_tracks(model, tiny_store):
+    task = Task("toy", "liver", LOCI, np.array([True, False, True]))
+    reader = FeatureReader(LOCI, tiny_store, model, {"ChromImpute": tiny_store})
+    names = list(reader.features(task, reader.possible("liver")))
+    assert names[:4] == ["own tracks", "own tracks, ChromImpute", "own tracks, imputed", "all tracks"]
+    assert names[4:] == ["latent factors", "latent factors of the cell type", "latent code of the cell type"]
+
+
 def test_imputed(model, monkeypatch):
     pairs = [("B cell", assay) for assay in ASSAYS]
     wanted = expected([impute(model, pairs, name) for name in ("pilot", "chr20")])

@@ -48,7 +48,7 @@ def test_every_feature_set_beside_the_baselines(scored):
     assert set(scored.summary["cell"]) == {"E003", "liver"}  # of K562 nothing is known
     assert (scored.summary["n_loci"] == 94).all()
     sets = {MAJORITY, PLACE, AVERAGE, "own tracks", "all tracks", "own tracks, imputed", "latent factors",
-            "latent factors of the cell type"}  # fmt: skip
+            "latent factors of the cell type", "latent code of the cell type"}  # fmt: skip
     assert set(found.loc["E003", RANDOM].index) == sets
     assert set(found.loc["liver", "whole stretches"].index) == sets
     # the label is a threshold of one of its own tracks
@@ -77,7 +77,7 @@ def test_files(scored, tmp_path):
     assert all(path.is_file() for path in paths)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), scored.summary, check_dtype=False)
     assert set(pd.read_csv(tmp_path / "comparisons.csv")["reference"]) == {
-        "latent factors", "latent factors of the cell type",
+        "latent factors", "latent factors of the cell type", "latent code of the cell type",
     }  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert "Few loci: toy (94)" in page
@@ -92,7 +92,7 @@ def test_the_figure_has_a_panel_for_each_task_and_way_of_holding_out(scored):
     assert figure.axes[1].get_title(loc="left") == "toy: whole stretches held out"
     one = scored.summary[scored.summary["cell"] == "E003"]
     many = [one.assign(cell=f"E{number:03}") for number in range(10)]  # lines in place of bars
-    assert len(plot_downstream(pd.concat(many)).axes[0].lines) == 8
+    assert len(plot_downstream(pd.concat(many)).axes[0].lines) == 9
     with pytest.raises(ValueError, match="no scores to draw"):
         plot_downstream(scored.summary[:0])
 

@@ -13,6 +13,7 @@ from avocado.latent.embeddings import embed_region
 from avocado.model.directory import load_model
 from experiments import latent_quality
 from experiments.latent_quality import (
+    CODE,
     COLUMNS,
     ELSEWHERE,
     FACTORS,
@@ -70,6 +71,8 @@ def test_states_and_own_tracks_are_those_of_the_cell_type(tiny_store, tmp_path):
     np.testing.assert_array_equal(found[OWN], tracks[:, :1])
     (wanted,) = embed_region(model, "chr20:10,001-10,100", cell="liver").parts()
     np.testing.assert_array_equal(found[STATES], wanted.factors)
+    (wanted,) = embed_region(model, "chr20:10,001-10,100", cell="liver", code=True).parts()
+    np.testing.assert_array_equal(found[CODE], wanted.factors)
     assert OWN not in dict(_of_cell(asked, "NA", part.factors, tracks))  # no track of it trained
 
 

@@ -1,5 +1,7 @@
 """Genome, cell-type and assay factors as tables: which rows, which means, and what other programs read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +12,12 @@ from toy_model import save
 from avocado.data.genome import BINS_PER_250BP, BLOCK_BINS
 from avocado.errors import InputError
 from avocado.latent import embeddings
-from avocado.latent.embeddings import cell_states, embed_intervals, embed_region, factor_table
+from avocado.latent.embeddings import cell_code, cell_states, embed_intervals, embed_region, factor_table
 from avocado.latent.files import WRITERS, write_embedding, write_table
+from avocado.model.config import COARSE
 from avocado.model.directory import load_model
+from avocado.model.encoding import WINDOWS
+from avocado.model.network import split_block
 
 
 @pytest.fixture(scope="module", params=[TINY, STATES], ids=["paper", "states"])
@@ -153,6 +158,49 @@ def test_states_of_a_cell_type(inferred, piece):
     assert np.abs(expected - states_by_bin(inferred, CHR20, "E003")).max() > 0.01  # whose cell type it is matters
 
 
+@pytest.fixture
+def mixed(tiny_store, tmp_path):
+    """As many programs as cell types and one more."""
+    save(tmp_path / "mixed", replace(STATES, cell_factors=len(CELLS) + 1), store=tiny_store)
+    return load_model(tmp_path / "mixed", tiny_store)
+
+
+def test_the_code_of_a_cell_type_is_what_its_own_tracks_make(mixed):
+    """Whatever the others have: the factors of a bin change with their tracks, and so do states, the code does not."""
+    network, generator = mixed.network, torch.Generator().manual_seed(0)
+    signal = torch.randn(3, BLOCK_BINS, len(network.cell), generator=generator)
+    around = torch.randn(3, COARSE, len(network.cell), len(WINDOWS), generator=generator)
+    shown = torch.ones(3, len(network.cell))
+    liver = mixed.cells.index("liver")
+    without_others, without_own = (shown * keep for keep in (network.cell == liver, network.cell != liver))
+
+    def made(visible, of):
+        fine, middle, coarse = split_block(network.encode(signal, around, visible), network.config)
+        bins = (fine, middle.repeat_interleave(BINS_PER_250BP, 1), coarse.expand(-1, BLOCK_BINS, -1))
+        return of(mixed, "liver", torch.cat(bins, dim=2).flatten(0, 1).numpy())
+
+    whole_code = made(shown, cell_code)
+    assert whole_code.shape == (3 * BLOCK_BINS, sum(network.config.scales) // network.config.cell_factors)
+    np.testing.assert_allclose(made(without_others, cell_code), whole_code, atol=1e-4)
+    assert np.abs(made(without_own, cell_code) - whole_code).max() > 0.01
+    assert np.abs(made(without_others, cell_states) - made(shown, cell_states)).max() > 0.01
+
+
+def test_rows_of_a_code(mixed):
+    embedding = embed_region(mixed, "chr20", window=1_000, cell="liver", code=True)
+    assert embedding.names == ["25bp_0", "250bp_0", "5kbp_0"]
+    place = pd.DataFrame({"chrom": ["chr20"], "start": [10_000], "end": [11_000]})
+    (interval,) = embed_intervals(mixed, place, cell="liver", code=True)[0].parts()
+    np.testing.assert_allclose(whole(embedding)[1][10], interval.factors[0], rtol=1e-4, atol=1e-6)
+    one = embed_region(mixed, "chr20", window=1_000, scale="5kbp", cell="liver", code=True)
+    np.testing.assert_allclose(whole(one)[1], whole(embedding)[1][:, 2:], rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="a code is that of a cell type: give cell="):
+        embed_region(mixed, "chr20", code=True)
+    mixed.network.encoded_cells = 2  # as if the others had been added to a trained model
+    with pytest.raises(InputError, match="its tracks are not in the factors, it has no code"):
+        embed_region(mixed, "chr20", cell="liver", code=True)
+
+
 def test_states_with_coordinates(inferred):
     found, factors = inferred.cell_states("liver", "chr20"), inferred.genome_factors("chr20")
     n25, n250, _ = (n // inferred.network.config.cell_factors for n in inferred.network.config.scales)
@@ -166,7 +214,11 @@ def test_states_with_coordinates(inferred):
 def test_the_paper_s_model_has_no_states(tiny_store, tmp_path):
     save(tmp_path / "paper", TINY, store=tiny_store)
     model = load_model(tmp_path / "paper", tiny_store)
-    for call in (lambda: model.cell_states("liver", "chr20"), lambda: embed_region(model, "chr20", cell="liver")):
+    for call in (
+        lambda: model.cell_states("liver", "chr20"),
+        lambda: embed_region(model, "chr20", cell="liver"),
+        lambda: embed_region(model, "chr20", cell="liver", code=True),
+    ):
         with pytest.raises(InputError, match="there are no states of liver; models of"):
             call()
 
