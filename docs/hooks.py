@@ -1,20 +1,13 @@
 """What MkDocs takes from the program itself, so that it cannot go out of date: --help texts, and files at the top."""
 
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
 from avocado.cli import VERBS
-from avocado.config.schema import WIDTH, help_text
+from avocado.config.schema import help_text
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def wrapped(line: str, width: int = 108) -> str:
-    """A line of --help, its meaning continued in the column where it starts."""
-    start = WIDTH + 4 if line.startswith("  ") else 0
-    return textwrap.fill(line, width, subsequent_indent=" " * start, break_long_words=False, replace_whitespace=False)
 
 
 def commands() -> str:
@@ -22,7 +15,7 @@ def commands() -> str:
     sections = (
         f"## avocado {verb}\n\n{meaning[0].upper()}{meaning[1:]}.\n\n```text\n{text}\n```\n"
         for verb, meaning in VERBS.items()
-        for text in ["\n".join(map(wrapped, help_text(verb).splitlines()))]
+        for text in [help_text(verb, 108)]
     )
     return "\n".join(sections)
 

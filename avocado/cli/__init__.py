@@ -8,6 +8,7 @@ import sys
 import avocado
 from avocado.errors import did_you_mean
 from avocado.utils.pipes import until_reader_leaves
+from avocado.utils.terminal import terminal_width, wrapped
 
 VERBS = {
     "simulate": "make the demo compendium, or a large one: real bigWig files of a simulated genome",
@@ -50,7 +51,8 @@ def _main(arguments: list[str]) -> int:
         print(f"error: avocado has no command '{arguments[0]}'{hint}; it has: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     print("usage: avocado COMMAND [key=value ...]\n")
+    column = max(map(len, VERBS)) + 4
     for name, meaning in VERBS.items():
-        print(f"  {name:<12}{meaning}")
+        print(wrapped(f"  {name:<{column - 2}}{meaning}", terminal_width(), column))
     print("\n`avocado COMMAND --help` explains its keys.")
     return 0

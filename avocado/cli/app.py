@@ -28,6 +28,7 @@ from avocado.config.schema import groups_of, help_text
 from avocado.errors import InputError
 from avocado.utils.addresses import hide_passwords
 from avocado.utils.pipes import until_reader_leaves
+from avocado.utils.terminal import terminal_width
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,6 +52,14 @@ def run(
     return until_reader_leaves(lambda: _run(verb, task, arguments, is_done))
 
 
+class _Said(logging.Handler):
+    """To the error stream as it is now: while a bar is shown it stands in for it, and lines go above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def _run(
     verb: str,
     task: Callable[[DictConfig], None],
@@ -58,7 +67,7 @@ def _run(
     is_done: Callable[[DictConfig], bool] | None,
 ) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
-        print(help_text(verb))
+        print(help_text(verb, terminal_width()))
         return 0
     if "--version" in arguments:
         print(f"avocado {avocado.__version__}")
@@ -66,7 +75,7 @@ def _run(
     from omegaconf.errors import OmegaConfBaseException
 
     if not any(argument.startswith(("--info", "-i")) for argument in arguments):  # which Hydra logs and prints
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Said()])
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         carry_out(verb, task, arguments, is_done)

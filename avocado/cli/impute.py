@@ -11,6 +11,7 @@ from avocado.cli import app
 from avocado.config import imputers
 from avocado.config.values import as_list, wants_baseline
 from avocado.errors import InputError
+from avocado.utils.terminal import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     written, refused = [], []
     n_bins = max(store.region(window.source).n_bins for window in windows)
     with Progress(console=Console(stderr=True), disable=not config.progress) as bar:
-        task = bar.add_task(f"imputing {len(missing)} tracks", total=len(missing))
+        task = bar.add_task(f"imputing {counted(len(missing), 'track')}", total=len(missing))
         for group in groups(list(missing), n_bins):
             first, reasons = possible(imputer, group, windows[0], store.region(windows[0].source))
             refused += reasons
@@ -171,7 +172,8 @@ def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path,
 
 def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Sequence[str]) -> None:
     unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
-    print(f"{len(files)} tracks over {', '.join(regions)} as {unit}: {files[0]}{', ...' if len(files) > 1 else ''}")
+    more = ", ..." if len(files) > 1 else ""
+    print(f"{counted(len(files), 'track')} over {', '.join(regions)} as {unit}: {files[0]}{more}")
     from avocado.browser.page import installed
 
     bigwigs = [path for path in files if path.suffix != ".npz"]
@@ -217,7 +219,7 @@ def write(
     blocks = sum(layout.n_blocks for layout in layouts)
     written: list[Path] = []
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"imputing {len(files)} tracks", total=blocks * len(files))
+        task = bar.add_task(f"imputing {counted(len(files), 'track')}", total=blocks * len(files))
         for group, mine in shared_out(files, is_missing):
             if mine:
                 write_tracks(

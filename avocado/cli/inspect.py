@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.errors import InputError
+from avocado.utils.terminal import counted, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,8 +41,10 @@ def inspect(config: DictConfig) -> None:
             ])  # fmt: skip
     elif (path / "settings.yaml").is_file():
         print(_describe_run(path))
+        app.say_next(_after_run(path))
     elif path.suffix.lower() in (".bw", ".bigwig"):
         print(_describe_bigwig(path))
+        app.say_next([(app.typed("view", str(path)), "look at it in the web browser")])
     elif path.exists():
         raise InputError(f"{path} is neither a store, nor a model, nor a run, nor a bigWig")
     else:
@@ -118,12 +123,17 @@ def describe_model(model: Model) -> str:
     c = model.network.config
     shared = sum(parameter.numel() for parameter in model.network.parameters())
     genome = sum(region.n_blocks for region in model.regions.values()) * c.block_width
+    width = terminal_width()
     lines = [
         f"model {model.path}",
-        f"  {c.layers} × {c.nodes} nodes, dropout {c.dropout:g}; factors: {c.cell_factors} per cell type, "
-        f"{c.assay_factors} per assay, {c.factors_25bp}/{c.factors_250bp}/{c.factors_5kbp} per 25 bp/250 bp/5 kbp",
+        wrapped(
+            f"  {c.layers} × {c.nodes} nodes, dropout {c.dropout:g}; factors: {c.cell_factors} per cell type, "
+            f"{c.assay_factors} per assay, {c.factors_25bp}/{c.factors_250bp}/{c.factors_5kbp} per 25 bp/250 bp/5 kbp",
+            width,
+            4,
+        ),
         f"  {shared:,} shared parameters, {genome:,} genome factors",
-        "  trained: " + ", ".join(f"{key} {value}" for key, value in model.training.items()),
+        wrapped("  trained: " + ", ".join(f"{key} {value}" for key, value in model.training.items()), width, 4),
         *(f"  {its}" for its in model.transfers),
         "  regions:",
         *_regions(model.regions),
@@ -146,7 +156,7 @@ def _names(model: Model) -> str:
 def _regions(regions: dict) -> list[str]:
     width = max((len(name) for name in regions), default=0)
     return [
-        f"    {name:<{width}}  {region.n_bins:>12,} bins in {len(region.segments)} piece(s)"
+        f"    {name:<{width}}  {region.n_bins:>12,} bins in {counted(len(region.segments), 'piece')}"
         for name, region in regions.items()
     ]
 
@@ -174,8 +184,25 @@ def _describe_run(path: Path) -> str:
     if (path / "scores.csv").is_file():
         from avocado.evaluation.scores import format_scores, read_scores
 
-        lines.append(format_scores(read_scores(path)))
+        lines += [""]
+        lines.append(format_scores(read_scores(path), color=sys.stdout.isatty(), width=terminal_width()))
+    if (path / "report.html").is_file():
+        lines += ["", f"report   {path / 'report.html'}  (all of it on one page: open it in a browser)"]
     return "\n".join(lines)
+
+
+def _after_run(path: Path) -> list[tuple[str, str]]:
+    """What can be typed next, where there is a run: its models lie in it, or beside all of the stage's runs."""
+    whole = path.resolve()
+    beside = whole.parents[3] / "model" / whole.parent.name / whole.name
+    if not path.is_absolute():
+        beside = Path(os.path.relpath(beside))
+    model = next((its for its in (path / "model", beside) if (its / "model.yaml").is_file()), None)
+    return (
+        []
+        if model is None
+        else [(app.typed("inspect", str(model)), "its model: which tracks trained, what is missing")]
+    )
 
 
 def _describe_bigwig(path: Path) -> str:

@@ -12,6 +12,7 @@ from avocado.cli import app
 from avocado.config import imputers
 from avocado.config.values import as_list, wants_baseline
 from avocado.errors import InputError
+from avocado.utils.terminal import terminal_width
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
     for region, table in tables.items():
         if region:
             print(f"{region}:")
-        print(format_scores(table, color=sys.stdout.isatty()))
+        print(format_scores(table, color=sys.stdout.isatty(), width=terminal_width()))
         if config.out is not None:
             write_scores(table, Path(config.out) / file_stem(region))
     print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files, with pictures")

@@ -15,6 +15,7 @@ from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
 from avocado.errors import InputError
 from avocado.training.stages import STAGES, stage_named
+from avocado.utils.terminal import terminal_width
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -62,11 +63,12 @@ def train(config: DictConfig, advice: bool = True) -> None:
     outcome = None
     for run in [plan(config, store, step) for step in steps]:  # all of them checked before the first one starts
         outcome = _carry_out(config, run, store)
-        print(f"{run.stage} {run.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
+        what = run.stage if run.region == run.stage else f"{run.stage} {run.region}"
+        print(f"{what}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
         if outcome.scores is None:
             print("no track is held out, so there is nothing to score: training error says nothing about imputation")
         else:
-            print(format_scores(outcome.scores, color=sys.stdout.isatty()))
+            print(format_scores(outcome.scores, color=sys.stdout.isatty(), width=terminal_width()))
     assert outcome is not None
     imputed = _impute_held_out(config, outcome, store) if config.stage.impute and outcome.scores is not None else None
     if advice:
@@ -147,7 +149,7 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
     )  # fmt: skip
     for outcome in outcomes:
         print(f"{name} {outcome.region}: {'done before' if outcome.was_done else 'done'}, {outcome.directory}")
-        print(format_scores(outcome.scores, color=sys.stdout.isatty()))
+        print(format_scores(outcome.scores, color=sys.stdout.isatty(), width=terminal_width()))
     last = outcomes[-1]
     print(f"\npicture  {last.directory / 'tracks.png'}\nscores   {last.directory / 'scores.csv'}")
     if last.imputed is not None:

@@ -14,6 +14,7 @@ import yaml
 from avocado.config.commands import COMMANDS, Train
 from avocado.config.sections import IMPUTERS, LAUNCHERS, Data
 from avocado.config.values import config_directory
+from avocado.utils.terminal import wrapped
 
 OPTIONS = {"imputer": IMPUTERS, "launcher": LAUNCHERS}  # groups whose options have keys of their own
 WIDTH = 30  # column of --help in which the meanings start
@@ -138,8 +139,11 @@ def _chosen(verb: str) -> dict[str, str]:
     return {name: its for entry in entries for name, its in entry.items() if not name.startswith("override ")}
 
 
-def help_text(verb: str) -> str:
-    """The keys of a command, their defaults and meanings: from its dataclass, or the comments in its file."""
+def help_text(verb: str, width: int | None = None) -> str:
+    """The keys of a command, their defaults and meanings: from its dataclass, or the comments in its file.
+
+    width: of the terminal; a meaning goes on in the column in which it starts.
+    """
     if verb in COMMANDS:
         intro = cleandoc(COMMANDS[verb].__doc__ or "").splitlines()
         keys = list(_lines(COMMANDS[verb]))
@@ -154,7 +158,8 @@ def help_text(verb: str) -> str:
     out = [*intro, "", "Keys (key=value; this is the default):", *keys]
     for name, (default, meaning) in chosen.items():
         out += ["", f"{name}={default}: {meaning} ({', '.join(options_of(name))})", *_option_lines(name, default)]
-    return "\n".join(out)
+    lines = (line for entry in out for line in entry.splitlines() or [""])
+    return "\n".join(wrapped(line, width, WIDTH + 4 if line.startswith("  ") else 0) for line in lines)
 
 
 def _option_lines(group: str, name: str) -> Iterator[str]:

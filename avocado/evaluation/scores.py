@@ -33,6 +33,7 @@ from avocado.evaluation.metrics import LOCI_METRICS, AnnotationWindows, mse, mse
 from avocado.imputers.average import AVERAGE
 from avocado.model.scales import imputed_pval, pval
 from avocado.utils.files import replacing
+from avocado.utils.terminal import wrapped
 
 MEAN = ("mean", "all")  # cell and assay of the rows that hold means over tracks
 KEYS = ["cell", "assay", "method"]
@@ -54,6 +55,9 @@ EXPLAINED = (  # below a printed table
     "MSE1obs, MSE1imp = MSE in the top 1 % of observed bins (are peaks found?), of imputed bins (are they real?)",
     "raw = of −log10 p; all others of arcsinh(−log10 p)",
 )
+PRINTED = ("mse", "mse_1obs", "mse_1imp", *LOCI_TITLES, "pearson", "spearman", *RAW_TITLES)  # from left to right
+# these go first where a terminal is too narrow
+SPARED = ("pearson_raw", "mse_raw", "spearman", "mse_1imp", "mse_1obs", *reversed(LOCI_TITLES), "pearson")
 QUANTILES = (0.5, 0.75, 0.9, 0.99)  # of cell-type variability, where strata are cut
 
 
@@ -182,24 +186,45 @@ def mean_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[_is_mean(table)]
 
 
-def format_scores(table: pd.DataFrame, color: bool = False) -> str:
+def format_scores(table: pd.DataFrame, color: bool = False, width: int | None = None) -> str:
     """The main measures as aligned text, a block of lines per track, average activity first, the means at the end.
 
     The skill of every other method is marked ▲ where it beats average activity by MSE and ▼ where it does not.
-    With `color`, for a terminal, these marks are also coloured and the means bold.
+    With `color`, for a terminal, these marks are also coloured and the means bold. width: columns of the terminal; of
+    measures that have no room in it only the names are given.
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     require_average(table)
+    titles = TITLES | RAW_TITLES | LOCI_TITLES
+    measures = [name for name in PRINTED if name in table]
+    text = io.StringIO()
+    console = Console(file=text, width=1000, force_terminal=color, color_system="standard" if color else None)
+    grid = _grid(table, measures, titles)
+    for name in SPARED:
+        if width is None or console.measure(grid).maximum <= width:
+            break
+        if name in measures:
+            measures.remove(name)
+            grid = _grid(table, measures, titles)
+    console.print(grid)
+    left_out = [titles[name] for name in PRINTED if name in table and name not in measures]
+    too_narrow = [f"no room for {', '.join(left_out)}: a wider terminal, or scores.csv, has them"] if left_out else []
+    for line in (*EXPLAINED, *too_narrow):
+        console.print(Text(wrapped(f" {line}", width, 3), style="dim"))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def _grid(table: pd.DataFrame, measures: Sequence[str], titles: Mapping[str, str]):
+    """A rich table of these measures, with a block for each track."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("track", "method"):
         grid.add_column(name, no_wrap=True)
-    titles = TITLES | RAW_TITLES | LOCI_TITLES
-    measures = ["mse", "mse_1obs", "mse_1imp", *LOCI_TITLES, "pearson", "spearman", *RAW_TITLES]
-    measures = [name for name in measures if name in table]
     for title in (*(titles[name] for name in measures), "skill"):
         grid.add_column(title, justify="right", no_wrap=True)
     blocks = [*track_rows(table).groupby(["cell", "assay"], sort=False), (MEAN, mean_rows(table))]
@@ -217,12 +242,7 @@ def format_scores(table: pd.DataFrame, color: bool = False) -> str:
             grid.add_row(*map(Text, cells), Text(mark, style), style="bold" if is_mean else None)
             label = ""
         grid.add_section()
-    text = io.StringIO()
-    console = Console(file=text, width=1000, force_terminal=color, color_system="standard" if color else None)
-    console.print(grid)
-    for line in EXPLAINED:
-        console.print(Text(f" {line}", style="dim"))
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+    return grid
 
 
 def write_scores(table: pd.DataFrame, directory: Path) -> None:

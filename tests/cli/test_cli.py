@@ -213,7 +213,7 @@ def test_genome_trains_the_missing_pilot_first_and_a_rerun_finds_all_done(avocad
     first = avocado("train", *arguments)
     assert first.status == 0, first
     assert "no pilot model for fold 0 and seed 0 yet: training it first" in first.out
-    assert first.out.index("pilot pilot: done,") < first.out.index("genome chr21: done,")
+    assert first.out.index("\npilot: done,") < first.out.index("genome chr21: done,")
     files = sorted(path.name for path in (tmp_path / "runs" / "model" / "fold0" / "seed0").iterdir())
     assert files == ["README.md", "chr21.safetensors", "model.yaml", "pilot.safetensors", "shared.safetensors"]
     again = avocado("train", *arguments)
@@ -232,7 +232,7 @@ def test_other_settings_are_no_rerun(avocado, store, quick, unchanged):
     assert "overwrite=true" in error
     assert "runs=" in error
     answer = avocado("train", *arguments, "model.nodes=9", "overwrite=true")
-    assert "pilot pilot: done, " in answer.out
+    assert "pilot: done, " in answer.out
 
 
 def test_several_chromosomes_and_folds_in_turn(avocado, store, quick, tmp_path):
@@ -347,7 +347,7 @@ def test_impute_one_pair_and_skip_what_is_there(avocado, model, tmp_path):
     arguments = [f"model={model}", "progress=false", "cell=stem1", "assay=DNase", "out=o/x.bigWig"]
     answer = avocado("impute", *arguments)
     assert answer.status == 0, answer
-    assert answer.out.startswith("1 tracks over chr20 as −log10 p: o/x.bigWig\nnext:\n")
+    assert answer.out.startswith("1 track over chr20 as −log10 p: o/x.bigWig\nnext:\n")
     file = tmp_path / "o" / "x.bigWig"
     assert chromosomes(file) == {"chr20": 150_017, "chr21": 100_013}
     before = file.stat().st_mtime_ns
@@ -620,6 +620,9 @@ def test_inspect(avocado, demo, store, model, trained, unchanged):
     assert "no factors of chr21" in said[1]
     assert "done" in said[2].splitlines()[0]
     assert "average activity" in said[2]
+    assert f"report   {trained}/genome/chr20/fold0/seed0/report.html" in said[2]
+    assert f"avocado inspect {model}" in said[2].partition("next:")[2]
+    assert f"avocado view {demo.bigwig('stem2', 'DNase')}" in said[3].partition("next:")[2]
     assert "2 chromosomes" in said[3]
     assert "150,017 bp" in said[3]
 

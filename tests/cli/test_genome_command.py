@@ -221,7 +221,7 @@ def test_side_by_side_the_pilot_regions_are_trained_here(avocado, keys, monkeypa
     # nothing was launched in truth
     answer = avocado("genome", *keys, "launcher=joblib", "trainer.processes=1")
     assert "is not complete: no factors of chr20, chr21" in answer.err
-    assert "pilot pilot: done" in answer.out
+    assert "\npilot: done" in f"\n{answer.out}"
     assert [command.name for command in launched] == ["chrom=chr20", "chrom=chr21"]
 
 

@@ -260,7 +260,7 @@ def test_impute_one_pair_without_a_model(avocado, store, tmp_path):
     arguments += ["cell=stem1", "assay=DNase"]
     answer = avocado("impute", *arguments, "scale=arcsinh", "out=o/x.npz", "regions=chr21,chr20")
     assert answer.status == 0, answer
-    assert answer.out.startswith("1 tracks over chr20, chr21 as arcsinh(−log10 p): o/x.npz\nnext:\n")
+    assert answer.out.startswith("1 track over chr20, chr21 as arcsinh(−log10 p): o/x.npz\nnext:\n")
     opened = open_store(store)
     imputer = Predictd(PredictdConfig(rank=3, splits=2, bins=200, max_steps=20), 0, "cpu")
     imputer.fit(opened, range(len(opened.tracks)), "pilot")

@@ -90,6 +90,22 @@ def test_formatted_scores(table):
     assert "\x1b[32m▲ +0.750" in format_scores(table, color=True)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_formatted_scores_fit_the_terminal(table, width):
+    whole, text = format_scores(table), format_scores(table, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "▲ +0.750" in text
+    titles = re.split(r"\s{2,}", text.splitlines()[0].strip())
+    assert titles[:3] == ["track", "method", "MSE"]
+    assert titles[-1] == "skill"
+    every = re.split(r"\s{2,}", whole.splitlines()[0].strip())
+    missing = [title for title in every if title not in titles]
+    assert (width < len(whole.splitlines()[1])) == bool(missing)
+    words = " ".join(text.split())
+    assert ("no room for" in words) == bool(missing)
+    assert all(title in words.partition("no room for")[2] for title in missing)
+
+
 def test_scores_of_an_earlier_version_are_printed(table):
     text = format_scores(table.drop(columns=["mse_raw", "pearson_raw"]))
     assert "Spearman" in text
