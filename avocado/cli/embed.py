@@ -65,9 +65,8 @@ def _embedding(config: DictConfig, model: Model) -> Embedding:
 
     regions = as_list(config.regions) or list(model.regions)
     if len(regions) > 1:
-        raise InputError(
-            f"regions={','.join(regions)}: one at a time, as a table has rows of one kind; give one of them"
-        )
+        more = "several regions" if config.regions else "the model has several regions"
+        raise InputError(f"{more}, and a table is of one: give regions={' or regions='.join(regions)}, or a BED file")
     region = regions[0]
     if region in model.regions or not is_bed(region):
         if config.flank:

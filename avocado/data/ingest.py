@@ -198,14 +198,26 @@ def _check_sources(tracks: Sequence[Track], progress: bool) -> list[tuple[str, R
             problems.append(f"{track.name}: {result}")
         else:
             found[track.name] = "; ".join(result[0]), result[1]
-    _report(problems, len(tracks))
+    _report(problems, tracks)
     return [found[track.name] for track in tracks]
 
 
-def _report(problems: Sequence[str], n_tracks: int) -> None:
-    if problems:
-        rest = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise InputError(f"{len(problems)} of {n_tracks} tracks cannot be used: {'; '.join(problems[:SHOWN])}{rest}")
+def _report(problems: Sequence[str], tracks: Sequence[Track]) -> None:
+    """One InputError for all bad files, `<track>: <reason>` each; a reason that many of them share is given once."""
+    if not problems:
+        return
+    source = {track.name: str(track.source) for track in tracks}
+    alike: dict[str, list[str]] = {}
+    for problem in problems:
+        name, _, reason = problem.partition(": ")
+        alike.setdefault(reason.replace(source.get(name) or reason, ""), []).append(problem)
+    said, shown_ones = [], list(alike.values())[:SHOWN]
+    for first, *others in shown_ones:
+        names = [problem.partition(": ")[0] for problem in others[:SHOWN]] + ["..."] * (len(others) > SHOWN)
+        said.append(first + (f"; the same with {len(others)} more: {', '.join(names)}" if others else ""))
+    left = len(problems) - sum(map(len, shown_ones))
+    rest = f"; and {left} more" if left else ""
+    raise InputError(f"{len(problems)} of {len(tracks)} tracks cannot be used: {'; '.join(said)}{rest}")
 
 
 # --- pass 1: tracks to parts --------------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def _read_tracks(tracks: Sequence[Track], workers: int, progress: bool) -> list[
         workers = min(workers, MOST_READERS)
     results = in_processes(read_track, todo, workers, killed)
     problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
-    _report(problems, len(tracks))
+    _report(problems, tracks)
     records = [record for track in tracks if (record := track.finished())]
     if len(records) < len(tracks):
         raise InputError("a track's file changed while it was read: run the same command again")

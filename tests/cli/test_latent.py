@@ -32,7 +32,7 @@ def test_embed(model, capsys):
         ("what=cells", "out=cells.tsv"): "cells.tsv is there already: give another out=, or overwrite=true",
         ("out=factors.doc",): "expected a name that ends in .parquet",
         ("what=genes", "out=g.tsv"): "what=genes: there is genome, cells, assays",
-        ("out=x.tsv",): "regions=pilot,chr20: one at a time",
+        ("out=x.tsv",): "the model has several regions, and a table is of one: give regions=pilot or regions=chr20",
         ("regions=chr2", "out=x.tsv"): "has no factors of 'chr2'",
         ("regions=some.bed", "window=50", "out=x.tsv"): "window= goes with a chromosome",
         ("regions=chr20", "flank=5", "out=x.tsv"): "flank= goes with a BED file",
