@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -168,11 +169,22 @@ def carry_out(
     apart = np.unique(module.probe["track"]) if module.probe else np.arange(0)
     baseline = fit_baseline(network, store, plan.region, train, plan.seed, apart, progress)
     fit_gate(network, store, plan.region, train.columns, module.probe, baseline)
-    log.info("weights of factorization and baseline, and of the factorization alone: %s", network.gate.tolist())
+    log.info(gate_line(network.gate.tolist(), baseline is not None))
     genome = encode_region(network, store, plan.region, train.columns, hardware, progress)
     device = next(network.parameters()).device
     network.set_limits(genome.to(device), torch.from_numpy(store.region(plan.region).mask).to(device))
     return Trained(network, genome, module.history, baseline)
+
+
+def gate_line(gate: Sequence[float], combined: bool) -> str:
+    """What the gate (3,) says, for somebody who watches: what an imputation is made of."""
+    factorization, regression, alone = gate
+    if not combined:
+        return f"imputation = {alone:.2f} × factorization, as tracks set apart say"
+    return (
+        f"imputation = {factorization:.2f} × factorization + {regression:.2f} × cross-assay regression, as tracks set "
+        f"apart say; {alone:.2f} × factorization where it stands alone"
+    )
 
 
 def fit_baseline(

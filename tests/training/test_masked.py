@@ -35,7 +35,7 @@ from avocado.imputers.average import AverageActivity
 from avocado.model import encoding
 from avocado.model.states import GATE, StatesNetwork, sized
 from avocado.training.fit import fit
-from avocado.training.loop import Trained, TrainingSpec, carry_out, initial_network, prepare
+from avocado.training.loop import Trained, TrainingSpec, carry_out, gate_line, initial_network, prepare
 from avocado.training.masked import (
     PRIOR_TRACKS,
     MaskedBatch,
@@ -254,6 +254,14 @@ def planted_gate(n_tracks: int, baseline: str = "regression") -> tuple[StatesNet
     standard = [(its - mean[track]) / deviation[track] for its, (_, track) in zip(w, steps, strict=True)]
     alone = sum((a * b).mean() for a, b in zip(f, standard, strict=True)) / sum((a * a).mean() for a in f)
     return network, (*before.tolist(), float(alone))
+
+
+def test_the_gate_is_said_in_words():
+    assert gate_line([0.414, 0.602, 0.874], True) == (
+        "imputation = 0.41 × factorization + 0.60 × cross-assay regression, as tracks set apart say; 0.87 × "
+        "factorization where it stands alone"
+    )
+    assert gate_line([0.874, 0.0, 0.874], False) == "imputation = 0.87 × factorization, as tracks set apart say"
 
 
 @pytest.mark.parametrize("n_tracks", [2, 8, 200])
