@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ MEANINGS = {
 WON = "tracks won"
 LARGEST = 32_767  # of a 16-bit integer, in which signals are embedded
 PNG = b"\x89PNG\r\n\x1a\n"
+BROAD = 1.4  # width of a picture by its height from which its letters are too small where it is as wide as a phone
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,10 @@ def render(report: Report) -> str:
         shapes=shapes,
         **shown,
         tables=[_view(table) for table in report.tables],
-        figures=[(title, base64.b64encode(_png(figure)).decode(), note) for title, figure, note in report.figures],
+        figures=[
+            (title, base64.b64encode(png).decode(), note, _is_broad(png))
+            for title, png, note in ((title, _png(figure), note) for title, figure, note in report.figures)
+        ],
         data=data,
     )
 
@@ -368,3 +373,8 @@ def _png(figure: Figure | bytes) -> bytes:
     if not figure.startswith(PNG):
         raise ValueError("a figure of a report is a matplotlib Figure or the bytes of a PNG file")
     return figure
+
+
+def _is_broad(png: bytes) -> bool:
+    width, height = struct.unpack(">II", png[16:24])  # of the header, the first chunk of every PNG file
+    return width > BROAD * height

@@ -88,8 +88,9 @@ def write_record(
         shown = figures
         if "curve" not in figures and (learned := _curve_of_network(model, directory)) is not None:
             shown = {"curve": _learning_curve(learned, model.training["stage"]), **figures}
-        costs = _costs(seconds, time.monotonic() - begun, device_of(hardware.device))
         stage = stage_named(run.stage)
+        work = "training" if stage.trains_network else "making the factors of this place"
+        costs = _costs((work, seconds), time.monotonic() - begun, device_of(hardware.device))
         learned_here = (
             "everything was learned here" if stage.trains_network else
             f"factors of this place were made, by the network of the {stage.needs} model"
@@ -155,9 +156,9 @@ def _curve_of_network(model: Model, directory: Path) -> pd.DataFrame | None:
     return curve if len(curve) else None
 
 
-def _costs(training: float, scoring: float, device: torch.device) -> pd.DataFrame:
+def _costs(work: tuple[str, float], scoring: float, device: torch.device) -> pd.DataFrame:
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    rows = [("training", f"{training:,.1f} s"), ("imputing and scoring held-out tracks", f"{scoring:,.1f} s"),
+    rows = [(work[0], f"{work[1]:,.1f} s"), ("imputing and scoring held-out tracks", f"{scoring:,.1f} s"),
             ("highest memory of the process", f"{kib * 1024 / GIB:.2f} GiB")]  # fmt: skip
     if device.type == "cuda":
         rows.append(("highest memory of the GPU", f"{torch.cuda.max_memory_allocated(device) / GIB:.2f} GiB"))

@@ -133,6 +133,12 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
     assert {target[1:] for target in targets if target.startswith("#")} <= names
 
 
+def test_broad_pictures_are_scrolled_on_a_phone():
+    broad, tall = Figure(figsize=(3, 1)), Figure(figsize=(1, 1))
+    page = Page(render(report(figures=[Picture("broad", broad), Picture("tall", tall)])))
+    assert {a["alt"]: a.get("class") for tag, a in page.tags if tag == "img"} == {"broad": "broad", "tall": None}
+
+
 def test_the_header_says_what_when_and_by_which_version():
     words = " ".join(Page(render(report(summary={"compared": "a, b", "store": "pilot of hg19"}))).words)
     for expected in ("A title", "2026-01-31", f"avocado {__version__}", "compared", "a, b", "pilot of hg19"):
