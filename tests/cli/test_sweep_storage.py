@@ -53,7 +53,8 @@ def test_the_password_is_shown_nowhere(avocado, postgres, tiny_store, quick, tmp
     answer = avocado("sweep", *keys, f"sweep.storage={url}", *dumped)
     assert answer.status == 0, answer.err
     public = url.replace(f":{PASSWORD}", "")
-    assert f"storage={public}" in answer.out.splitlines()[-2]
+    (figures,) = [line for line in answer.out.splitlines() if "experiments.hyperparameters" in line]
+    assert f"storage={public}" in figures
     assert "storage: postgresql://av@" in (tmp_path / "dump" / ".hydra" / "config.yaml").read_text()
     shown = [answer, avocado("sweep", f"sweep.storage={url}", "--cfg", "job"), avocado("sweep", f"sweep.storag={url}")]
     assert not any(PASSWORD in each.out + each.err for each in shown)
