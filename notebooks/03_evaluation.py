@@ -94,7 +94,7 @@ print(*sorted(path.name for path in run.directory.iterdir() if not path.name.sta
 Image(run.directory / "scores.png", width=700)
 
 # %% [markdown]
-# In a terminal: `avocado score model=… store=… out=scores strata=true`, with `genes=`, `enhancers=`, `peaks=` for
+# In a terminal: `avocado score model=… out=scores strata=true`, with `genes=`, `enhancers=`, `peaks=` for
 # scores at places that matter.
 #
 # **Next:** [the latent representation](04_latent.md), or [place or cell type?](07_pitfall.md)

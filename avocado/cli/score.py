@@ -51,14 +51,13 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
         raise InputError(f"{settings[0]}: settings are for imputer=, which is not given")
     if config.imputer is not None and config.store is not None:
         tables = _score_imputer(config, settings)
-    elif config.model is not None and config.store is not None:
+    elif config.model is not None:
         tables = _score_model(config)
     elif config.observed is not None and config.imputed is not None:
         tables = {"": _score_files(config)}
     else:
         raise InputError(
-            "give model= and store=, or imputer= and store=, or observed= and imputed= (two track files); "
-            "--help shows all three"
+            "give model=, or imputer= and store=, or observed= and imputed= (two track files); --help shows all three"
         )
     for region, table in tables.items():
         if region:
@@ -68,7 +67,8 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
             write_scores(table, Path(config.out) / file_stem(region))
     print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files, with pictures")
     if config.model is not None:
-        where = app.typed("score", f"model={config.model}", f"store={config.store}", "out=scores", "strata=true")
+        store = [] if config.store is None else [f"store={config.store}"]
+        where = app.typed("score", f"model={config.model}", *store, "out=scores", "strata=true")
         steps = [
             (app.typed("hub", f"model={config.model}", "pairs=held_out"), "observed and imputed, in a genome browser")
         ]
@@ -83,8 +83,8 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     from avocado.plotting.held_out import picture
     from avocado.utils.hardware import Hardware
 
-    store = open_store(config.store)
-    model = load_model(config.model, store, baseline=wants_baseline(config))
+    other = None if config.store is None else open_store(config.store)
+    model = load_model(config.model, other, baseline=wants_baseline(config))
     store = store_of(model)  # and the tracks that were given to it
     hardware = Hardware(config.device, config.precision)
     asked = [_pair(model, name) for name in as_list(config.tracks)]

@@ -92,4 +92,6 @@ def _say(result: TransferResult) -> None:
     if result.cells:
         cell = shlex.quote(f"cell={result.cells[0]}")
         steps.insert(0, (f"avocado impute {place} {cell} pairs=unmeasured", "every assay that was not measured in it"))
+    if result.held_out:
+        steps.insert(0, (f"avocado score {place}", "the tracks that were held out, average activity beside"))
     app.say_next(steps)

@@ -133,7 +133,7 @@ class Impute:
 
 @dataclass
 class Score:
-    """avocado score model=runs/model/fold0/seed0 store=my_store
+    """avocado score model=runs/model/fold0/seed0
 
     Scores of a model's held-out tracks compared with average activity; or of any imputer's, which is fitted first:
     avocado score imputer=chromimpute imputer.positions=50000 store=my_store fold=0
@@ -148,7 +148,9 @@ class Score:
     baseline: str = setting(
         "model", "model: combined with the factorization where the model has one; none: the factorization alone"
     )
-    store: str | None = setting(None, "signal store with the observed tracks")
+    store: str | None = setting(
+        None, "signal store with the observed tracks; null: the one that the model was made with"
+    )
     imputer: str | None = setting(
         None, "instead of model: average, nearest, chromimpute, predictd, ...; its settings: imputer.<key>=<value>"
     )

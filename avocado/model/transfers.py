@@ -26,6 +26,8 @@ from avocado.model.regression import CPU, unfitted
 from avocado.model.scales import RIDGE, expected_scales
 
 GIVEN = "given"  # role of a track that something new was learned from
+RECORD = "transfer"  # folder of a model's last transfer
+VERDICT = "verdict.txt"  # there; of earlier transfers in the folders of their tracks
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A model card: `README.md` in a model directory, for whoever gets the directory, the Hugging Face Hub and W&B.
 
-It is made from `model.yaml` and from the scores of the runs that made the model, again after each of them. Its last
-line has a checksum of what is above: a card that somebody has changed is left as it is.
+It is made from `model.yaml`, from the scores of the runs that made the model and the verdicts of its transfers, again
+after each of them. Its last line has a checksum of what is above: a card that somebody has changed is left as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import yaml
 from avocado.data.compendium import pairs_in
 from avocado.evaluation.scores import AVERAGE, TITLES, mean_rows, track_rows
 from avocado.model.directory import Model, load_model
+from avocado.model.transfers import GIVEN, RECORD, VERDICT
 from avocado.utils.files import locked, replacing
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def card(model: Model, scores: Scores) -> str:
     """The text of a card: YAML for the Hugging Face Hub, then Markdown."""
     front = yaml.safe_dump(_front_matter(model, scores), sort_keys=False, allow_unicode=True, width=1000)
     licence = "# license: yours to choose, such as apache-2.0; the tracks' own terms count, too\n"
-    parts = [_what(model), _scores(scores), _good_for(model, scores), _loading(model), _tracks(model), _facts(model)]
+    parts = [_what(model), _added(model), _scores(model, scores), _good_for(model, scores), _loading(model),
+             _tracks(model), _facts(model)]  # fmt: skip
     return f"---\n{front}{licence}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -125,11 +127,39 @@ def _what(model: Model) -> str:
     return "\n".join(lines)
 
 
-def _scores(scores: Scores) -> str:
+def _added(model: Model) -> str:
+    """What transfers added, each with its verdict."""
+    if not model.transfers:
+        return ""
+    tracks = pairs_in(model.tracks, GIVEN)
+    parts = [
+        "## Added by transfer\n\nTo a model that was trained without them. Their own factors were learned, everything "
+        f"else is bit for bit what it was: what is imputed of the other {model.n_known[0]} cell types and "
+        f"{model.n_known[1]} assays is the same, too."
+    ]
+    for number, its in enumerate(model.transfers, start=1):
+        of_it = [f"{cell} {assay}" for cell, assay in tracks if cell in its.cells or assay in its.assays]
+        new = [f"{'new ' + kind}{'s' if len(names) > 1 else ''} {', '.join(names)}"
+               for kind, names in (("cell type", its.cells), ("assay", its.assays)) if names]  # fmt: skip
+        parts.append(
+            f"- {'; '.join(new)}: learned on {its.region} from {', '.join(of_it)}; added to the model with the shared "
+            f"parameters {its.shared_sha256[:16]}."
+        )
+        places = [model.path / its.store / VERDICT, *[model.path / RECORD / VERDICT] * (number == len(model.transfers))]
+        if found := [place for place in places if place.is_file()]:
+            text = found[0].read_text(encoding="utf-8").strip("\n")
+            parts.append(f"```text\n{text}\n```")
+    return "\n\n".join(parts)
+
+
+def _scores(model: Model, scores: Scores) -> str:
     if not scores:
+        reason = "no track was held out, or nothing says which were"
+        if model.transfers:
+            reason = "those of the other cell types are in the card of the model that these were added to"
         return (
-            "## How good is it?\n\nNo scores: no track was held out, or nothing says which were. `avocado score` "
-            "compares it with average activity on tracks that it has not seen."
+            f"## How good is it?\n\nNo scores: {reason}. `avocado score` compares it with average activity on tracks "
+            "that it has not seen."
         )
     names = {name: title for name, title in TITLES.items() if all(name in table for table in scores.values())}
     rows = []
@@ -173,14 +203,16 @@ def _good_for(model: Model, scores: Scores) -> str:
     lines.append(
         "An imputation is a guess from other tracks: peaks of one cell type alone are found less often than shared "
         "ones, and the highest peaks are too low. Compare with average activity before you build on it. Other cell "
-        "types, assays and places are unknown to it."
+        "types, assays and places are unknown to it; `stage=transfer` and `stage=genome` add them."
     )
     return "\n".join(lines)
 
 
 def _loading(model: Model) -> str:
     region = next(reversed(model.regions), "chr20")
-    cell, assay, place = (json.dumps(name, ensure_ascii=False) for name in (model.cells[0], model.assays[0], region))
+    added = [its.cells[-1] for its in model.transfers if its.cells]
+    names = (added[-1] if added else model.cells[0]), model.assays[0], region
+    cell, assay, place = (json.dumps(name, ensure_ascii=False) for name in names)
     alone = model.network.config.baseline == "none"
     call = "" if alone else ", baseline=False"
     code = (
@@ -209,13 +241,14 @@ def _tracks(model: Model) -> str:
             f"Cell types: {', '.join(model.cells)}. Assays: {', '.join(model.assays)}."
         )
     role = {(row.cell, row.assay): str(row.role) for row in model.tracks.itertuples()}
-    signs = {"train": "■", "val": "v", "test": "□"}
+    signs = {"train": "■", GIVEN: "+", "val": "v", "test": "□"}
     rows = [
         [_escaped(cell), *(signs.get(role.get((cell, assay), ""), "·") for assay in model.assays)]
         for cell in model.cells
     ]
     counts = model.tracks["role"].value_counts()
-    told = {"train": "trained (■)", "val": "chose when to stop (v)", "test": "were held out (□)"}
+    told = {"train": "trained (■)", GIVEN: "added what is new (+)", "val": "chose when to stop (v)",
+            "test": "were held out (□)"}  # fmt: skip
     words = ", ".join(f"{counts[name]} {text}" for name, text in told.items() if name in counts)
     head = ["cell type", *map(_escaped, model.assays)]
     return (

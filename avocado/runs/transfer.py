@@ -1,8 +1,10 @@
 """A transfer: a trained model and new tracks become a model that knows their cell types and assays, too.
 
 <out>/                 the new model directory; genome factors are those of its source, without a second copy
-<out>/given/1/         the store of the new tracks (2, 3, ... where the source was a transferred model itself)
+<out>/given/1/         the store of the new tracks (2, 3, ... where the source was a transferred model itself, with the
+                       verdict of 1)
 <out>/transfer/        settings.yaml, checkpoints while it learns, then history.csv, the verdict and done.json
+<out>/README.md        the model card: what was added, from which tracks, and the verdict
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from avocado.data.store import SignalStore
 from avocado.errors import InputError, did_you_mean
 from avocado.evaluation.verdict import read_verdict
 from avocado.model.directory import SHARED, Model, load_model, save_shared
-from avocado.model.transfers import GIVEN, Transfer
+from avocado.model.transfers import GIVEN, RECORD, VERDICT, Transfer
+from avocado.runs.card import update_card
 from avocado.runs.run import locked, require_same_settings
 from avocado.runs.verdict import carry_out, gates_of, judge, store_at_hand, write
 from avocado.training.newcomers import Learned, Newcomers, divided, extended, learn, samples
@@ -39,7 +42,7 @@ from avocado.utils.files import remove_leftovers, replacing, sha256
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-RECORD, GIVEN_FOLDER = "transfer", "given"
+GIVEN_FOLDER = "given"
 REPLACED = (
     "average activity is here the mean of what the model imputes for its own cell types, as the store of its tracks is "
     "not at hand (store= says where it is)"
@@ -69,6 +72,7 @@ class TransferResult:
     cells: list[str]  # new ones
     assays: list[str]
     nearest: dict[str, str]  # of each of them, the known one that its learning began with
+    held_out: list[str]  # tracks that came with them and nothing was learned from
     was_done: bool
     verdict: pd.DataFrame | None = None  # see `evaluation.verdict`; None where it was not asked for, or of assays alone
     text: str = ""  # the same as a table to print, and in words
@@ -127,9 +131,11 @@ def transfer(
         _save(spec, source, new, learned, gates_of(new, tried), roles, given)
         if tried is not None:
             write(judge(new, tried, blocks[2], own), record, "" if own is not None else REPLACED)
+        update_card(spec.out)
         made = {
             "model": str(spec.out), "source": str(spec.source), "shared_sha256": sha256(spec.out / SHARED),
-            "cells": new.cells, "assays": new.assays, "nearest": learned.nearest, "avocado": avocado.__version__,
+            "cells": new.cells, "assays": new.assays, "nearest": learned.nearest,
+            "held_out": [" ".join(pair) for pair in pairs_in(roles, "test")], "avocado": avocado.__version__,
         }  # fmt: skip
         with replacing(record / "done.json") as temporary:
             temporary.write_text(json.dumps(made, indent=1))
@@ -239,6 +245,8 @@ def _save(
     for before in source.transfers:
         for file in sorted((source.path / before.store).glob("*.*")):
             _share(file, spec.out / before.store / file.name)
+    if source.transfers and (source.path / RECORD / VERDICT).is_file():
+        _share(source.path / RECORD / VERDICT, spec.out / source.transfers[-1].store / VERDICT)
     added = Transfer(
         str(source.path), source.shared_checksum, new.region, new.cells, new.assays,
         str(given.path.relative_to(spec.out)), given.tracks_checksum,
@@ -274,5 +282,6 @@ def _result(out: Path, record: Path, was_done: bool) -> TransferResult:
     made = json.loads((record / "done.json").read_text())
     table, text = None, ""
     if (record / "verdict.csv").is_file():
-        table, text = read_verdict(record / "verdict.csv"), (record / "verdict.txt").read_text(encoding="utf-8")
-    return TransferResult(out, record, made["cells"], made["assays"], made["nearest"], was_done, table, text)
+        table, text = read_verdict(record / "verdict.csv"), (record / VERDICT).read_text(encoding="utf-8")
+    held_out = made.get("held_out", [])  # transfers of earlier versions do not say
+    return TransferResult(out, record, made["cells"], made["assays"], made["nearest"], held_out, was_done, table, text)

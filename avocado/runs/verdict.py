@@ -22,7 +22,7 @@ from avocado.evaluation.verdict import far_sentences, format_verdict, relatives,
 from avocado.model.baseline import RegressionBaseline
 from avocado.model.directory import Model, own_store_of
 from avocado.model.states import StatesNetwork
-from avocado.model.transfers import TransferredBaseline
+from avocado.model.transfers import VERDICT, TransferredBaseline
 from avocado.plotting.plots import save_png
 from avocado.plotting.verdict import plot_verdict
 from avocado.training.frozen import Assays
@@ -160,6 +160,6 @@ def write(verdict: Verdict, folder: Path, note: str) -> None:
         with replacing(folder / name) as temporary:
             table.to_csv(temporary, index=False)
     lines = [format_verdict(verdict.table), "", *verdict.sentences, *([note] if note else [])]
-    with replacing(folder / "verdict.txt") as temporary:
+    with replacing(folder / VERDICT) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     save_png(plot_verdict(verdict.table), folder / "verdict.png")

@@ -60,6 +60,8 @@ def test_the_whole_road(avocado, demo, source, store, like, tmp_path):
     assert "transfer done, 1 new cell type: mine" in answer.out
     assert "average activity" in answer.out
     assert "mine: one track is" in answer.out
+    assert "avocado score model=made" in answer.out
+    assert "new cell type mine" in Path("made/README.md").read_text()
     before, made = load_file(source / "shared.safetensors"), load_file("made/shared.safetensors")
     for name, tensor in before.items():
         rows = made[name][tuple(slice(n) for n in tensor.shape)].contiguous()
@@ -74,6 +76,9 @@ def test_the_whole_road(avocado, demo, source, store, like, tmp_path):
     answer = avocado("score", "model=made", f"store={store}", f"tracks=[mine:{assays[2]}]", "region=chr20")
     assert answer.status == 0, answer
     assert f"mine {assays[2]}" in answer.out
+    scores = answer.out.partition("out=FOLDER")[0]
+    answer = avocado("score", "model=made", f"tracks=[mine:{assays[2]}]", "region=chr20")  # it knows where its store is
+    assert answer.out.partition("out=FOLDER")[0] == scores
     assert "used to train" in avocado("score", "model=made", f"store={store}", f"tracks=[mine:{assays[0]}]").error
     assert avocado("embed", "model=made", "what=cells", "out=cells.tsv", "progress=false").status == 0
     assert "mine" in set(pd.read_csv("cells.tsv", sep="\t")["cell"])

@@ -18,6 +18,7 @@ from avocado.data.compendium import pairs_in
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model, own_store_of
+from avocado.runs.card import CARD
 from avocado.runs.transfer import TransferSpec, transfer
 from avocado.training.masked import columns_of, encode_region
 from avocado.training.transfer_config import TransferConfig
@@ -216,6 +217,32 @@ def test_the_verdict(source, store, tmp_path):
         assert f"  {assay}: " in result.text
     for name in ("verdict.csv", "verdict.txt", "verdict.png", "similarity.csv"):
         assert (result.record / name).stat().st_size > 0
+
+
+def test_the_card_says_what_was_added_from_what_and_each_verdict(states, store, tmp_path):
+    first = add(states, table(tmp_path / "files"), tmp_path / "one", store, verdict=True)
+    second = add(tmp_path / "one", table(tmp_path / "files", "lung", ("DNase", "RNA"), split=["train", "test"]),
+                 tmp_path / "two", store, verdict=True)  # fmt: skip
+    one, two = ((tmp_path / name / CARD).read_text() for name in ("one", "two"))
+    assert "- new cell type kidney: learned on chr20 from kidney DNase, kidney H3K27ac, kidney H3K4me3; added to" in one
+    assert load_model(states, store).shared_checksum[:16] in one
+    assert first.text.strip("\n") in one
+    for text in (first.text, second.text):
+        assert text.strip("\n") in two
+    assert first.text != second.text
+    assert "- new cell type lung: learned on chr20 from lung DNase; added to" in two
+    assert load_model(tmp_path / "one", store).shared_checksum[:16] in two
+    assert str(tmp_path) not in two
+    row = next(line for line in two.splitlines() if line.startswith("| lung"))
+    assert (row.count("+"), row.count("□")) == (1, 1)
+    assert 'avocado.impute(model, ("lung", ' in two
+    # a third one has all three, and what somebody changed stays
+    (tmp_path / "two" / CARD).write_text("mine\n")
+    add(tmp_path / "two", table(tmp_path / "files", "spleen", ("DNase",)), tmp_path / "three", store)
+    three = (tmp_path / "three" / CARD).read_text()
+    assert all(text.strip("\n") in three for text in (first.text, second.text))
+    assert "- new cell type spleen: " in three
+    assert (tmp_path / "two" / CARD).read_text() == "mine\n"
 
 
 def test_one_track_can_only_be_judged_on_masked_blocks(states, store, tmp_path):
