@@ -265,3 +265,23 @@ def test_interrupted_and_gone_on_with(server, folder, tmp_path, roadmap):  # kil
     assert roadmap().status == 0
     for pair in PAIRS:
         assert (here / name(*pair)).read_bytes() == (folder / name(*pair)).read_bytes()
+
+
+def test_tracks_are_scored_where_they_are(avocado, demo, tmp_path):
+    """observed=, imputed= and average= may be addresses, of which only the region's pieces are read."""
+    files = {"observed": ("stem2",), "imputed": ("brain1",), "average": ("blood1", "blood2")}
+    keys = [f"assembly={demo.sizes}", "region=chr20"]
+    here = [f"{key}={','.join(str(demo.bigwig(cell, 'DNase')) for cell in cells)}" for key, cells in files.items()]
+    answer = avocado("score", *keys, *here, "out=here")
+    assert answer.status == 0, answer
+    with serving(demo.path / "bigwig") as server:
+        names = {cell: f"/{demo.bigwig(cell, 'DNase').name}" for cells in files.values() for cell in cells}
+        there = [f"{key}={','.join(server.address + names[cell] for cell in cells)}" for key, cells in files.items()]
+        answer = avocado("score", *keys, *there, "out=there")
+        assert answer.status == 0, answer
+        scores = [(tmp_path / folder / "scores.csv").read_text() for folder in ("here", "there")]
+        assert scores[0] == scores[1]
+        assert all(asked for _, path, asked in server.requests if path in names.values())  # ranges only
+        assert "no such" in avocado("score", *keys, there[0] + "x", *there[1:]).error
+        server.ranges = False
+        assert "gives whole files only" in avocado("score", *keys, *there).error
