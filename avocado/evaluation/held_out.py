@@ -112,7 +112,7 @@ def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardwar
 def training_tracks(model: Model, store: SignalStore) -> list[Pair]:
     """The training tracks of a model, from a store; of a published model those of them that the store has.
 
-    Raises InputError for a model that does not know what it was trained on.
+    Tracks that a transfer learned a new assay from are among them: there are no others of it. Raises InputError for a model that does not know what it was trained on.
     """
     tracks = pairs_in(model.tracks, "train")
     if not tracks:
@@ -120,6 +120,8 @@ def training_tracks(model: Model, store: SignalStore) -> list[Pair]:
             f"model {model.path} does not say which experiments it was trained on, so that no score would say "
             "anything: convert it again with tracks="
         )
+    added = model.assays[model.n_known[1] :]
+    tracks += [track for track in pairs_in(model.tracks, GIVEN) if track[1] in added]
     if model.training.get("store_checksum") is None:
         known = set(zip(store.tracks["cell"], store.tracks["assay"], strict=True))
         return [track for track in tracks if track in known]

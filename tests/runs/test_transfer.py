@@ -17,7 +17,7 @@ import avocado
 from avocado.data.compendium import pairs_in
 from avocado.errors import InputError
 from avocado.inference.impute import impute
-from avocado.model.directory import load_model, own_store_of
+from avocado.model.directory import load_model, own_store_of, store_of
 from avocado.runs.card import CARD
 from avocado.runs.transfer import TransferSpec, transfer
 from avocado.training.masked import columns_of, encode_region
@@ -199,6 +199,22 @@ def test_tracks_to_be_scored_are_not_learned_from(states, store, tmp_path):
     assert torch.equal(one.network.cell_factors, two.network.cell_factors)
     scores = avocado.score(one, store, regions=["pilot"])
     assert "kidney" in set(scores["cell"])
+
+
+def test_tracks_of_a_new_assay_are_scored_beside_the_mean_of_those_that_were_given(states, store, tmp_path):
+    given = [table(tmp_path / cell, cell, ("CTCF",), like, split="train") for cell, like in (("E003", 0), ("liver", 3))]
+    held_out = table(tmp_path / "kidney", assays=("CTCF", "DNase"), like=5, split=["test", "train"])
+    add(states, pd.concat([*given, held_out]), tmp_path / "made", store)
+    model = load_model(tmp_path / "made", store)
+    found = avocado.score(model, regions=["pilot"])
+    found = found[(found["cell"] == "kidney") & (found["assay"] == "CTCF")].set_index("method")["mse"]
+    signals = store_of(model).signal("pilot")[:][PILOT.mask].astype(np.float64)
+    column = store_of(model).track_index
+    mean = (signals[:, column("E003", "CTCF")] + signals[:, column("liver", "CTCF")]) / 2
+    assert found["average activity"] == pytest.approx(
+        np.mean((signals[:, column("kidney", "CTCF")] - mean) ** 2), rel=1e-3
+    )
+    assert np.isfinite(found["Avocado"])
 
 
 def test_the_verdict(source, store, tmp_path):
