@@ -82,7 +82,7 @@ class FeatureReader:
             if "code" in names:
                 code_weights(self.model, task.cell)
         if lacking := [name for name in names if name not in possible]:
-            whose = f" of '{task.cell}'" if task.cell else ", where labels are of no cell type"
+            whose = f" of '{task.cell}'" if task.cell else ", where labels are of no cell type: give cell="
             raise InputError(f"features={lacking[0]}: there are none{whose}; there is: {', '.join(possible)}")
         rows = pd.MultiIndex.from_frame(self.loci).get_indexer(pd.MultiIndex.from_frame(task.loci))
         made = {"own": self._own, "all": self._all, "imputed": self._imputed, "factors": lambda _: self._factors,
