@@ -112,7 +112,8 @@ def imputers_of(model: Model, store: SignalStore, region: str, hardware: Hardwar
 def training_tracks(model: Model, store: SignalStore) -> list[Pair]:
     """The training tracks of a model, from a store; of a published model those of them that the store has.
 
-    Tracks that a transfer learned a new assay from are among them: there are no others of it. Raises InputError for a model that does not know what it was trained on.
+    Tracks that a transfer learned a new assay from are among them: there are no others of it. Raises InputError for a
+    model that does not know what it was trained on.
     """
     tracks = pairs_in(model.tracks, "train")
     if not tracks:

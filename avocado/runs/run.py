@@ -284,7 +284,7 @@ def state(run: RunSpec, store: SignalStore, runs: Path) -> str:
     return "begun" if (directory / CHECKPOINT).is_file() else "to do"
 
 
-def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
+def require_same_settings(directory: Path, settings: dict[str, Any], place: str = "runs=...") -> None:
     """Raise InputError for a run's directory that was begun with other settings, or by a version with other files."""
     file = directory / "settings.yaml"
     if not file.is_file():
@@ -295,7 +295,7 @@ def require_same_settings(directory: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{file} is damaged: set overwrite=true to train this run again") from None
     now = flat(settings)
     theirs, mine = (its.pop("avocado", None) for its in (before, now))
-    remedy = "choose another place with runs=..., or overwrite=true to train it again"
+    remedy = f"choose another place with {place}, or overwrite=true to train it again"
     if before.pop("format_version", 1) != now.pop("format_version", 1):
         raise InputError(f"{directory} is of avocado {theirs}, whose runs version {mine} cannot go on with: {remedy}")
     changed = changes(before, now)

@@ -101,7 +101,7 @@ def transfer(
     with locked(record):
         if overwrite:
             _clear(spec.out, source)
-        require_same_settings(record, settings)
+        require_same_settings(record, settings, "out=...")
         if (record / "done.json").is_file() and (spec.out / "model.yaml").is_file():
             return _result(spec.out, record, was_done=True)
         if not resume:
