@@ -2,8 +2,9 @@
 
     python -m experiments.next_panel model=runs/model/fold0/seed0 truth=data/demo/compendium
 
-The choice is made from imputed tracks alone. How well it covers all pairs is then measured on the expected signal of
-all of them, which nobody knows in real life, beside random sets of the same size and the greedy choice on the truth.
+The choice is made from imputed tracks alone. On the expected signal of all pairs, which nobody knows in real life, is
+then measured how well it covers them, and how well those that nobody has measured then are predicted from what has been
+measured, by linear regression; beside random sets of the same size, and for coverage the greedy choice on the truth.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CHUNK = 20_000  # bins
+RIDGE = 1e-3  # of regressions between true tracks, in units of their variance
 
 
 def run(config: DictConfig) -> None:
@@ -43,7 +45,8 @@ def run(config: DictConfig) -> None:
     measured = [number for number, pair in enumerate(pairs) if pair in known]
     candidates = [number for number, pair in enumerate(pairs) if pair not in known]
     chosen = [pairs.index(pair) for pair in zip(panel.table["cell"], panel.table["assay"], strict=True)]
-    table = judged(true_similarity(model, Path(config.truth)), measured, candidates, chosen, config.random, config.seed)
+    correlation = true_correlation(model, Path(config.truth))
+    table = judged(correlation, measured, candidates, chosen, config.random, config.seed)
     table.insert(1, "experiment", ["measured already", *(" ".join(pairs[number]) for number in chosen)])
     print(table.round(4).to_string(index=False))
     folder = Path(config.folder)
@@ -53,8 +56,8 @@ def run(config: DictConfig) -> None:
     print(f"written to {folder}")
 
 
-def true_similarity(model: Model, folder: Path) -> np.ndarray:
-    """Squared Pearson correlations of the expected signal of all pairs, over the chromosomes that the model has."""
+def true_correlation(model: Model, folder: Path) -> np.ndarray:
+    """Pearson correlations of the expected signal of all pairs, over the chromosomes that the model has."""
     chroms = [name for name in model.regions if name in model.assembly.sizes]
     if not chroms:
         raise InputError(f"model {model.path} has no chromosome: python train.py stage=genome chrom=...")
@@ -72,29 +75,45 @@ def true_similarity(model: Model, folder: Path) -> np.ndarray:
             products += part @ part.T
     covariance = products / n_bins - np.outer(sums, sums) / n_bins**2
     spread = np.sqrt(np.clip(np.diag(covariance), 1e-12, None))
-    found = np.clip((covariance / np.outer(spread, spread)) ** 2, 0, 1)
+    found = np.clip(covariance / np.outer(spread, spread), -1, 1)
     np.fill_diagonal(found, 1)
     return found
 
 
+def explained(correlation: np.ndarray, known: Sequence[int], rest: Sequence[int]) -> float:
+    """Mean over `rest` of the share of a track's variance that linear regression on the `known` ones explains."""
+    own = correlation[np.ix_(known, known)] + RIDGE * np.eye(len(known))
+    both = correlation[np.ix_(known, rest)]
+    return float((both * np.linalg.solve(own, both)).sum(axis=0).mean()) if len(rest) else np.nan
+
+
 def judged(
-    similarity: np.ndarray,
+    correlation: np.ndarray,
     measured: Sequence[int],
     candidates: Sequence[int],
     chosen: Sequence[int],
     n_random: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Coverage of the first 0, 1, 2, ... chosen pairs, of random ones, and of those that the truth would choose."""
+    """Coverage by the first 0, 1, 2, ... chosen pairs, by random ones, and by those that the truth would choose.
+
+    predicted, and so on: `explained` of the candidates that are not among them.
+    """
+    similarity = correlation**2
+
+    def predicted(more: Sequence[int]) -> float:
+        return explained(correlation, [*measured, *more], [number for number in candidates if number not in more])
+
     covered = similarity[:, measured].max(axis=1)
     best = [number for number, _ in lazy_greedy(similarity, covered, candidates, len(chosen))]
     random, rows = np.random.default_rng(seed), []
     for size in range(len(chosen) + 1):
         ours = coverage(similarity, covered, chosen[:size])
-        others = [
-            coverage(similarity, covered, random.permutation(candidates)[:size].tolist()) for _ in range(n_random)
-        ]
-        low, high = np.quantile(others, [0.025, 0.975])
+        sets = [random.permutation(candidates)[:size].tolist() for _ in range(n_random)]
+        others = [coverage(similarity, covered, its) for its in sets]
+        (low, high), share = np.quantile(others, [0.025, 0.975]), predicted(chosen[:size])
+        shares = [predicted(its) for its in sets]
+        (share_low, share_high) = np.quantile(shares, [0.025, 0.975])
         rows.append(
             {
                 "experiments": size,
@@ -104,26 +123,38 @@ def judged(
                 "random_high": high,
                 "random_worse": np.mean([other < ours for other in others]) if size else np.nan,
                 "from_truth": coverage(similarity, covered, best[:size]),
+                "predicted": share,
+                "predicted_random": np.mean(shares),
+                "predicted_low": share_low,
+                "predicted_high": share_high,
+                "predicted_worse": np.mean([other < share for other in shares]) if size else np.nan,
             }
         )
     return pd.DataFrame(rows)
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """The three curves, and where 95 % of random sets lie."""
+    """Coverage and prediction, and where 95 % of random sets lie."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), facecolor="white", layout="constrained")
-    ax, sizes = figure.subplots(), table["experiments"]
-    ax.fill_between(sizes, table["random_low"], table["random_high"], color=MUTED, alpha=0.2, linewidth=0)
-    ax.plot(sizes, table["from_truth"], "-^", color=OTHER_COLORS[0], markersize=4, label="chosen from the truth")
-    ax.plot(sizes, table["chosen"], "-o", color=COLORS["Avocado"], markersize=4, label="chosen from imputed tracks")
-    ax.plot(sizes, table["random"], "--s", color=MUTED, markersize=4, label="at random (95 % of sets)")
-    ax.set_xlabel("further experiments")
-    ax.set_ylabel("coverage of all pairs, on the true signal")
-    ax.grid(axis="y", color=GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="upper left")
+    figure = Figure(figsize=(9.6, 4.2), facecolor="white", layout="constrained")
+    panels, sizes = figure.subplots(1, 2), table["experiments"]
+    for ax, random, low, high, ours, label in (
+        (panels[0], "random", "random_low", "random_high", "chosen", "coverage of all pairs, on the true signal"),
+        (panels[1], "predicted_random", "predicted_low", "predicted_high", "predicted",
+         "variance of the unmeasured rest that is explained"),
+    ):  # fmt: skip
+        ax.fill_between(sizes, table[low], table[high], color=MUTED, alpha=0.2, linewidth=0)
+        if ours == "chosen":
+            best = table["from_truth"]
+            ax.plot(sizes, best, "-^", color=OTHER_COLORS[0], markersize=4, label="chosen from the truth")
+        ax.plot(sizes, table[ours], "-o", color=COLORS["Avocado"], markersize=4, label="chosen from imputed tracks")
+        ax.plot(sizes, table[random], "--s", color=MUTED, markersize=4, label="at random (95 % of sets)")
+        ax.set_xlabel("further experiments")
+        ax.set_ylabel(label)
+        ax.grid(axis="y", color=GRID)
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, loc="upper left")
     return figure
 
 

@@ -48,6 +48,7 @@ class Compendium(NamedTuple):
     regions: list[str]  # as ingest takes them
     cells: list[str]  # to be left out in turn
     given: list[int]
+    choices: int  # of as many tracks
     reference: bool
 
 
@@ -96,11 +97,12 @@ def _compendia(config: DictConfig, out: Path) -> Iterator[Compendium]:
         data = simulated(settings, out / "compendia", ["chr20"]).data
         tracks = read_table(data["table"])
         cells = sorted(set(tracks["cell"]))
-        chosen = [cell for cell in asked if cell in cells] if asked else cells[:1]
+        chosen = [cell for cell in asked if cell in cells] if asked else _apart(cells, config.cells_simulated)
         given = [int(n) for n in as_list(config.given_simulated)]
         if chosen:
-            yield Compendium("simulated", tracks, load_assembly(data["assembly"]), "chr20", ["chr20"], chosen,
-                             given[:2] if config.small else given, config.reference)  # fmt: skip
+            given = given[:2] if config.small else given
+            yield Compendium("simulated", tracks, load_assembly(data["assembly"]), "chr20", ["chr20"], chosen, given,
+                             config.choices_simulated, config.reference)  # fmt: skip
     if "real" in names:
         if config.data.folder is None and config.data.table is None:
             print("real tracks: left out, give data.folder= (or AVOCADO_ROADMAP_PILOT), where they lie", flush=True)
@@ -110,7 +112,14 @@ def _compendia(config: DictConfig, out: Path) -> Iterator[Compendium]:
         cells = sorted(set(tracks["cell"]))
         given = [int(n) for n in as_list(config.given_real)]
         yield Compendium("real", tracks, load_assembly(config.data.assembly), "pilot", ["pilot"],
-                         [cell for cell in cells if not asked or cell in asked], given, False)  # fmt: skip
+                         [cell for cell in cells if not asked or cell in asked], given, config.choices_real,
+                         False)  # fmt: skip
+
+
+def _apart(cells: Sequence[str], n: int) -> list[str]:
+    """Some of them at equal distances: lineages follow each other."""
+    n = min(n, len(cells))
+    return [cells[number * len(cells) // n] for number in range(n)]
 
 
 def _choices(compendium: Compendium, cell: str, config: DictConfig) -> Iterator[tuple[int, int, list[str]]]:
@@ -120,11 +129,14 @@ def _choices(compendium: Compendium, cell: str, config: DictConfig) -> Iterator[
     tracks = compendium.tracks
     assays = sorted(tracks.loc[tracks["cell"] == cell, "assay"])
     for n in compendium.given:
-        for choice in range(config.choices):
+        drawn = set()
+        for choice in range(compendium.choices):
             # further tracks come to those that a smaller number has
             order = np.random.default_rng((config.seed, choice)).permutation(len(assays))
-            if n < len(assays):
-                yield n, choice, sorted(assays[number] for number in order[:n])
+            given = tuple(sorted(assays[number] for number in order[:n]))
+            if n < len(assays) and given not in drawn:
+                drawn.add(given)
+                yield n, choice, list(given)
 
 
 def _identity(config: DictConfig, compendium: Compendium, cell: str, given: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.next_panel import judged, plot
+from experiments.next_panel import explained, judged, plot
 
 
 def test_coverage_of_the_chosen_of_random_ones_and_of_the_best():
@@ -20,3 +20,19 @@ def test_coverage_of_the_chosen_of_random_ones_and_of_the_best():
     worst = judged(similarity, [0], range(1, 12), [1, 10, 11], n_random=100, seed=0)
     assert worst["chosen"].tolist() == pytest.approx([2 / 12, 2 / 12, 4 / 12, 4 / 12])
     assert worst["random_worse"][1] == 0
+
+
+def test_what_is_predicted_is_what_linear_regression_explains():
+    random = np.random.default_rng(0)
+    tracks = random.normal(size=(4_000, 3)) @ random.normal(size=(3, 6)) + random.normal(size=(4_000, 6))
+    tracks = (tracks - tracks.mean(axis=0)) / tracks.std(axis=0)
+    correlation = np.corrcoef(tracks, rowvar=False)
+    fitted = tracks[:, :2] @ np.linalg.lstsq(tracks[:, :2], tracks[:, 2:], rcond=None)[0]
+    wanted = np.mean(1 - ((tracks[:, 2:] - fitted) ** 2).mean(axis=0))
+    assert explained(correlation, [0, 1], [2, 3, 4, 5]) == pytest.approx(wanted, abs=2e-3)
+    # a copy of a track that is known adds nothing, one of the rest explains it
+    copies = np.corrcoef(np.column_stack([tracks[:, 0], tracks[:, 0], tracks[:, 1], tracks[:, 1]]), rowvar=False)
+    table = judged(copies, [0], [1, 2, 3], [2, 1], n_random=200, seed=0)
+    assert table["predicted"][1] == pytest.approx(1, abs=2e-3)
+    assert table["predicted_random"][1] < table["predicted"][1]
+    assert table["predicted"][0] < table["predicted"][1]
