@@ -2,7 +2,8 @@
 
     python -m experiments.next_panel model=runs/model/fold0/seed0 truth=data/demo/compendium
 
-The choice is made from imputed tracks alone. On the expected signal of all pairs, which nobody knows in real life, is
+The choice is made from imputed tracks alone: of further experiments, as `avocado next` does, and of a panel from
+nothing, as if none had been done. On the expected signal of all pairs, which nobody knows in real life, is
 then measured how well it covers them, and how well those that nobody has measured then are predicted from what has been
 measured, by linear regression; beside random sets of the same size, and for coverage the greedy choice on the truth.
 """
@@ -22,7 +23,15 @@ from avocado.cli import app
 from avocado.config.values import wants_baseline
 from avocado.data.compendium import pairs_in
 from avocado.errors import InputError
-from avocado.evaluation.next import Sample, coverage, lazy_greedy, next_experiments
+from avocado.evaluation.next import (
+    Sample,
+    coverage,
+    lazy_greedy,
+    next_experiments,
+    sampled_windows,
+    similarities,
+)
+from avocado.inference.impute import regions_to_impute
 from avocado.model.directory import Model, load_model
 from avocado.plotting.plots import GRID, MUTED, save_png
 from avocado.plotting.style import COLORS, OTHER_COLORS
@@ -34,21 +43,29 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CHUNK = 20_000  # bins
-RIDGE = 1e-3  # of regressions between true tracks, in units of their variance
+RIDGE = 0.05  # of regressions between true tracks, in units of their variance: as noise of as much would
 
 
 def run(config: DictConfig) -> None:
     """Choose, measure on the truth, print, write the table and the figure."""
     model = load_model(config.model, baseline=wants_baseline(config))
-    panel = next_experiments(model, config.k, sample=Sample(config.blocks, config.seed))
+    sample = Sample(config.blocks, config.seed)
+    panel = next_experiments(model, config.k, sample=sample)
     pairs, known = list(product(model.cells, model.assays)), set(pairs_in(model.tracks))
     measured = [number for number, pair in enumerate(pairs) if pair in known]
     candidates = [number for number, pair in enumerate(pairs) if pair not in known]
-    chosen = [pairs.index(pair) for pair in zip(panel.table["cell"], panel.table["assay"], strict=True)]
-    correlation = true_correlation(model, Path(config.truth))
-    table = judged(correlation, measured, candidates, chosen, config.random, config.seed)
-    table.insert(1, "experiment", ["measured already", *(" ".join(pairs[number]) for number in chosen)])
-    print(table.round(4).to_string(index=False))
+    further = [pairs.index(pair) for pair in zip(panel.table["cell"], panel.table["assay"], strict=True)]
+    windows = sampled_windows(model, regions_to_impute(model), sample)
+    imputed = similarities(model, pairs, windows)
+    every = list(range(len(pairs)))
+    panel_of = [number for number, _ in lazy_greedy(imputed, np.zeros(len(pairs)), every, config.k)]
+    correlation, tables = true_correlation(model, Path(config.truth)), {}
+    for name, done, possible, chosen in (("further", measured, candidates, further), ("panel", [], every, panel_of)):
+        table = judged(correlation, done, possible, chosen, config.random, config.seed)
+        table.insert(1, "experiment", ["measured already" if done else "", *(" ".join(pairs[n]) for n in chosen)])
+        print(f"{name}:\n{table.round(4).to_string(index=False)}\n")
+        tables[name] = table.assign(what=name)
+    table = pd.concat(tables.values(), ignore_index=True)
     folder = Path(config.folder)
     with replacing(folder / "next_panel.csv") as temporary:
         table.to_csv(temporary, index=False)
@@ -82,9 +99,11 @@ def true_correlation(model: Model, folder: Path) -> np.ndarray:
 
 def explained(correlation: np.ndarray, known: Sequence[int], rest: Sequence[int]) -> float:
     """Mean over `rest` of the share of a track's variance that linear regression on the `known` ones explains."""
+    if not (len(known) and len(rest)):
+        return np.nan if len(known) else 0.0
     own = correlation[np.ix_(known, known)] + RIDGE * np.eye(len(known))
     both = correlation[np.ix_(known, rest)]
-    return float((both * np.linalg.solve(own, both)).sum(axis=0).mean()) if len(rest) else np.nan
+    return float((both * np.linalg.solve(own, both)).sum(axis=0).mean())
 
 
 def judged(
@@ -104,7 +123,7 @@ def judged(
     def predicted(more: Sequence[int]) -> float:
         return explained(correlation, [*measured, *more], [number for number in candidates if number not in more])
 
-    covered = similarity[:, measured].max(axis=1)
+    covered = similarity[:, measured].max(axis=1, initial=0)
     best = [number for number, _ in lazy_greedy(similarity, covered, candidates, len(chosen))]
     random, rows = np.random.default_rng(seed), []
     for size in range(len(chosen) + 1):
@@ -124,6 +143,7 @@ def judged(
                 "random_worse": np.mean([other < ours for other in others]) if size else np.nan,
                 "from_truth": coverage(similarity, covered, best[:size]),
                 "predicted": share,
+                "predicted_from_truth": predicted(best[:size]),
                 "predicted_random": np.mean(shares),
                 "predicted_low": share_low,
                 "predicted_high": share_high,
@@ -134,27 +154,29 @@ def judged(
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Coverage and prediction, and where 95 % of random sets lie."""
+    """Coverage and prediction, and where 95 % of random sets lie: a row of panels for each of `what`."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 4.2), facecolor="white", layout="constrained")
-    panels, sizes = figure.subplots(1, 2), table["experiments"]
-    for ax, random, low, high, ours, label in (
-        (panels[0], "random", "random_low", "random_high", "chosen", "coverage of all pairs, on the true signal"),
-        (panels[1], "predicted_random", "predicted_low", "predicted_high", "predicted",
-         "variance of the unmeasured rest that is explained"),
-    ):  # fmt: skip
-        ax.fill_between(sizes, table[low], table[high], color=MUTED, alpha=0.2, linewidth=0)
-        if ours == "chosen":
-            best = table["from_truth"]
+    names = {"further": "further experiments", "panel": "experiments, none done before"}
+    figure = Figure(figsize=(9.6, 3.6 * table["what"].nunique()), facecolor="white", layout="constrained")
+    panels = figure.subplots(table["what"].nunique(), 2, squeeze=False)
+    for row, (what, its) in zip(panels, table.groupby("what", sort=False), strict=True):
+        for ax, prefix, ours, label in (
+            (row[0], "random", "chosen", "coverage of all pairs, on the true signal"),
+            (row[1], "predicted", "predicted", "variance of the unmeasured rest explained"),
+        ):
+            sizes, random = its["experiments"], "predicted_random" if prefix == "predicted" else "random"
+            low, high = its[f"{prefix}_low"], its[f"{prefix}_high"]
+            ax.fill_between(sizes, low, high, color=MUTED, alpha=0.2, linewidth=0)
+            best = its["from_truth" if ours == "chosen" else "predicted_from_truth"]
             ax.plot(sizes, best, "-^", color=OTHER_COLORS[0], markersize=4, label="chosen from the truth")
-        ax.plot(sizes, table[ours], "-o", color=COLORS["Avocado"], markersize=4, label="chosen from imputed tracks")
-        ax.plot(sizes, table[random], "--s", color=MUTED, markersize=4, label="at random (95 % of sets)")
-        ax.set_xlabel("further experiments")
-        ax.set_ylabel(label)
-        ax.grid(axis="y", color=GRID)
-        ax.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, loc="upper left")
+            ax.plot(sizes, its[ours], "-o", color=COLORS["Avocado"], markersize=4, label="chosen from imputed tracks")
+            ax.plot(sizes, its[random], "--s", color=MUTED, markersize=4, label="at random (95 % of sets)")
+            ax.set_xlabel(names[str(what)])
+            ax.set_ylabel(label)
+            ax.grid(axis="y", color=GRID)
+            ax.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(frameon=False, loc="upper left")
     return figure
 
 
