@@ -126,7 +126,8 @@ def _assay_sentence(assay: str, rows: pd.DataFrame) -> str:
     last = rows.iloc[-1]
     numbers = f"MSE {last['mse']:.4f} from {last['tracks']}, average activity {last['mse_average']:.4f}"
     if not last["better"]:
-        return f"{assay}: not better than average activity, even from all {last['tracks']} other tracks ({numbers})"
+        others = f"all {last['tracks']} other tracks" if last["tracks"] > 1 else "the one other track"
+        return f"{assay}: not better than average activity, even from {others} ({numbers})"
     first = next(n for number, n in enumerate(rows["tracks"].tolist()) if rows["better"].iloc[number:].all())
     tracks = f"{first} track{'s' if first > 1 else ''}"
     return f"{assay}: better than average activity from {tracks} on ({numbers})"
