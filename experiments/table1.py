@@ -102,6 +102,8 @@ def table1(config: DictConfig) -> None:
         differing_loci(cv.observed, imputed, cv.store.region(cv.region), config.loci) if len(cv.methods) > 1 else []
     )
     write_report(out / "report.html", report(config, cv, scores, tables, panels, list(figures.items())))
+    if config.small:
+        print("small=true: settings so small that these scores say nothing of how good methods are")
     print(f"tables, figures and report.html in {out}")
 
 

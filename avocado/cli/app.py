@@ -33,6 +33,7 @@ from avocado.utils.terminal import terminal_width
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+BROWSING = ("avocado hub ", "avocado view ")  # need the extra `browser`
 SHOWING = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--run", "-r")  # none of which goes with -m
 
 
@@ -142,7 +143,14 @@ def typed(*words: str) -> str:
 
 
 def say_next(steps: Sequence[tuple[str, str]]) -> None:
-    """Print commands to type next, each with what it does: beside it, or above where the terminal is too narrow."""
+    """Print commands to type next, each with what it does: beside it, or above where the terminal is too narrow.
+
+    Those of genome browsers are left out where what they need is not installed.
+    """
+    from avocado.browser.page import installed
+
+    if any(command.startswith(BROWSING) for command, _ in steps) and not installed():
+        steps = [step for step in steps if not step[0].startswith(BROWSING)]
     if steps:
         print("next:")
     for command, meaning in steps:

@@ -32,6 +32,7 @@ LIBRARIES = {  # what cannot be done without: distributions, and the names they 
 EXTRAS = {  # a module of each extra, and what it is for
     "launch": ("hydra_plugins.hydra_submitit_launcher", "launcher=joblib, slurm"),
     "latent": ("xgboost", "downstream tasks, .parquet, .zarr and .h5ad files, UMAP"),
+    "browser": ("trackhub", "avocado hub and view: genome browsers"),
 }
 CLASHING = ("avocado-epigenome", "avocado-framework")  # also claim `import avocado`
 PROBE = 64 << 20  # bytes that are written to find out how fast a disk is

@@ -53,11 +53,13 @@ def downstream(config: DictConfig) -> None:
         labels, name, store, model, others=others, cells=as_list(config.cell), features=features, missing=missing,
         classifier=None if "start2" in labels else trees, seed=config.seed, progress=config.progress,
     )  # fmt: skip
-    print(as_text(scored.summary))
     is_binary = bool(labels["label"].dropna().isin([0, 1]).all())
+    measure = "average precision" if is_binary else "Pearson correlation"
+    print(as_text(scored.summary))
+    print(f"  {measure}: mean over folds ± its standard error; all: of all loci together, with a 95 % interval")
     about = {"labels": config.labels, "model": config.model or "none", "store": str(store.path) if store else "none",
              "missing assays": str(config.missing)}  # fmt: skip
-    write_results(out, scored, about, name, "average precision" if is_binary else "Pearson correlation")
+    write_results(out, scored, about, name, measure)
     print(f"\ntables, figure and report.html in {out}")
     if config.model:
         embed = app.typed("embed", f"model={config.model}", "regions=places.bed", "out=features.parquet")

@@ -187,9 +187,7 @@ def _say(config: DictConfig, model: Model, out: Path, n_imputed: int, n_observed
         print(f"hub      {out / 'hub.txt'}  (put the folder on a web server, give UCSC the address of this file)")
     else:
         name = model.assembly.name
-        print(
-            f"hub      none: UCSC has no assembly {name}, or by another name (ucsc=mm10); one of its own takes a .2bit"
-        )
+        print(f"hub      none: UCSC has no assembly {name}; where it has it by another name: ucsc=NAME")
     app.say_next([(f"avocado view {shlex.quote(str(out))}", "look at the page; nothing leaves this computer")])
 
 

@@ -174,11 +174,9 @@ def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Se
     unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
     more = ", ..." if len(files) > 1 else ""
     print(f"{counted(len(files), 'track')} over {', '.join(regions)} as {unit}: {files[0]}{more}")
-    from avocado.browser.page import installed
-
     bigwigs = [path for path in files if path.suffix != ".npz"]
     steps = []
-    if bigwigs and installed():
+    if bigwigs:
         place = bigwigs[0] if len(files) == 1 else bigwigs[0].parent
         steps.append((app.typed("view", str(place)), "look at them in the web browser"))
     if config.model:

@@ -60,6 +60,12 @@ def choose(config: DictConfig) -> None:
         print(f"written to {out} and {out.with_suffix('.png')}")
     else:
         print("out=next.csv keeps the table, and a picture of it")
+    if len(panel.table):
+        first = panel.table.iloc[0]
+        store = [f"store={config.store}"] if config.store else []
+        pair = f"cell={first['cell']}", f"assay={first['assay']}"
+        impute = app.typed("impute", f"model={config.model}", *store, *pair)
+        app.say_next([(impute, "what the model expects of the first of them")])
 
 
 def describe(panel: Panel) -> str:

@@ -160,8 +160,6 @@ def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str])
 
 
 def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore, imputed: Path | None) -> None:
-    from avocado.browser.page import installed
-
     print(f"\nmodel    {outcome.model}")
     if outcome.scores is not None:
         report = outcome.directory / "report.html"
@@ -174,11 +172,10 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
     steps = []
     if _lacks_pairs(store):
         steps.append((f"avocado impute {shlex.quote(f'model={outcome.model}')}", "every pair that was never measured"))
-    if installed():
-        genes = Path(f"{config.data.simulate}/genes.gtf.gz")
-        known = f" {shlex.quote(f'genes={genes}')}" if genes.is_file() else ""
-        hub = f"avocado hub {shlex.quote(f'model={outcome.model}')}{known}"
-        steps.append((hub, "imputed and observed tracks in genome browsers"))
+    genes = Path(f"{config.data.simulate}/genes.gtf.gz")
+    known = f" {shlex.quote(f'genes={genes}')}" if genes.is_file() else ""
+    hub = f"avocado hub {shlex.quote(f'model={outcome.model}')}{known}"
+    steps.append((hub, "imputed and observed tracks in genome browsers"))
     place = shlex.quote(f"path={outcome.model}")
     steps.append((f"avocado inspect {place}", "what the model holds, and what it lacks"))
     done = outcome.directory.parent.parent.name

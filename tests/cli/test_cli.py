@@ -638,6 +638,14 @@ def test_what_is_next_keeps_to_the_terminals_width(capsys, monkeypatch, columns,
     assert capsys.readouterr().out == ""
 
 
+def test_nothing_is_next_that_is_not_installed(capsys, monkeypatch):
+    monkeypatch.setattr("avocado.browser.page.installed", lambda: False)
+    app.say_next([("avocado hub model=m", "tracks in a genome browser"), ("avocado view a.bw", "look at it")])
+    assert capsys.readouterr().out == ""
+    app.say_next([("avocado hub model=m", "tracks in a genome browser"), ("avocado inspect m", "what it is")])
+    assert capsys.readouterr().out.split("\n")[:2] == ["next:", "  avocado inspect m    # what it is"]
+
+
 def test_inspect_names_a_store_by_one_checksum(avocado, store, model):
     of_store = re.search(r"checksum (\w{16})\b", avocado("inspect", f"path={store}").out)
     of_model = re.search(r"store_checksum (\w{16})\b", avocado("inspect", f"path={model}").out)

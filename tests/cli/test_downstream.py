@@ -58,7 +58,7 @@ def test_bad_input_is_one_line(avocado, labels, model, store, tmp_path):
     assert error(f"labels={labels}") == "features come from somewhere: give model=, or store="
     assert "no such table of labels" in error("labels=none.tsv", f"store={store}")
     common = (f"labels={labels}", f"store={store}")
-    assert "features=mine: there is own, all, imputed, factors" in error(*common, "features=mine")
+    assert "features=mine: there is own, imputed, all, factors, states, code" in error(*common, "features=mine")
     assert "no labels of K562; there are some of: blood1, stem1" in error(*common, "cell=K562")
     assert "74 loci are fewer than folds=80" in error(*common, "folds=80")
     assert "trees: folds=1: expected a whole number of at least 3" in error(*common, "folds=1")
