@@ -57,7 +57,14 @@ def page(cells: list, name: str, folder: Path, scratch: Path) -> str:
         printed = "".join(its.text for its in cell.outputs if its.output_type == "stream" and its.name == "stdout")
         if printed.strip():
             parts.append(_text(printed, scratch))
-        for data in (output.data for output in cell.outputs if output.output_type != "stream"):
+        shown = [output.data for output in cell.outputs if output.output_type != "stream"]
+        # tables that rich prints are text, one output for each line; pandas' are tables of the page
+        said = "".join(data["text/plain"] for data in shown if data.get("text/html", "").startswith("<pre"))
+        if said:
+            parts.append(_text(said, scratch))
+        for data in shown:
+            if data.get("text/html", "").startswith("<pre"):
+                continue
             if "image/png" in data:
                 file = f"{name}_{pictures}.png"
                 (folder / file).write_bytes(_small(b64decode(data["image/png"])))

@@ -81,6 +81,7 @@ signal = avocado.impute(model, (cell, assay), "chr20:200,001-300,000")
 
 figure, ax = plt.subplots(figsize=(9, 2))
 ax.fill_between(200_000 + 25 * np.arange(len(signal)), signal, step="post", color="#009e73")
+ax.xaxis.set_major_formatter("{x:,.0f}")
 ax.set(title=f"{assay} in {cell}: imputed, never measured", xlabel="chr20 (bp)", ylabel="arcsinh(−log10 p)")
 plt.show()
 

@@ -25,7 +25,7 @@ print(len(files), "files, such as", files[0].name)
 # Best are p-value tracks: −log10 of the p-value with which the reads over a base are explained by the background,
 # `*.pval.signal.bigwig` of Roadmap, "signal p-value" of ENCODE, or what `macs2 bdgcmp -m ppois` makes
 # ([how](../own-data.md#p-value-tracks)). Fold change and counts work too, if all tracks are of one kind. A look into
-# a file: p-value tracks are 0 in most places, and have no negative values.
+# a file: p-value tracks have no negative values, and a mean that is far below their highest peaks.
 
 # %%
 with pyBigWig.open(str(files[0])) as file:

@@ -87,7 +87,7 @@ figure, ax = plt.subplots(figsize=(6, 4))
 for kind, color, marker in (("promoter", "#0072b2", "o"), ("enhancer", "#c68600", "^")):
     mine = (table["kind"] == kind).to_numpy()
     ax.plot(*at[mine].T, marker, color=color, markersize=5, alpha=0.8, label=kind)
-ax.set(xlabel="first principal component", ylabel="second", title="Places, by their genome factors")
+ax.set(xlabel="first principal component", ylabel="second principal component", title="Places, by their genome factors")
 ax.legend(frameon=False)
 plt.show()
 
@@ -120,6 +120,7 @@ for ax, name in zip(axes, names, strict=True):
     ax.axhline(0, color="#8c8c8c", linewidth=0.6)
     ax.set_ylabel(name)
 axes[0].set_title("H3K4me3 in stem1: what each part adds, arcsinh(−log10 p)")
+axes[-1].xaxis.set_major_formatter("{x:,.0f}")
 axes[-1].set_xlabel("chr20 (bp)")
 plt.show()
 

@@ -55,6 +55,7 @@ trials.rename(columns=lambda name: name.rpartition(".")[2]).round(5)
 curve = pd.read_csv("demo/wandb_runs/joint/chr20/fold0/seed0/history.csv")
 figure, ax = plt.subplots(figsize=(6, 2.6))
 ax.plot(curve["epoch"], curve["train_mse"], color="#009e73")
+ax.set_xticks(curve["epoch"])
 ax.set(xlabel="epoch", ylabel="MSE of training tracks", title="What is in history.csv, and on W&B")
 plt.show()
 
