@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.generalization.check import SplitCheck
+    from avocado.generalization.effort import Rate
     from avocado.generalization.inputs import Inputs
+    from avocado.generalization.models import NetworkSettings
     from avocado.generalization.study import Design, Job, Study
     from avocado.generalization.tasks import Task
     from avocado.report.report import Report
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 STATE_CELLS = ("E116", "E037", "E038", "E047", "E062", "E065")
 TEST_CHROMS = (("chr1", "chr2", "chr3", "chr20"), ("chr4", "chr5", "chr6", "chr21"))
 VALIDATION_CHROMS = ("chr7", "chr8", "chr22")
+TASKS = ("states", "expression", "tads")
+LISTS = ("targets", "tasks")  # keys that may be null
 TADS_TARGET = "H1_ESC_Dixon2015"
 STRANGERS = 12  # every so many-th training cell type validates
 MISSING = {
@@ -65,7 +69,8 @@ class Settings:
     trees: list[int]
     layers: list[int]
     widths: list[int]
-    work: float
+    tasks: list[str]
+    hours: float
     seeds: int
     small: bool
     out: str
@@ -82,6 +87,7 @@ class Part(NamedTuple):
     designs: list[Design]
     jobs: list[Job]
     remedies: list[Job]
+    seconds: float  # that its networks are expected to take
 
 
 def pitfall(config: DictConfig) -> None:
@@ -95,6 +101,7 @@ def pitfall(config: DictConfig) -> None:
     torch.set_num_threads(config.threads)
     settings = read_settings(config)
     parts, out = plan(settings), Path(settings.out)
+    print(announcement(settings, parts))
     models = pd.concat([part.study.run([*part.jobs, *part.remedies], settings.progress) for part in parts])
     baselines = pd.concat(
         [part.study.baselines(its).assign(task=part.study.task.name) for part in parts for its in part.designs]
@@ -122,9 +129,25 @@ def read_settings(config: DictConfig) -> Settings:
 
     node = OmegaConf.to_container(config, resolve=True)
     assert isinstance(node, dict)
-    keys = {str(key): value for key, value in node.items()} | {"targets": as_list(config.targets)}
+    keys = {str(key): value for key, value in node.items()} | {name: as_list(config[name]) for name in LISTS}
     settings = build(Settings, keys, "pitfall")
-    return replace(settings, trees=settings.trees[:7], layers=[1], widths=[2, 32, 256]) if settings.small else settings
+    check_settings(settings)
+    if not settings.small:
+        return settings
+    return replace(settings, trees=settings.trees[:7], layers=[1], widths=[2, 32, 256], seeds=1)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises InputError for values that make no sense."""
+    if unknown := [its for its in settings.tasks if its not in TASKS]:
+        raise InputError(f"tasks={unknown[0]}: there is {', '.join(TASKS)}")
+    for name in ("trees", "layers", "widths"):
+        values = getattr(settings, name)
+        if not values or min(values) < 1:
+            raise InputError(f"{name}={values}: expected whole numbers from 1 on")
+    for name in ("seeds", "threads", "hours"):
+        if getattr(settings, name) <= 0:
+            raise InputError(f"{name}={getattr(settings, name)}: expected more than 0")
 
 
 def plan(settings: Settings) -> list[Part]:
@@ -136,14 +159,47 @@ def plan(settings: Settings) -> list[Part]:
             raise InputError("give the folder of the labels as labels=, or small=true for a simulated genome")
         task = simulated_task()
         return [_with_epigenome(settings, task, settings.targets or task.cells[:1], TEST_CHROMS[:1])]
-    expression = expression_task(settings.labels)
+    asked = settings.tasks or list(TASKS)
+    settings = replace(settings, hours=settings.hours / len(asked))
     chosen = TEST_CHROMS[:1] if settings.small else TEST_CHROMS
     targets = settings.targets or (STATE_CELLS[:1] if settings.small else STATE_CELLS)
-    return [
-        _with_epigenome(settings, expression.of(STATE_CELLS), targets, chosen),
-        _constant_only(settings, replace(expression, name="expression of H1"), "E003"),
-        _constant_only(settings, tads_task(settings.labels), TADS_TARGET),
-    ]
+    parts, expression = [], expression_task(settings.labels)
+    if "states" in asked:
+        parts.append(_with_epigenome(settings, expression.of(STATE_CELLS), targets, chosen))
+    if "expression" in asked:
+        parts.append(_constant_only(settings, replace(expression, name="expression of H1"), "E003"))
+    if "tads" in asked:
+        parts.append(_constant_only(settings, tads_task(settings.labels), TADS_TARGET))
+    return parts
+
+
+def announcement(settings: Settings, parts: Sequence[Part]) -> str:
+    """What the measured speed of this machine allows, said before anything is trained."""
+    from avocado.generalization.models import NetworkSettings
+
+    lines = [f"networks on {settings.threads} thread(s), {settings.device}: {_rate(settings)}"]
+    for part in parts:
+        sizes = [
+            job.settings.parameters(part.study.inputs[job.inputs].n_features)
+            for job in part.jobs
+            if isinstance(job.settings, NetworkSettings)
+        ]
+        fit = f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} parameters" if sizes else "none"
+        lines.append(f"  {part.study.task.name}: {fit}, some {part.seconds / 60:.1f} min; hours= allows more")
+    return "\n".join(lines)
+
+
+def _rate(settings: Settings) -> Rate:
+    from avocado.generalization.effort import measured_rate
+
+    return measured_rate(Path(settings.cache), settings.threads, settings.device)
+
+
+def _sizes(settings: Settings) -> list[NetworkSettings]:
+    from avocado.generalization.models import NetworkSettings
+
+    grid = [NetworkSettings(layers, width) for layers in settings.layers for width in settings.widths]
+    return [NetworkSettings(0, 0), *grid]
 
 
 def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chroms: Sequence[tuple[str, ...]]) -> Part:
@@ -164,13 +220,14 @@ def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chro
     jobs = [job for design in designs for job in tree_jobs(design, names, settings.trees, trees, [0])]
     first = designs[0]
     stopped = replace(first, validation_chroms=VALIDATION_CHROMS, validation_cells=first.training_cells[-1:])
-    jobs += study.networks(stopped, names, settings.layers, settings.widths, settings.work, [0])
+    seeds, time_given = range(settings.seeds), 3600 * settings.hours
+    networks, seconds = study.networks(stopped, names, _sizes(settings), seeds, time_given, _rate(settings))
     remedies = [
         Job(design, scheme, name, trees, (100,), remedy)
         for design in designs[: len(targets)] for scheme in (Scheme.CROSS_CELL_TYPE, Scheme.HYBRID)
         for name in names for remedy in (FEATURE, DIFFERENCE)
     ]  # fmt: skip
-    return Part(study, designs, jobs, remedies)
+    return Part(study, designs, jobs + networks, remedies, seconds)
 
 
 def _constant_only(settings: Settings, task: Task, target: str) -> Part:
@@ -184,8 +241,9 @@ def _constant_only(settings: Settings, task: Task, target: str) -> Part:
     design, seeds = Design(target, TEST_CHROMS[0], others), range(settings.seeds)
     stopped = replace(design, validation_chroms=VALIDATION_CHROMS, validation_cells=others[::STRANGERS])
     jobs = tree_jobs(design, list(inputs), settings.trees, TreeSettings(), seeds)
-    jobs += study.networks(stopped, list(inputs)[:1], settings.layers, settings.widths, settings.work, seeds)
-    return Part(study, [design], jobs, [])
+    names, time_given = list(inputs)[:1], 3600 * settings.hours
+    networks, seconds = study.networks(stopped, names, _sizes(settings), seeds, time_given, _rate(settings))
+    return Part(study, [design], jobs + networks, [], seconds)
 
 
 def _constants(settings: Settings, task: Task) -> list[Inputs]:

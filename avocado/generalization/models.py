@@ -38,7 +38,7 @@ class NetworkSettings:
     layers: int
     width: int
     rate: float = 1e-3
-    batch: int = 1024
+    batch: int = 256
     epochs: int = 60
     patience: int = 4  # epochs without a lower validation loss, after which training stops
 

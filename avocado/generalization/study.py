@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from avocado import __version__
+from avocado.generalization.effort import EPOCHS, OTHER_EPOCHS, Rate, affordable
 from avocado.generalization.inputs import Inputs
 from avocado.generalization.models import NetworkSettings, TreeSettings, boosted_trees, network, sample_of
 from avocado.generalization.scoring import AVERAGE_PRECISION, within_loci
@@ -95,24 +96,31 @@ class Study:
         return (total / (len(training) - np.isin(np.arange(label.shape[1]), training))).astype(np.float32)
 
     def networks(
-        self, design: Design, inputs: Sequence[str], layers: Sequence[int], widths: Sequence[int], work: float,
-        seeds: Sequence[int],
-    ) -> list[Job]:  # fmt: skip
-        """Networks of all sizes, and logistic regression, under all schemes; small ones first.
+        self, design: Design, inputs: Sequence[str], sizes: Sequence[NetworkSettings], seeds: Sequence[int],
+        seconds: float, rate: Rate,
+    ) -> tuple[list[Job], float]:  # fmt: skip
+        """Networks under all schemes, small ones first, as many as may be expected to be trained in so many seconds.
 
-        work: parameters × rows of an epoch across cell types that a network may have.
+        Every input has the same share of the time. Also returns what is expected of it to be used.
         """
-        part = self.splits(design)[Scheme.CROSS_CELL_TYPE].train
-        sizes = [NetworkSettings(0, 0), *(NetworkSettings(n, width) for n in layers for width in widths)]
-        found = []
+        rows = {scheme: split.train for scheme, split in self.splits(design).items()}
+        found, total = [], 0.0
         for name in inputs:
             its = self.inputs[name]
-            rows = len(part.loci) if its.varying is None else len(part)
-            for settings in sizes:
-                size = settings.parameters(its.n_features)
-                if size * rows <= work:
-                    found += [(size, Job(design, scheme, name, settings, seed=n)) for scheme in SCHEMES for n in seeds]
-        return [job for _, job in sorted(found, key=lambda sized: sized[0])]
+
+            def cost(settings: NetworkSettings, its: Inputs = its) -> float:
+                return sum(
+                    rate.seconds(
+                        settings, its.n_features, len(part.loci) if its.varying is None else len(part),
+                        EPOCHS.get(scheme, OTHER_EPOCHS),
+                    )
+                    for scheme, part in rows.items()
+                )  # fmt: skip
+
+            chosen, used = affordable(sizes, seeds, seconds / len(inputs), cost)
+            found += [Job(design, scheme, name, one, seed=seed) for one, seed in chosen for scheme in SCHEMES]
+            total += used
+        return found, total
 
     def truth(self, design: Design) -> tuple[np.ndarray, np.ndarray]:
         """Labels of the test examples, and in how many training cell types each of their loci is 1."""

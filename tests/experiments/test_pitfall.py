@@ -51,3 +51,15 @@ def test_real_labels_have_to_be_named(tmp_path, capsys):
     assert "labels=" in capsys.readouterr().err
     assert app.run("pitfall", pitfall.pitfall, [f"labels={tmp_path}"]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [("tasks=[tad]", "there is states, expression, tads"), ("widths=[0]", "from 1 on"), ("hours=0", "more than 0"),
+     ("trees=[]", "from 1 on")],
+)  # fmt: skip
+def test_what_makes_no_sense_is_said_in_one_line(argument, words, tmp_path, capsys):
+    assert app.run("pitfall", pitfall.pitfall, [f"labels={tmp_path}", argument]) == 2
+    told = capsys.readouterr().err.strip()
+    assert words in told
+    assert len(told.splitlines()) == 1

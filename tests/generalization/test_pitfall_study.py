@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from avocado.errors import InputError
+from avocado.generalization.effort import Rate, affordable, measured_rate
 from avocado.generalization.inputs import Inputs, gaussian_inputs, permuted, sequence_inputs, state_inputs
 from avocado.generalization.models import NetworkSettings, TreeSettings, boosted_trees, network, sample_of
 from avocado.generalization.splits import Part
@@ -73,14 +74,34 @@ def test_what_is_trained_is_kept(study, design, monkeypatch):
 
 
 def test_networks_come_in_all_sizes_and_are_stopped(study, design):
-    rows = len(study.task.loci)
-    jobs = study.networks(design, ["Gaussian", "epigenome"], [1], [2, 64], 3000 * rows, [0])
-    assert [job.settings.parameters(32) for job in jobs if job.inputs == "Gaussian"][::3] == [33, 69, 2177]
-    assert {job.settings.width for job in jobs if job.inputs == "epigenome"} == {0, 2}  # in four cell types
-    jobs = [job for job in jobs if job.inputs == "Gaussian"]
-    rows = study.run([jobs[3 * 2 + 1]])
+    sizes = [NetworkSettings(0, 0), NetworkSettings(1, 2), NetworkSettings(1, 64)]
+    jobs, seconds = study.networks(design, ["Gaussian", "epigenome"], sizes, [0, 1], 1e9, Rate(1e-3, 1e9))
+    its = [job for job in jobs if job.inputs == "Gaussian"]
+    assert [job.settings.parameters(32) for job in its[::6]] == [33, 69, 2177]
+    assert {job.seed for job in its} == {0, 1}
+    few, less = study.networks(design, ["Gaussian", "epigenome"], sizes, [0], seconds / 8, Rate(1e-3, 1e9))
+    assert 0 < len(few) < len(jobs)
+    assert 0 < less <= seconds / 8
+    rows = study.run([its[1]])
     assert rows["stopped"][0] > 0
     assert np.isfinite(rows["ap"][0])
+
+
+def test_time_decides_on_sizes_and_large_networks_have_one_seed():
+    sizes = [NetworkSettings(1, width) for width in (8, 16, 32, 64)]
+    cost = {8: 1.0, 16: 4.0, 32: 20.0, 64: 100.0}
+    found, total = affordable(sizes, [0, 1, 2], 50, lambda its: cost[its.width])
+    assert [(its.width, seed) for its, seed in found] == [(8, 0), (8, 1), (8, 2), (16, 0), (16, 1), (16, 2), (32, 0)]
+    assert total == 35
+    assert affordable(sizes, [0], 0.5, lambda its: cost[its.width]) == ([], 0.0)
+
+
+def test_the_rate_is_measured_once(tmp_path):
+    rate = measured_rate(tmp_path, 1, "cpu")
+    assert measured_rate(tmp_path, 1, "cpu") == rate
+    one, ten = NetworkSettings(1, 8), NetworkSettings(3, 1024)
+    assert rate.seconds(ten, 32, 1000, 1) > rate.seconds(one, 32, 1000, 1) > 0
+    assert rate.seconds(one, 32, 1000, 5) == pytest.approx(5 * rate.seconds(one, 32, 1000, 1))
 
 
 def test_a_network_learns_and_repeats_itself():
