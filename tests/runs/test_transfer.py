@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from avocado.data.compendium import pairs_in
 from avocado.errors import InputError
 from avocado.inference.impute import impute
 from avocado.model.directory import load_model, own_store_of, store_of
+from avocado.model.published import export_published, import_published
 from avocado.runs.card import CARD
 from avocado.runs.transfer import TransferSpec, transfer
 from avocado.training.masked import columns_of, encode_region
@@ -276,6 +278,29 @@ def test_without_the_store_of_its_own_tracks(store, tmp_path):
     with_store = add(tmp_path / "source", tracks, tmp_path / "other", store, verdict=True)
     assert "is here the mean" not in with_store.text
     assert not np.allclose(with_store.verdict["mse_average"], result.verdict["mse_average"])
+
+
+def test_a_published_model_learns_a_cell_type(tmp_path):
+    """Files of the original program, which do not say what it was trained on."""
+    pytest.importorskip("h5py")
+    save(tmp_path / "ours")
+    weights, description = tmp_path / "x.h5", tmp_path / "x.json"
+    export_published(load_model(tmp_path / "ours"), "chr20", weights, description)
+    content = json.loads(description.read_text())
+    del content["experiments"]
+    description.write_text(json.dumps(content))
+    model = import_published(weights, description, tmp_path / "source", chrom="chr20", assembly=ASSEMBLY)
+    assay, known = model.assays[0], [(cell, assay) for cell in model.cells for assay in model.assays]
+    signal = impute(model, (model.cells[0], assay), "chr20").ravel() * 1.1
+    np.save(tmp_path / "new.npy", signal.astype(np.float32))
+    tracks = pd.DataFrame({"cell": ["mine"], "assay": [assay], "file": [str(tmp_path / "new.npy")]})
+    result = add(tmp_path / "source", tracks, tmp_path / "made", verdict=True)
+    assert "average activity is here the mean of what the model imputes" in result.text
+    frozen(tmp_path / "source", tmp_path / "made")
+    made = load_model(tmp_path / "made")
+    assert impute(made, known, "chr20").tobytes() == impute(model, known, "chr20").tobytes()
+    assert np.isfinite(impute(made, ("mine", model.assays[1]), "chr20")).all()
+    assert "new cell type mine: learned on chr20" in (tmp_path / "made" / CARD).read_text()
 
 
 def test_in_python(states, store, tmp_path):
