@@ -37,10 +37,12 @@ compdef _avocado avocado
 function __avocado_candidates
     set -l found (avocado completion candidates (commandline -cp) 2>/dev/null)
     if test (count $found) -gt 0
-        string join \\n -- $found
+        string trim --right -- $found # fish ends a whole word itself, and would quote this blank
     else
-        set -l parts (string match -r '^([^=]*=)?(.*)$' -- (commandline -ct))
-        string replace -r '^' -- "$parts[2]" (__fish_complete_path "$parts[3]" | string replace -r '\\t.*' '')
+        set -l word (commandline -ct)
+        set -l key (string match -r '^[^=]*=' -- $word) # nothing where there is none
+        set -l path (string replace -r '^[^=]*=' '' -- $word)
+        __fish_complete_path "$path" | string replace -r '\\t.*' '' | string replace -r '^' -- "$key"
     end
 end
 complete -c avocado -f -a '(__avocado_candidates)'

@@ -86,8 +86,9 @@ def test_fish(ask):
     said = ask(
         "fish", "avocado completion fish | source; complete -C 'avocado train stage=jo'; complete -C 'avocado in'"
     )
-    assert [line.rstrip() for line in said] == ["stage=joint", "ingest", "inspect"]
+    assert said == ["stage=joint", "ingest", "inspect"]  # without blanks behind them, which fish would quote
     assert ask("fish", "avocado completion fish | source; complete -C 'avocado impute store=my'") == ["store=my_store/"]
+    assert ask("fish", "avocado completion fish | source; complete -C 'avocado inspect my'") == ["my_store/"]
 
 
 def test_zsh(ask):
