@@ -17,7 +17,7 @@ from pathlib import Path
 
 OUT = Path(__file__).resolve().parent / "outputs"
 COLUMNS = 108
-LINES = 34  # of what is printed, at most: the beginning and the end
+LINES = 36  # of what is printed, at most: the beginning and the end
 MODEL, STORE, DEMO = "runs/model/fold0/seed0", "data/demo/store", "data/demo/compendium"
 # in the order in which one makes what the next one takes
 COMMANDS = {
