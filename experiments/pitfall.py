@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import avocado  # noqa: F401  before torch, whose threads it has settings for
 from avocado.cli import app
-from avocado.config.values import as_list, build
-from avocado.errors import InputError
+from experiments.pitfall_plan import announcement, missing, plan, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,59 +33,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from avocado.generalization.check import SplitCheck
-    from avocado.generalization.effort import Rate
-    from avocado.generalization.inputs import Inputs
-    from avocado.generalization.models import NetworkSettings
-    from avocado.generalization.study import Design, Job, Study
-    from avocado.generalization.tasks import Task
     from avocado.report.report import Report
-
-# what the promoter states have expression of, in the order of the first published result
-STATE_CELLS = ("E116", "E037", "E038", "E047", "E062", "E065")
-TEST_CHROMS = (("chr1", "chr2", "chr3", "chr20"), ("chr4", "chr5", "chr6", "chr21"))
-VALIDATION_CHROMS = ("chr7", "chr8", "chr22")
-TASKS = ("states", "expression", "tads")
-LISTS = ("targets", "tasks")  # keys that may be null
-TADS_TARGET = "H1_ESC_Dixon2015"
-STRANGERS = 12  # every so many-th training cell type validates
-MISSING = {
-    "nucleotide sequence": "unless a FASTA is given; a made-up sequence stands for the permuted one",
-    "RNA-seq and marks of 56 epigenomes": "promoter states of 6 of them stand for the signal",
-    "ENCODE-DREAM (Fig. S3)": "its labels and submissions are not public without an account",
-    "epigenomes at TAD boundaries": "only what is constant is tried there",
-}
-
-
-@dataclass
-class Settings:
-    """The keys of `conf/pitfall.yaml`."""
-
-    labels: str | None
-    fasta: str | None
-    sequence: int | None
-    targets: list[str]
-    trees: list[int]
-    layers: list[int]
-    widths: list[int]
-    tasks: list[str]
-    hours: float
-    seeds: int
-    small: bool
-    out: str
-    cache: str
-    threads: int
-    device: str
-    progress: bool
-
-
-class Part(NamedTuple):
-    """A task of the study with its jobs; the first design is that of the figures."""
-
-    study: Study
-    designs: list[Design]
-    jobs: list[Job]
-    remedies: list[Job]
-    seconds: float  # that its networks are expected to take
+    from experiments.pitfall_plan import Part, Settings
 
 
 def pitfall(config: DictConfig) -> None:
@@ -121,137 +68,6 @@ def pitfall(config: DictConfig) -> None:
     write_report(out / "report.html", report(settings, parts, tables, figures, check))
     print(largest(models).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     print(f"\n{check.verdict}\n\ntables, figures and report.html in {out}")
-
-
-def read_settings(config: DictConfig) -> Settings:
-    """What a config asks for; with small=true fewer, smaller models, whose trend is already that of the large ones."""
-    from omegaconf import OmegaConf
-
-    node = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(node, dict)
-    keys = {str(key): value for key, value in node.items()} | {name: as_list(config[name]) for name in LISTS}
-    settings = build(Settings, keys, "pitfall")
-    check_settings(settings)
-    if not settings.small:
-        return settings
-    return replace(settings, trees=settings.trees[:7], layers=[1], widths=[2, 32, 256], seeds=1)
-
-
-def check_settings(settings: Settings) -> None:
-    """Raises InputError for values that make no sense."""
-    if unknown := [its for its in settings.tasks if its not in TASKS]:
-        raise InputError(f"tasks={unknown[0]}: there is {', '.join(TASKS)}")
-    for name in ("trees", "layers", "widths"):
-        values = getattr(settings, name)
-        if not values or min(values) < 1:
-            raise InputError(f"{name}={values}: expected whole numbers from 1 on")
-    for name in ("seeds", "threads", "hours"):
-        if getattr(settings, name) <= 0:
-            raise InputError(f"{name}={getattr(settings, name)}: expected more than 0")
-
-
-def plan(settings: Settings) -> list[Part]:
-    """The tasks with all that is to be trained; raises InputError for labels that are not there."""
-    from avocado.generalization.tasks import expression_task, simulated_task, tads_task
-
-    if settings.labels is None:
-        if not settings.small:
-            raise InputError("give the folder of the labels as labels=, or small=true for a simulated genome")
-        task = simulated_task()
-        return [_with_epigenome(settings, task, settings.targets or task.cells[:1], TEST_CHROMS[:1])]
-    asked = settings.tasks or list(TASKS)
-    settings = replace(settings, hours=settings.hours / len(asked))
-    chosen = TEST_CHROMS[:1] if settings.small else TEST_CHROMS
-    targets = settings.targets or (STATE_CELLS[:1] if settings.small else STATE_CELLS)
-    parts, expression = [], expression_task(settings.labels)
-    if "states" in asked:
-        parts.append(_with_epigenome(settings, expression.of(STATE_CELLS), targets, chosen))
-    if "expression" in asked:
-        parts.append(_constant_only(settings, replace(expression, name="expression of H1"), "E003"))
-    if "tads" in asked:
-        parts.append(_constant_only(settings, tads_task(settings.labels), TADS_TARGET))
-    return parts
-
-
-def announcement(settings: Settings, parts: Sequence[Part]) -> str:
-    """What the measured speed of this machine allows, said before anything is trained."""
-    from avocado.generalization.models import NetworkSettings
-
-    lines = [f"networks on {settings.threads} thread(s), {settings.device}: {_rate(settings)}"]
-    for part in parts:
-        sizes = [
-            job.settings.parameters(part.study.inputs[job.inputs].n_features)
-            for job in part.jobs
-            if isinstance(job.settings, NetworkSettings)
-        ]
-        fit = f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} parameters" if sizes else "none"
-        lines.append(f"  {part.study.task.name}: {fit}, some {part.seconds / 60:.1f} min; hours= allows more")
-    return "\n".join(lines)
-
-
-def _rate(settings: Settings) -> Rate:
-    from avocado.generalization.effort import measured_rate
-
-    return measured_rate(Path(settings.cache), settings.threads, settings.device)
-
-
-def _sizes(settings: Settings) -> list[NetworkSettings]:
-    from avocado.generalization.models import NetworkSettings
-
-    grid = [NetworkSettings(layers, width) for layers in settings.layers for width in settings.widths]
-    return [NetworkSettings(0, 0), *grid]
-
-
-def _with_epigenome(settings: Settings, task: Task, targets: Sequence[str], chroms: Sequence[tuple[str, ...]]) -> Part:
-    """Trees on every target and test set, networks on the first, remedies on every target."""
-    from avocado.generalization.inputs import state_inputs
-    from avocado.generalization.models import TreeSettings
-    from avocado.generalization.study import DIFFERENCE, FEATURE, Design, Job, Study, tree_jobs
-    from avocado.generalization.verdict import Scheme
-
-    epigenome, constants = state_inputs(task), _constants(settings, task)
-    both = epigenome + constants[0]
-    inputs = {its.name: its for its in (epigenome, *constants, both)}
-    study = Study(task, inputs, Path(settings.cache), settings.threads, settings.device)
-    # every target on the first chromosomes, and the first target on the others
-    tested = [*((target, chroms[0]) for target in targets), *((targets[0], its) for its in chroms[1:])]
-    designs = [Design(target, its, tuple(cell for cell in task.cells if cell != target)) for target, its in tested]
-    trees, names = TreeSettings(), [epigenome.name, constants[0].name, both.name]
-    jobs = [job for design in designs for job in tree_jobs(design, names, settings.trees, trees, [0])]
-    first = designs[0]
-    stopped = replace(first, validation_chroms=VALIDATION_CHROMS, validation_cells=first.training_cells[-1:])
-    seeds, time_given = range(settings.seeds), 3600 * settings.hours
-    networks, seconds = study.networks(stopped, names, _sizes(settings), seeds, time_given, _rate(settings))
-    remedies = [
-        Job(design, scheme, name, trees, (100,), remedy)
-        for design in designs[: len(targets)] for scheme in (Scheme.CROSS_CELL_TYPE, Scheme.HYBRID)
-        for name in names for remedy in (FEATURE, DIFFERENCE)
-    ]  # fmt: skip
-    return Part(study, designs, jobs + networks, remedies, seconds)
-
-
-def _constant_only(settings: Settings, task: Task, target: str) -> Part:
-    """Trees on what is the same in all cell types, networks on the noise: without an epigenome all cell types train."""
-    from avocado.generalization.models import TreeSettings
-    from avocado.generalization.study import Design, Study, tree_jobs
-
-    inputs = {its.name: its for its in _constants(settings, task)}
-    study = Study(task, inputs, Path(settings.cache), settings.threads, settings.device)
-    others = tuple(cell for cell in task.cells if cell != target)
-    design, seeds = Design(target, TEST_CHROMS[0], others), range(settings.seeds)
-    stopped = replace(design, validation_chroms=VALIDATION_CHROMS, validation_cells=others[::STRANGERS])
-    jobs = tree_jobs(design, list(inputs), settings.trees, TreeSettings(), seeds)
-    names, time_given = list(inputs)[:1], 3600 * settings.hours
-    networks, seconds = study.networks(stopped, names, _sizes(settings), seeds, time_given, _rate(settings))
-    return Part(study, [design], jobs + networks, [], seconds)
-
-
-def _constants(settings: Settings, task: Task) -> list[Inputs]:
-    from avocado.generalization.inputs import gaussian_inputs, permuted, sequence_inputs
-
-    length = settings.sequence or (1000 if settings.fasta else 25)
-    found = sequence_inputs(task, length, settings.fasta)
-    return [gaussian_inputs(task, 0), found, *([permuted(found, 0)] if settings.fasta else [])]
 
 
 def groups_of(part: Part) -> pd.DataFrame:
@@ -328,12 +144,12 @@ def draw(
     figures = {}
     for part in parts:
         name, design = part.study.task.name, part.designs[0]
-        slug = name.lower().replace(" ", "_")
+        slug = name.lower().replace(",", "").replace(" ", "_")
         its = models[(models["task"] == name) & (models["remedy"] == "")]
         its = its[(its["target"] == design.target) & (its["test_chroms"] == ",".join(design.test_chroms))]
         lines = baselines[(baselines["task"] == name) & (baselines["target"] == design.target)]
         lines = lines[lines["test_chroms"] == ",".join(design.test_chroms)]
-        for model in ("network", "trees"):
+        for model in sorted(set(its["model"])):
             figures[f"{slug}_{model}"] = plot_sizes(its[its["model"] == model], lines)
         if (groups["task"] == name).any():
             figures[f"{slug}_groups"] = plot_numbers(groups[groups["task"] == name])
@@ -353,7 +169,7 @@ def report(
         part.study.task.name: f"{len(part.study.task.loci):,} loci, {len(part.study.task.cells)} cell types; tested in "
         + ", ".join(f"{its.target} ({' '.join(its.test_chroms)})" for its in part.designs)
         for part in parts
-    } | {f"not there: {name}": why for name, why in MISSING.items() if settings.labels}
+    } | {f"not there: {name}": why for name, why in missing(settings, parts).items() if settings.labels}
     shown = [
         Table(
             "The smallest and the largest models", largest(models),
@@ -369,7 +185,7 @@ def report(
         Table("By variability of the locus", tables["groups"], "Largest trees, across cell types.", {"ap": "higher"},
               ("task", "number")),
         Table("Single cell types as the predictor", tables["cell_types"], "All loci.", {"ap": "higher"}, ("target",)),
-        Table("Every model", models.drop(columns=["task"]) if len(parts) == 1 else models, "A row for each."),
+        Table("Every model", models, "A row for each."),
     ]  # fmt: skip
     return Report(
         "A pitfall of evaluation across cell types", time.strftime("%Y-%m-%d %H:%M"), summary, None,

@@ -134,6 +134,18 @@ def simulated_task(seed: int = 0, n_cells: int = 12, n_chroms: int = 22, size: i
     return Task("simulated expression", loci, tuple(tree.cells), np.concatenate(labels), states, tuple(tree.cells))
 
 
+def table_task(name: str, path: str | Path) -> Task:
+    """Labels 0 and 1 of a table with the columns chrom, start, end, label and cell, at loci with all of them.
+
+    The anchor of a locus is its middle, such as that of the promoters that `avocado simulate` writes.
+    """
+    rows = pd.read_csv(_there(Path(path)), sep="\t")
+    wide = rows.pivot_table(index=["chrom", "start", "end"], columns="cell", values="label", aggfunc="max").dropna()
+    loci = wide.index.to_frame(index=False)
+    loci["anchor"] = (loci["start"] + loci["end"]) // 2
+    return Task(name, loci, tuple(map(str, wide.columns)), wide.to_numpy(np.uint8))
+
+
 def _there(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder that holds it as labels=")
