@@ -38,7 +38,7 @@ MOST_PROGRAMS = 16
 LARGE = 100  # training tracks from which a compendium is large
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
-STRONGEST = 0.9  # deviation that a standardised imputation has at most
+MOST = 2.0  # by which an imputation is multiplied: of what hardly varies nothing is made
 LIMIT_BLOCKS, FEW_BLOCKS, LIMIT_SAMPLES = 400, 64, 1 << 25  # to find that out: the most, the least, bins × pairs
 # what the factorization and the baseline count, and the factorization alone, before anything was measured
 GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
@@ -113,7 +113,7 @@ class StatesNetwork(nn.Module):
         self.cell: Tensor
         self.assay: Tensor
         self.scales: Tensor
-        self.limits: Tensor  # what the factorization imputes of each pair is weakened by this, see `set_limits`
+        self.limits: Tensor  # what the factorization imputes of each pair is multiplied by, see `set_limits`
         self.gate: Tensor  # weights of factorization and baseline, and of the factorization where it stands alone
         self.register_buffer("expected", torch.zeros(n_cells, n_assays, 2))
         self.register_buffer("cell", torch.zeros(n_tracks, dtype=torch.int64))
@@ -279,9 +279,11 @@ class StatesNetwork(nn.Module):
 
     @torch.no_grad()
     def set_limits(self, genome: Tensor, mask: Tensor) -> None:
-        """Find out of each pair how far its imputation has to be weakened to have no deviation above `STRONGEST`.
+        """Find out by what each pair's imputation is multiplied, so that deviations differ half as much between pairs.
 
-        An imputation whose correlation with the track is r should vary r times as much, and r is hardly ever higher.
+        An imputation whose correlation with the track is r should vary r times as much. What r is nobody knows, but it
+        differs less between pairs than the deviations do that the network gives to those it was never asked for.
+        Halved are differences of logarithms, from their mean over all pairs.
         genome: factors of a region (n_blocks, block_width); mask: bool (n_blocks, 200), False at padding.
         """
         n_pairs = self.n_cells * self.n_assays
@@ -296,7 +298,8 @@ class StatesNetwork(nn.Module):
             count += len(found)
         mean, square = sums / count
         deviation = (square - mean.square()).clamp(min=1e-12).sqrt()
-        self.limits.copy_((STRONGEST / deviation).clamp(max=1).view_as(self.limits))
+        typical = deviation.log().mean().exp()
+        self.limits.copy_((typical / deviation).sqrt().clamp(max=MOST).view_as(self.limits))
 
     def gates(self, cells: Tensor) -> Tensor:
         """`gate` of cell types (n, 3): an added one has its own."""

@@ -33,7 +33,7 @@ SET_APART = 0.2  # share of the training tracks that the first part of the epoch
 FIRST_PART = 0.6  # of the epochs
 SECOND_PEAK = 0.5  # of the learning rate in the second part, against that in the first
 PROBED = 400  # blocks on which the gate is found
-PRIOR_TRACKS = 8  # how many tracks set apart the gate's start counts for
+PRIOR_TRACKS = 24  # how many tracks set apart the gate's start counts for
 CLIP = 1.0  # largest norm of a gradient
 
 

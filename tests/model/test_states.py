@@ -23,9 +23,9 @@ from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS
 from avocado.model.encoding import COARSE, WINDOWS, pieces, surroundings
 from avocado.model.network import split_block
-from avocado.model.states import GATE, STRONGEST, StatesNetwork, states_of
+from avocado.model.states import GATE, MOST, StatesNetwork, states_of
 from avocado.training.loop import carry_out
-from avocado.training.masked import MaskedDataModule, encode_region, fit_gate, set_apart
+from avocado.training.masked import PRIOR_TRACKS, MaskedDataModule, encode_region, fit_gate, set_apart
 from avocado.utils.hardware import Hardware
 
 CPU = Hardware("cpu", "float32")
@@ -210,28 +210,34 @@ def test_gate_is_least_squares_on_what_was_set_apart(tiny_store, baseline):
     found = 2 * (observed - mean[:, None]) / deviation[:, None]
     fit_gate(network, tiny_store, "pilot", columns, {"blocks": blocks, "track": track, "found": found}, None)
     n = len(TRAIN)
-    expected = (0.5 * n + 8 * GATE[2]) / (n + 8)
+    expected = (0.5 * n + PRIOR_TRACKS * GATE[2]) / (n + PRIOR_TRACKS)
     assert network.gate.tolist() == pytest.approx([expected, 0, expected], rel=1e-4)
 
 
-def test_what_is_imputed_varies_no_more_than_a_track_can_share_with_it(tiny_store):
+def test_deviations_of_imputations_differ_half_as_much(tiny_store):
     network, region = make_states(tiny_store), tiny_store.region("pilot")
-    with torch.no_grad():
-        network.output.mul_(100)  # imputes far too strongly
-        network.output[0].div_(1000)  # but for one assay
     genome = torch.randn(region.n_blocks, network.config.block_width, generator=torch.Generator().manual_seed(3))
     mask = torch.from_numpy(region.mask)
     cells = torch.arange(network.n_cells).repeat_interleave(network.n_assays)
     assays = torch.arange(network.n_assays).repeat(network.n_cells)
-    before = network.predict(genome, cells, assays)[mask]
+
+    def deviations():
+        found = network.predict(genome, cells, assays)[mask]
+        return found.std(0) / (network.expected[cells, assays, 1] * network.gate[2])
+
+    with torch.no_grad():
+        network.output[1].mul_(10)
+    before = deviations()
+    assert before.log().std() > 0.5
     network.set_limits(genome, mask)
-    found = network.predict(genome, cells, assays)[mask]
-    relative = found.std(0) / (network.expected[cells, assays, 1] * network.gate[2])
-    torch.testing.assert_close(
-        relative[assays != 0], torch.full_like(relative[assays != 0], STRONGEST), rtol=1e-3, atol=0
-    )
-    assert relative[assays == 0].max() < STRONGEST
-    torch.testing.assert_close(found[:, assays == 0], before[:, assays == 0])  # weak ones stay as they are
+    after, typical = deviations(), before.log().mean()
+    torch.testing.assert_close(after.log() - typical, (before.log() - typical) / 2, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        network.output[0].div_(1e3)  # an assay of which it knows hardly anything
+    network.limits.fill_(1)
+    before = deviations()[assays == 0]
+    network.set_limits(genome, mask)
+    torch.testing.assert_close(deviations()[assays == 0], MOST * before, rtol=1e-3, atol=0)
 
 
 def test_the_decoder_is_given_a_cell_type_s_states_and_nothing_else_of_it(tiny_store):
