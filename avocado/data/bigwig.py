@@ -54,7 +54,8 @@ def check_bigwig(path: str | Path, assembly: Assembly, regions: Iterable[Region]
             raise InputError(_missing_chromosome(path, chrom, sizes, assembly))
         if sizes[chrom] != assembly.size(chrom):
             fits = same_sizes(sizes)
-            remedy = f"it fits {fits}: set assembly={fits}" if fits else "give assembly=<its chrom.sizes file>"
+            fitting = f"it fits {fits}: give assembly={fits}, or a model of {fits}"
+            remedy = fitting if fits else "give assembly=<its chrom.sizes file>"
             raise InputError(
                 f"{path} is not of assembly {assembly.name}: {chrom} has {sizes[chrom]:,} bp in the file and "
                 f"{assembly.size(chrom):,} bp in the assembly; {remedy}"

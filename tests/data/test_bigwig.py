@@ -172,7 +172,8 @@ def test_another_assembly_is_named(tmp_path):
     hg19, hg38 = load_assembly("hg19"), load_assembly("hg38")
     path = write(tmp_path / "a.bw", [("chr21", 0, 10, 1)], {"chr20": hg19.size("chr20"), "chr21": hg19.size("chr21")})
     with pytest.raises(
-        InputError, match=r"a\.bw is not of assembly hg38: chr21 has 48,129,895 bp .* set assembly=hg19"
+        InputError,
+        match=r"a\.bw is not of assembly hg38: chr21 has 48,129,895 bp .* give assembly=hg19, or a model of hg19",
     ):
         check_bigwig(path, hg38, [chromosome_region(hg38, "chr21")])
     with pytest.raises(InputError, match="chr2 has 999 bp in the file and 1,013 bp in the assembly; give assembly=<"):
