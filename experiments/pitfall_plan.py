@@ -27,6 +27,7 @@ VALIDATION_CHROMS = ("chr7", "chr8", "chr22")
 TASKS = ("states", "expression", "tads", "marks", "tracks")
 LISTS = ("targets", "tasks")  # keys that may be null
 TADS_TARGET = "H1_ESC_Dixon2015"
+SMALL_HOURS = 0.02
 STRANGERS = 12  # every so many-th training cell type validates
 SIMULATED = (
     "chromosomes={" + ",".join(f"chr{number}:1500000" for number in range(1, 9)) + "}",
@@ -84,7 +85,8 @@ def read_settings(config: DictConfig) -> Settings:
     check_settings(settings)
     if not settings.small:
         return settings
-    return replace(settings, trees=settings.trees[:7], layers=[1], widths=[2, 32, 256], seeds=1)
+    hours = min(settings.hours, SMALL_HOURS)
+    return replace(settings, trees=settings.trees[:7], layers=[1], widths=[2, 32, 256], seeds=1, hours=hours)
 
 
 def check_settings(settings: Settings) -> None:
