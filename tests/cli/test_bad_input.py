@@ -114,7 +114,8 @@ def test_all_bad_files_are_named_at_once(ingest, table, tmp_path, unchanged):
     key = save(rows)
     with unchanged():
         error = ingest(key).error
-    assert all(f"/nowhere/{row}.bigWig" in error for row in (1, 4, 7))
+    assert "/nowhere/1.bigWig" in error and "3 of 30 tracks" in error
+    assert all(f"{rows.loc[row, 'cell']} {rows.loc[row, 'assay']}" in error for row in (1, 4, 7))
 
 
 def test_wrong_assembly(ingest, demo, unchanged):

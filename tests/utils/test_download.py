@@ -67,7 +67,9 @@ def test_goes_on_after_broken_connections(server, path):
     download(url(server), path, fine, md5=MD5, advance=come.append)
     assert path.read_bytes() == CONTENT
     assert sum(come) == len(CONTENT)
-    assert server.sent < len(CONTENT) + 200_000  # nothing was sent twice, but for what was on its way
+    # nothing was sent twice, but for what was on its way, which is more where the machine is busy; to begin anew once
+    # would be at least 1.5 million bytes
+    assert server.sent < len(CONTENT) + 1_000_000
     assert [asked[2] != "" for asked in server.requests] == [False, True, True, True]
 
 
