@@ -38,6 +38,7 @@ MOST_PROGRAMS = 16
 LARGE = 100  # training tracks from which a compendium is large
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
+STRONGEST = 0.9  # deviation that a standardised imputation has at most
 MOST = 2.0  # by which an imputation is multiplied: of what hardly varies nothing is made
 LIMIT_BLOCKS, FEW_BLOCKS, LIMIT_SAMPLES = 400, 64, 1 << 25  # to find that out: the most, the least, bins × pairs
 # what the factorization and the baseline count, and the factorization alone, before anything was measured
@@ -283,7 +284,7 @@ class StatesNetwork(nn.Module):
 
         An imputation whose correlation with the track is r should vary r times as much. What r is nobody knows, but it
         differs less between pairs than the deviations do that the network gives to those it was never asked for.
-        Halved are differences of logarithms, from their mean over all pairs.
+        Halved are differences of logarithms, from their mean over all pairs; and r is hardly ever above `STRONGEST`.
         genome: factors of a region (n_blocks, block_width); mask: bool (n_blocks, 200), False at padding.
         """
         n_pairs = self.n_cells * self.n_assays
@@ -299,7 +300,8 @@ class StatesNetwork(nn.Module):
         mean, square = sums / count
         deviation = (square - mean.square()).clamp(min=1e-12).sqrt()
         typical = deviation.log().mean().exp()
-        self.limits.copy_((typical / deviation).sqrt().clamp(max=MOST).view_as(self.limits))
+        limits = torch.minimum((typical / deviation).sqrt().clamp(max=MOST), STRONGEST / deviation)
+        self.limits.copy_(limits.view_as(self.limits))
 
     def gates(self, cells: Tensor) -> Tensor:
         """`gate` of cell types (n, 3): an added one has its own."""

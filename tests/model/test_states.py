@@ -23,7 +23,7 @@ from avocado.data.datamodule import Draw
 from avocado.data.genome import BLOCK_BINS
 from avocado.model.encoding import COARSE, WINDOWS, pieces, surroundings
 from avocado.model.network import split_block
-from avocado.model.states import GATE, MOST, StatesNetwork, states_of
+from avocado.model.states import GATE, MOST, STRONGEST, StatesNetwork, states_of
 from avocado.training.loop import carry_out
 from avocado.training.masked import PRIOR_TRACKS, MaskedDataModule, encode_region, fit_gate, set_apart
 from avocado.utils.hardware import Hardware
@@ -228,16 +228,20 @@ def test_deviations_of_imputations_differ_half_as_much(tiny_store):
     with torch.no_grad():
         network.output[1].mul_(10)
     before = deviations()
-    assert before.log().std() > 0.5
+    assert before.log().std() > 0.3
     network.set_limits(genome, mask)
     after, typical = deviations(), before.log().mean()
+    assert after.max() < STRONGEST
     torch.testing.assert_close(after.log() - typical, (before.log() - typical) / 2, rtol=1e-3, atol=1e-3)
     with torch.no_grad():
         network.output[0].div_(1e3)  # an assay of which it knows hardly anything
+        network.output[1].mul_(1e3)  # and one that it imputes far too strongly
     network.limits.fill_(1)
     before = deviations()[assays == 0]
     network.set_limits(genome, mask)
-    torch.testing.assert_close(deviations()[assays == 0], MOST * before, rtol=1e-3, atol=0)
+    after = deviations()
+    torch.testing.assert_close(after[assays == 0], MOST * before, rtol=1e-3, atol=0)
+    torch.testing.assert_close(after[assays == 1], torch.full((network.n_cells,), STRONGEST), rtol=1e-3, atol=0)
 
 
 def test_the_decoder_is_given_a_cell_type_s_states_and_nothing_else_of_it(tiny_store):
