@@ -23,7 +23,7 @@ from avocado.data.genome import BLOCK_BINS, Assembly, Region, file_stem
 from avocado.data.regions import pilot_note
 from avocado.data.sources import ARRAYS
 from avocado.data.store import DTYPES, SignalStore, chunk_blocks, open_store, write_metadata, write_region
-from avocado.data.track_parts import Track, check_track, read_track
+from avocado.data.track_parts import Fault, Track, check_track, read_track
 from avocado.errors import InputError
 from avocado.utils.files import locked, replacing
 from avocado.utils.progress import shown
@@ -188,36 +188,35 @@ def _warn_of_newer(store: SignalStore, table: pd.DataFrame) -> None:
 def _check_sources(tracks: Sequence[Track], progress: bool) -> list[tuple[str, Remote | None]]:
     """Warnings about each track's file, and what is at an address; or one InputError for all bad files."""
     found: dict[str, tuple[str, Remote | None]] = {}
-    problems = []
+    faults = []
     local = [track for track in tracks if not is_address(track.source)]
     remote = [track for track in tracks if is_address(track.source)]
     checks = in_threads(check_track, remote, MOST_READERS)
     shown_checks = shown(checks, "looking at remote files", len(remote), progress and bool(remote))
     for track, result in [*((track, check_track(track)) for track in local), *zip(remote, shown_checks, strict=True)]:
         if isinstance(result, str):
-            problems.append(f"{track.name}: {result}")
+            faults.append(Fault(track, result))
         else:
             found[track.name] = "; ".join(result[0]), result[1]
-    _report(problems, tracks)
+    _report(faults, len(tracks))
     return [found[track.name] for track in tracks]
 
 
-def _report(problems: Sequence[str], tracks: Sequence[Track]) -> None:
+def _report(faults: Sequence[Fault], n_tracks: int) -> None:
     """One InputError for all bad files, `<track>: <reason>` each; a reason that many of them share is given once."""
-    if not problems:
+    if not faults:
         return
-    source = {track.name: str(track.source) for track in tracks}
-    alike: dict[str, list[str]] = {}
-    for problem in problems:
-        name, _, reason = problem.partition(": ")
-        alike.setdefault(reason.replace(source.get(name) or reason, ""), []).append(problem)
+    alike: dict[str, list[Fault]] = {}
+    for fault in faults:
+        alike.setdefault(fault.reason.replace(str(fault.track.source), ""), []).append(fault)
     said, shown_ones = [], list(alike.values())[:SHOWN]
     for first, *others in shown_ones:
-        names = [problem.partition(": ")[0] for problem in others[:SHOWN]] + ["..."] * (len(others) > SHOWN)
-        said.append(first + (f"; the same with {len(others)} more: {', '.join(names)}" if others else ""))
-    left = len(problems) - sum(map(len, shown_ones))
+        names = [fault.track.name for fault in others[:SHOWN]] + ["..."] * (len(others) > SHOWN)
+        same = f"; the same with {len(others)} more: {', '.join(names)}" if others else ""
+        said.append(f"{first.track.name}: {first.reason}{same}")
+    left = len(faults) - sum(map(len, shown_ones))
     rest = f"; and {left} more" if left else ""
-    raise InputError(f"{len(problems)} of {len(tracks)} tracks cannot be used: {'; '.join(said)}{rest}")
+    raise InputError(f"{len(faults)} of {n_tracks} tracks cannot be used: {'; '.join(said)}{rest}")
 
 
 # --- pass 1: tracks to parts --------------------------------------------------------------------------------------
@@ -235,8 +234,8 @@ def _read_tracks(tracks: Sequence[Track], workers: int, progress: bool) -> list[
     if any(track.remote for track in todo):
         workers = min(workers, MOST_READERS)
     results = in_processes(read_track, todo, workers, killed)
-    problems = [problem for problem in shown(results, "reading tracks", len(todo), progress) if problem]
-    _report(problems, tracks)
+    faults = [fault for fault in shown(results, "reading tracks", len(todo), progress) if fault]
+    _report(faults, len(tracks))
     records = [record for track in tracks if (record := track.finished())]
     if len(records) < len(tracks):
         raise InputError("a track's file changed while it was read: run the same command again")

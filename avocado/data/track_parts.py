@@ -10,7 +10,7 @@ import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,13 @@ class Track:
         return record if whole and record["identity"] == self.identity() else None
 
 
+class Fault(NamedTuple):
+    """What is wrong with the file of a track."""
+
+    track: Track
+    reason: str
+
+
 def check_track(track: Track, stop: threading.Event | None = None) -> tuple[list[str], Remote | None] | str:
     """Warnings about a track's file, and what is at its address; or what is wrong with it."""
     try:
@@ -83,8 +90,8 @@ def check_track(track: Track, stop: threading.Event | None = None) -> tuple[list
         return str(error)
 
 
-def read_track(track: Track) -> str:
-    """Write one track's part. Returns what is wrong with the source, or ''; raises when the disk is full."""
+def read_track(track: Track) -> Fault | None:
+    """Write one track's part. Returns what is wrong with the source, if anything; raises when the disk is full."""
     statistics: dict[str, Any] = {}
     warnings: list[str] = []
     shutil.rmtree(track.directory, ignore_errors=True)
@@ -98,14 +105,14 @@ def read_track(track: Track) -> str:
                 path = stack.enter_context(at_hand(track.remote, track.regions, track.directory))
                 digest = f"ends-{fingerprint(Path(path))}"
         except InputError as error:
-            return f"{track.name}: {error}"
+            return Fault(track, str(error))
         except OSError as error:
-            return f"{track.name}: {track.source} cannot be read to its end: {error.strerror}"
+            return Fault(track, f"{track.source} cannot be read to its end: {error.strerror}")
         for region in track.regions:
             try:
                 values = read_signal(path, region, track.single, track.arrays, track.dtype, warnings.append)
             except InputError as error:
-                return f"{track.name}: {error}".replace(path, track.source)
+                return Fault(track, str(error).replace(path, track.source))
             statistics[region.name] = {
                 "n_bins": region.n_bins,
                 "min": float(values.min()),
@@ -119,4 +126,4 @@ def read_track(track: Track) -> str:
         temporary.write_text(
             json.dumps({"identity": identity, "sha256": digest, "statistics": statistics, "warnings": warnings})
         )
-    return ""
+    return None
