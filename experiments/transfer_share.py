@@ -24,7 +24,7 @@ from avocado.evaluation.trials import LEFT_OUT, averages
 from avocado.model.directory import load_model
 from avocado.model.states import StatesNetwork
 from avocado.model.transfers import GIVEN, given_stores
-from avocado.runs.verdict import carry_out, store_at_hand
+from avocado.runs.verdict import carry_out, store_at_hand, training_columns
 from avocado.training.frozen import assays_of
 from avocado.training.newcomers import Newcomers, divided, samples
 from avocado.training.transfer_config import TransferConfig
@@ -67,11 +67,7 @@ def shares(place: Path, seed: int) -> Iterator[dict[str, float]]:
     blocks = divided(source.regions[added.region].n_blocks, config, seed)
     drawn = samples(new, blocks, config, seed)
     trials = carry_out(new, assays_of(source.network), drawn, blocks[2], own, config, seed, None, False)
-    columns: dict[str, list[int]] = {}
-    if own is not None:
-        for cell, assay in pairs_in(source.tracks, "train"):
-            columns.setdefault(assay, []).append(own.track_index(cell, assay))
-    average = averages(new, blocks[2], own, columns)
+    average = averages(new, blocks[2], own, training_columns(source, own))
     assert isinstance(source.network, StatesNetwork)
     gate = source.network.gate.double().numpy()
     for its in trials.imputed:

@@ -76,6 +76,15 @@ def baseline_at_hand(model: Model, region: str, store: SignalStore | None) -> Re
     return baseline.own if isinstance(baseline, TransferredBaseline) else baseline
 
 
+def training_columns(model: Model, store: SignalStore | None) -> dict[str, list[int]]:
+    """Of every assay the columns that a model's training tracks have in a store; empty without one."""
+    columns: dict[str, list[int]] = {}
+    if store is not None:
+        for cell, assay in pairs_in(model.tracks, "train"):
+            columns.setdefault(assay, []).append(store.track_index(cell, assay))
+    return columns
+
+
 @dataclass(frozen=True)
 class Trials:
     """All trials of a transfer, imputed."""
@@ -128,10 +137,7 @@ def judge(new: Newcomers, trials: Trials, blocks: np.ndarray, store: SignalStore
             gates.append(found[column])
     else:
         gates = [start] * len(trials.imputed)
-    columns: dict[str, list[int]] = {}
-    if store is not None:
-        for cell, assay in pairs_in(new.model.tracks, "train"):
-            columns.setdefault(assay, []).append(store.track_index(cell, assay))
+    columns = training_columns(new.model, store)
     average = averages(new, blocks, store, columns)
     table = verdict_table(new.pairs, trials.imputed, trials.signal, average, gates)
     of_cells = [number for number, pair in enumerate(new.pairs) if pair[0] in new.cells]
