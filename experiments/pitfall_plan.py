@@ -130,14 +130,14 @@ def plan(settings: Settings) -> list[Part]:
         parts.append(_constant_only(settings, tads_task(labels), TADS_TARGET))
     if "marks" in asked and ((Path(labels) / MARKS_FILE).is_file() or settings.tasks):
         task, marks = marks_task(labels, HIGH)
-        parts.append(_few_genes(settings, task, marks, ["E003"], TEST_CHROMS[0], settings.fasta))
+        parts.append(_few_genes(settings, task, marks, ["E003"], TEST_CHROMS[0]))
     if "tracks" in asked and (settings.store or settings.tasks):
         if settings.store is None:
             raise InputError("tasks=tracks: give a signal store, which `avocado ingest` makes, as store=")
         store = open_store(settings.store)
         task = replace(with_tracks(expression, store), name="expression, tracks")
         chroms = tuple(chrom for its in TEST_CHROMS for chrom in its if chrom in set(task.chrom))
-        parts.append(_few_genes(settings, task, track_inputs(task, store), task.cells, chroms, settings.fasta))
+        parts.append(_few_genes(settings, task, track_inputs(task, store), task.cells, chroms))
     return parts
 
 
@@ -146,9 +146,10 @@ def missing(settings: Settings, parts: Sequence[Part]) -> dict[str, str]:
     found, names = dict(MISSING), {part.study.task.name for part in parts}
     if not settings.fasta:
         found["nucleotide sequence"] = "unless fasta= has the genome; a made-up sequence stands for the permuted one"
-    for what, name in (("five marks", "expression, five marks"), ("tracks of a store", "expression, tracks")):
-        if name not in names:
-            found[what] = "not asked for, or not among the labels" if what == "five marks" else "unless store= has one"
+    if "expression, five marks" not in names:
+        found["five marks"] = "not asked for, or not among the labels"
+    if "expression, tracks" not in names:
+        found["tracks of a store"] = "unless store= has one"
     return found
 
 
@@ -171,20 +172,19 @@ def _simulated_tracks(settings: Settings) -> Part:
         starts = {chrom: task.loci["anchor"].to_numpy()[its] for chrom, its in chosen.items()}
         active = {chrom: np.asarray(task.label[its].mean(axis=1)) for chrom, its in chosen.items()}
         write_fasta(fasta, store.assembly.sizes, starts, active)
-    settings = replace(settings, sequence=settings.sequence or 200)
-    return _few_genes(settings, task, track_inputs(task, store), task.cells[:1], TEST_CHROMS[0][:3], str(fasta))
+    settings = replace(settings, sequence=settings.sequence or 200, fasta=str(fasta))
+    return _few_genes(settings, task, track_inputs(task, store), task.cells[:1], TEST_CHROMS[0][:3])
 
 
 def _few_genes(
-    settings: Settings, task: Task, epigenome: Inputs, targets: Sequence[str], chroms: tuple[str, ...],
-    fasta: str | None,
-) -> Part:  # fmt: skip
+    settings: Settings, task: Task, epigenome: Inputs, targets: Sequence[str], chroms: tuple[str, ...]
+) -> Part:
     """Trees on every target: a few hundred genes are too few for networks."""
     from avocado.generalization.models import TreeSettings
     from avocado.generalization.study import Design, Study, tree_jobs
 
-    constants = _constants(replace(settings, fasta=fasta), task)
-    chosen = [epigenome, *constants, *(epigenome + its for its in constants[: 2 if fasta else 1])]
+    constants = _constants(settings, task)
+    chosen = [epigenome, *constants, *(epigenome + its for its in constants[: 2 if settings.fasta else 1])]
     study = Study(task, {its.name: its for its in chosen}, Path(settings.cache), settings.threads, settings.device)
     designs = [Design(target, chroms, tuple(cell for cell in task.cells if cell != target)) for target in targets]
     seeds, names = range(settings.seeds), list(study.inputs)

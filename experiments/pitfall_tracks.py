@@ -12,7 +12,7 @@ from avocado.data.store import SignalStore
 from avocado.downstream.features import held, own_tracks, tracks_at
 from avocado.errors import InputError
 from avocado.generalization.inputs import Inputs
-from avocado.generalization.tasks import AUTOSOMES, Task, read_expression
+from avocado.generalization.tasks import AUTOSOMES, Task, existing, read_expression
 
 PLACES, PLACE = 10, 1_000  # windows around the anchor of a locus, and bp of each
 MARKS_FILE = Path("deepdiff_E123_E003", "counts.npz")
@@ -52,10 +52,7 @@ def marks_task(folder: str | Path, high: float) -> tuple[Task, Inputs]:
     is not known. The features are log(1 + reads) of 1 kb.
     """
     genes, rpkm = read_expression(Path(folder) / "expression")
-    file = Path(folder) / MARKS_FILE
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; give the folder that holds it as labels=")
-    with np.load(file, allow_pickle=False) as found:
+    with np.load(existing(Path(folder) / MARKS_FILE), allow_pickle=False) as found:
         counts, names = [found[cell] for cell in MARKS_CELLS], found["gene"]
     rows = pd.Index(genes["gene_id"]).get_indexer(pd.Index(names))
     kept = (rows >= 0) & genes["chrom"].isin(AUTOSOMES).to_numpy()[rows]

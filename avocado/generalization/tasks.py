@@ -52,7 +52,7 @@ def expression_task(folder: str | Path, high: float = HIGH) -> Task:
     genes, rpkm = read_expression(folder / "expression")
     kept = genes["chrom"].isin(AUTOSOMES).to_numpy()
     genes, rpkm = genes[kept].reset_index(drop=True), rpkm[kept]
-    with np.load(_there(folder / "promoter_states" / "states25.tss5kb.npz")) as states:
+    with np.load(existing(folder / "promoter_states" / "states25.tss5kb.npz")) as states:
         cells = [str(cell) for cell in states["cell"]]
         if list(states["gene"][kept]) != list(genes["gene_id"]):
             raise InputError(f"{folder}: the promoter states are of other genes than the expression")
@@ -70,9 +70,9 @@ def read_expression(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     folder: 57epigenomes.RPKM.pc.gz and genes.gencode_v10.hg19.tsv.gz.
     """
     # data lines have a field more than the header: without these options every column would be the next one's
-    file = _there(Path(folder) / "57epigenomes.RPKM.pc.gz")
+    file = existing(Path(folder) / "57epigenomes.RPKM.pc.gz")
     rpkm = pd.read_csv(file, sep="\t", usecols=range(58), index_col=False).set_index("gene_id")
-    genes = pd.read_csv(_there(Path(folder) / "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
+    genes = pd.read_csv(existing(Path(folder) / "genes.gencode_v10.hg19.tsv.gz"), sep="\t")
     # the universal reference, E000, is no cell type
     return genes, rpkm.drop(columns="E000").loc[genes["gene_id"]].reset_index(drop=True)
 
@@ -95,7 +95,7 @@ def tads_task(folder: str | Path) -> Task:
 
     folder: with tads/tad_boundary_40kb.npz, the bins of chr1 to chr22 of hg19 in order, and tads/cells.tsv.
     """
-    with np.load(_there(Path(folder) / "tads" / "tad_boundary_40kb.npz")) as found:
+    with np.load(existing(Path(folder) / "tads" / "tad_boundary_40kb.npz")) as found:
         label, cells = found["boundary"], [str(cell) for cell in found["cell"]]
     loci = loci_40kb()
     if len(loci) != len(label):
@@ -139,14 +139,15 @@ def table_task(name: str, path: str | Path) -> Task:
 
     The anchor of a locus is its middle, such as that of the promoters that `avocado simulate` writes.
     """
-    rows = pd.read_csv(_there(Path(path)), sep="\t")
+    rows = pd.read_csv(existing(Path(path)), sep="\t")
     wide = rows.pivot_table(index=["chrom", "start", "end"], columns="cell", values="label", aggfunc="max").dropna()
     loci = wide.index.to_frame(index=False)
     loci["anchor"] = (loci["start"] + loci["end"]) // 2
     return Task(name, loci, tuple(map(str, wide.columns)), wide.to_numpy(np.uint8))
 
 
-def _there(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The file itself. Raises InputError where there is none."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder that holds it as labels=")
     return path
