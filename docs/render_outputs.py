@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,8 +86,6 @@ def shortened(text: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Run and write."""
-    import shutil
-
     folder, verbs = Path(arguments[0]).resolve(), arguments[1:] or list(COMMANDS)
     OUT.mkdir(exist_ok=True)
     for verb in verbs:

@@ -147,10 +147,10 @@ def say_next(steps: Sequence[tuple[str, str]]) -> None:
 
     Those of genome browsers are left out where what they need is not installed.
     """
-    from avocado.browser.page import installed
+    if any(command.startswith(BROWSING) for command, _ in steps):
+        from avocado.browser.page import installed
 
-    if any(command.startswith(BROWSING) for command, _ in steps) and not installed():
-        steps = [step for step in steps if not step[0].startswith(BROWSING)]
+        steps = [step for step in steps if installed() or not step[0].startswith(BROWSING)]
     if steps:
         print("next:")
     for command, meaning in steps:

@@ -63,10 +63,10 @@ class FeatureReader:
         if self.store is not None:
             found |= {"all"} | ({"own"} if cell in self.store.cells else set())
         if self.model is not None:
-            network, number = self.model.network, {its: n for n, its in enumerate(self.model.cells)}.get(cell)
-            found |= {"factors"} | (set() if number is None else {"imputed"})
-            if isinstance(network, StatesNetwork) and number is not None:
-                found |= {"states"} | ({"code"} if number < network.encoded_cells else set())
+            network, is_known = self.model.network, cell in self.model.cells
+            found |= {"factors"} | ({"imputed"} if is_known else set())
+            if isinstance(network, StatesNetwork) and is_known:
+                found |= {"states"} | ({"code"} if cell in self.model.cells[: network.encoded_cells] else set())
         return [name for name in NAMES if name in found]
 
     def features(self, task: Task, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from avocado.evaluation.scores import AVERAGE
 from avocado.evaluation.trials import LEFT_OUT, MASKED, Imputed
+from avocado.utils.terminal import counted
 
 COLUMNS = ["cell", "assay", "kind", "tracks", "choices", "mse", "mse_average", "skill", "better"]
 RELATIVES = 3  # tracks of an assay that it takes to say how alike they usually are
@@ -129,8 +130,7 @@ def _assay_sentence(assay: str, rows: pd.DataFrame) -> str:
         others = f"all {last['tracks']} other tracks" if last["tracks"] > 1 else "the one other track"
         return f"{assay}: not better than average activity, even from {others} ({numbers})"
     first = next(n for number, n in enumerate(rows["tracks"].tolist()) if rows["better"].iloc[number:].all())
-    tracks = f"{first} track{'s' if first > 1 else ''}"
-    return f"{assay}: better than average activity from {tracks} on ({numbers})"
+    return f"{assay}: better than average activity from {counted(first, 'track')} on ({numbers})"
 
 
 def _masked_sentence(row) -> str:

@@ -17,6 +17,7 @@ from avocado.evaluation.scores import AVERAGE, LOCI_TITLES, TITLES
 from avocado.evaluation.variable_loci import OBSERVED
 from avocado.plotting.plots import DASHED, GRID, MUTED, SIGNAL, quiet
 from avocado.plotting.style import COLORS, colors_of, markers_of
+from avocado.utils.terminal import counted
 
 LOCI_PANELS = {"mse": f"MSE of {SIGNAL}", "precision": "precision", "recall": "recall"}
 FEW_POINTS = 30  # up to as many, the points of a curve are marked: between them there is nothing
@@ -108,7 +109,7 @@ def plot_relationships(summary: pd.DataFrame) -> Figure:
         ax.set_xlim(left=0)
         _grid(ax, "x")
     n_cells = summary.groupby("relationship", sort=False)["n_cells"].max()
-    labels = [f"{name}\n{n_cells[name]} cell type{'s' if n_cells[name] > 1 else ''}" for name in names]
+    labels = [f"{name}\n{counted(n_cells[name], 'cell type')}" for name in names]
     panels[0].set_yticks(range(len(names)), labels)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     handles = [
