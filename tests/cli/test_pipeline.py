@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,20 @@ from safetensors.torch import load_file
 pytest_plugins = ["demo"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PICTURES = ("curve.png", "scores.png", "tracks.png")
+PICTURES = ("scores.png", "tracks.png")
+CURVE = "curve.png"
 
 
 def check_run(run: Path, epochs: int) -> pd.DataFrame:
-    """A finished run has its record, its pictures, and scores compared with average activity."""
+    """A finished run has its record, its pictures, and scores compared with average activity.
+
+    One that infers its factors has no epochs, and no learning curve.
+    """
     files = {path.name for path in run.iterdir()}
     assert {"done.json", "settings.yaml", "split.tsv", "history.csv", "scores.csv", "scores.json", *PICTURES} <= files
     assert "checkpoint.ckpt" not in files
-    for picture in PICTURES:
+    assert (CURVE in files) == (epochs > 0)
+    for picture in (*PICTURES, CURVE) if epochs else PICTURES:
         content = (run / picture).read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5_000
@@ -117,20 +121,18 @@ def test_the_same_seed_gives_the_same_model(avocado, store, quick, tmp_path):
 
 @pytest.mark.slow
 def test_python_train_py_in_an_empty_folder(shell, tmp_path):
-    started = time.monotonic()
     process = shell("train.py")
     out, err = process.communicate(timeout=600)
-    elapsed = time.monotonic() - started
     assert process.returncode == 0, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "runs"]
-    table = check_run(tmp_path / "runs/genome/chr20/fold0/seed0", epochs=20)
+    check_run(tmp_path / "runs/pilot/pilot/fold0/seed0", epochs=150)
+    table = check_run(tmp_path / "runs/genome/chr20/fold0/seed0", epochs=0)  # its factors are inferred
     mean = table.groupby("method")["mse"].mean()
     assert mean["Avocado"] < mean["average activity"]
     sizes = {"chr20": 2_003_417, "chr21": 1_001_289, "chr22": 1_002_911}
     (first, *_) = sorted((tmp_path / "runs/imputed/fold0/seed0").glob("*.bw"))
     check_bigwig(first, sizes, "chr20")
     assert "runs/genome/chr20/fold0/seed0/tracks.png" in out
-    assert elapsed < 120
 
 
 def test_roadmap_pilot(avocado, roadmap_pilot, quick, tmp_path):
