@@ -467,7 +467,7 @@ def test_interrupted_training_goes_on(shell, avocado, store, quick, tmp_path):
 
 
 def test_interrupted_impute_goes_on(shell, avocado, store, quick, tmp_path):
-    wide = ["model.layers=2", "model.nodes=2048"]
+    wide = ["model.layers=2", "model.nodes=512"]
     assert avocado("train", *quick, f"store={store}", "stage=joint", "chrom=chr21", *wide).status == 0
     keys = ["model=runs/joint/chr21/fold0/seed0/model", "pairs=all", "progress=false"]
     interrupt(shell("impute", *keys), lambda: len(list(tmp_path.glob("imputed/.*.tmp"))) == 36)
