@@ -5,15 +5,15 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from avocado.cli.train import main, train
+from avocado.cli.app import command, module_of
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def run(config: DictConfig) -> None:
     """Carry out the stages of one config."""
-    train(config)
+    module_of("train").train(config)
 
 
 if __name__ == "__main__":
     # around it: --help, names as they are typed, several runs here or elsewhere, errors in one line
-    sys.exit(main(sys.argv[1:], run))
+    sys.exit(command("train", sys.argv[1:], run))

@@ -20,13 +20,18 @@ from avocado.evaluation.scores import combine_regions
 from avocado.model.config import ModelConfig
 from avocado.model.directory import Model, load_model, own_store_of
 from avocado.model.transfers import given_stores
+from avocado.plotting.held_out import picture as draw_held_out
+from avocado.runs.run import RunResult, RunSpec, SplitConfig
+from avocado.runs.run import train as train_run
+from avocado.runs.transfer import TransferSpec
+from avocado.runs.transfer import transfer as transfer_run
+from avocado.training.config import FitConfig, OptimizerConfig
+from avocado.training.stages import stage_named
+from avocado.training.transfer_config import TransferConfig
+from avocado.utils.hardware import Hardware
 
-if TYPE_CHECKING:  # Lightning and matplotlib, which ingest does without
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from avocado.runs.run import RunResult
-    from avocado.training.config import OptimizerConfig
-    from avocado.utils.hardware import Hardware
 
 
 def ingest(
@@ -138,10 +143,6 @@ def transfer(
     InputError
         For tracks that do not fit the model: a cell type that it has, an unknown assay, another assembly.
     """
-    from avocado.runs.transfer import TransferSpec
-    from avocado.runs.transfer import transfer as carry_out
-    from avocado.training.transfer_config import TransferConfig
-
     source = model.path if isinstance(model, Model) else Path(model)
     tracks = table if isinstance(table, pd.DataFrame) else read_table(table)
     config = TransferConfig(**settings)  # type: ignore[arg-type]
@@ -149,7 +150,7 @@ def transfer(
     opened = open_store(store) if isinstance(store, str | Path) else store
     if opened is None and isinstance(model, Model):
         opened = model.store
-    return load_model(carry_out(spec, opened, workers=workers, progress=progress).model, opened)
+    return load_model(transfer_run(spec, opened, workers=workers, progress=progress).model, opened)
 
 
 def score(
@@ -256,8 +257,6 @@ def picture(
     InputError
         For a place that the model has no factors of, tracks that it was trained on, and a store that does not fit it.
     """
-    from avocado.plotting.held_out import picture as draw_held_out
-
     known, observed = _opened(model, store)
     held_out = _held_out(known, "test")
     for pair in tracks or ():
@@ -337,11 +336,6 @@ def train(
     InputError
         For a stage or a region that is not there, and a run that was begun with other settings.
     """
-    from avocado.runs.run import RunSpec, SplitConfig
-    from avocado.runs.run import train as carry_out
-    from avocado.training.config import FitConfig, OptimizerConfig
-    from avocado.training.stages import stage_named
-
     opened = open_store(store) if isinstance(store, str | Path) else store
     known = stage_named(stage)
     region, split = known.region_for(chrom), SplitConfig(fold, hold_out=tuple(hold_out))
@@ -350,7 +344,7 @@ def train(
         stage, region, seed, model or ModelConfig(), optimizer or OptimizerConfig(),
         fit.for_region(opened.region(region).n_bins, split.n_training(opened)), split,
     )  # fmt: skip
-    return carry_out(run, opened, Path(runs), hardware=hardware, overwrite=overwrite, progress=progress)
+    return train_run(run, opened, Path(runs), hardware=hardware, overwrite=overwrite, progress=progress)
 
 
 def _opened(model: str | Path | Model, store: str | Path | SignalStore | None) -> tuple[Model, SignalStore]:

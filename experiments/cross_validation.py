@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from avocado.data.store import SignalStore
     from avocado.evaluation.comparison import Lazy
     from avocado.evaluation.metrics import AnnotationWindows
-    from avocado.imputers import Imputer
     from avocado.imputers.cached import Cached
+    from avocado.imputers.protocol import Imputer
 
 AVERAGE_METHOD = "average"  # always among the methods
 TITLES = {
@@ -176,7 +176,7 @@ def impute_all(cv: CrossValidation) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from avocado.imputers import groups
+    from avocado.imputers.protocol import groups
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -172,6 +172,6 @@ def _parameters(study: Study) -> set[str]:
 
 
 if __name__ == "__main__":
-    from avocado.search.storage import keep_password
+    from avocado.utils.addresses import keep_password
 
     sys.exit(app.run("hyperparameters", hyperparameters, keep_password(sys.argv[1:])))

@@ -3,7 +3,8 @@
     python -m experiments.rooms [docs/rooms.png]
 
 Read from the source, imports inside functions included. Fails, and says where, for modules that import each other in
-circles and for a room that imports one above it.
+circles, for a room that imports one above it, and for a module of the package that is imported inside a function: only
+heavy libraries may wait there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGE = Path(__file__).resolve().parents[1] / "avocado"
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 # from the ground up; rooms of one floor do not import each other
 FLOORS = (
     ("errors",), ("utils",), ("data",), ("simulation", "model", "portals"), ("training", "inference"), ("latent",),
@@ -46,6 +48,19 @@ def _imported(file: Path, known: Mapping[str, Path]) -> Iterator[str]:
             yield from (name if name in known else module for name in inner)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
+
+
+def hidden(package: Path = PACKAGE) -> list[str]:
+    """Imports of the package's own modules inside functions, a line each."""
+    found = []
+    for file in sorted(package.rglob("*.py")):
+        functions = [its for its in ast.walk(ast.parse(file.read_text())) if isinstance(its, FUNCTIONS)]
+        inside = [node for function in functions for node in ast.walk(function)]
+        names = {node.lineno: str(node.module) for node in inside if isinstance(node, ast.ImportFrom)}
+        names |= {node.lineno: node.names[0].name for node in inside if isinstance(node, ast.Import)}
+        own = [(line, name) for line, name in sorted(names.items()) if name.partition(".")[0] == package.name]
+        found += [f"{_name(file, package)}, line {line}: {name} is imported inside a function" for line, name in own]
+    return found
 
 
 def room_of(module: str) -> str:
@@ -143,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     for room in dict.fromkeys(room for rooms in FLOORS for room in rooms):
         below = [f"{other} ({len(where)})" for (its, other), where in sorted(edges.items()) if its == room]
         print(f"{room:<12}{', '.join(below)}")
-    wrong = problems(found)
+    wrong = problems(found) + hidden()
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
     if arguments:

@@ -5,7 +5,6 @@ A test module asks for them with `pytest_plugins = ["demo"]`; each is made once 
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import subprocess
@@ -87,20 +86,20 @@ def demo(tmp_path_factory) -> Demo:
 @pytest.fixture(scope="session")
 def store(demo, tmp_path_factory) -> Path:
     """The demo's store: pilot, chr20 and chr21; read-only."""
-    from avocado.cli.ingest import main
+    from avocado.cli.app import command
 
     out = tmp_path_factory.mktemp("demo") / "store"
-    assert main([*demo.source, f"regions={demo.pilot},chr20,chr21", f"out={out}"]) == 0
+    assert command("ingest", [*demo.source, f"regions={demo.pilot},chr20,chr21", f"out={out}"]) == 0
     return out
 
 
 @pytest.fixture(scope="session")
 def trained(store, tmp_path_factory) -> Path:
     """A folder `runs` with the pilot and the chr20 run of fold 0; read-only."""
-    from avocado.cli.train import main
+    from avocado.cli.app import command
 
     runs = tmp_path_factory.mktemp("demo") / "runs"
-    assert main([*QUICK, f"store={store}", f"runs={runs}", "stage=genome", "chrom=chr20"]) == 0
+    assert command("train", [*QUICK, f"store={store}", f"runs={runs}", "stage=genome", "chrom=chr20"]) == 0
     return runs
 
 
@@ -115,10 +114,12 @@ def avocado(tmp_path, monkeypatch, capsys) -> Callable[..., Answer]:
     """`avocado("impute", "model=m", ...)`: a command run in this process, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
 
+    from avocado.cli.app import command
+
     def run(verb: str, *arguments: object) -> Answer:
         capsys.readouterr()
         try:
-            status = importlib.import_module(f"avocado.cli.{verb}").main([str(argument) for argument in arguments])
+            status = command(verb.replace("_", "-"), [str(argument) for argument in arguments])
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         said = capsys.readouterr()

@@ -50,14 +50,6 @@ def page(view: View, sizes: str, notes: tuple[str, ...] = ()) -> str:
     )  # fmt: skip
 
 
-def installed() -> bool:
-    """Whether what pages and hubs need is there."""
-    try:
-        return all(metadata.version(name) for name in (PACKAGE, "trackhub"))
-    except metadata.PackageNotFoundError:
-        return False
-
-
 def igv_script() -> tuple[str, str]:
     """igv.js as text that may stand in a page, and its licence. Raises InputError where it is not installed."""
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import avocado
+from avocado.cli.app import command, module_of
 from avocado.errors import did_you_mean
 from avocado.utils.pipes import until_reader_leaves
 from avocado.utils.terminal import terminal_width, wrapped
@@ -39,9 +39,11 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
+    if arguments[:2] == ["completion", "candidates"]:  # as the shells of `avocado completion` ask
+        module_of("completion").print_candidates(" ".join(arguments[2:]))
+        return 0
     if arguments and arguments[0] in VERBS:
-        verb = importlib.import_module(f"avocado.cli.{arguments[0].replace('-', '_')}")
-        return verb.main(arguments[1:])
+        return command(arguments[0], arguments[1:])
     asked = not arguments or arguments[0] in ("-h", "--help", "help")
     if arguments and arguments[0] == "--version":
         print(f"avocado {avocado.__version__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import shlex
@@ -10,11 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import avocado
 from avocado.cli import launcher
+from avocado.cli.arguments import split
 from avocado.cli.hydra_main import by_hydra
 from avocado.config.overrides import (
     combinations,
@@ -34,7 +38,30 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 BROWSING = ("avocado hub ", "avocado view ")  # need the extra `browser`
+BROWSERS = ("igv-notebook", "trackhub")  # which is these
 SHOWING = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--run", "-r")  # none of which goes with -m
+
+
+def command(verb: str, arguments: Sequence[str], task: Callable[[DictConfig], None] | None = None) -> int:
+    """Run a command of the console, whose module is imported when there is work to do: --help and mistakes are quick.
+
+    The module has a function of the command's name, which takes its config and what `split` finds beside that. task:
+    what is called in its place. Returns the exit status.
+    """
+    own, more = split(verb, arguments)
+
+    def carried(config: DictConfig) -> None:
+        getattr(module_of(verb), verb.replace("-", "_"))(config, *more)
+
+    def is_done(config: DictConfig) -> bool:
+        return hasattr(module_of(verb), "is_done") and module_of(verb).is_done(config)
+
+    return run(verb, task or carried, own, is_done)
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a command."""
+    return importlib.import_module(f"avocado.cli.{verb.replace('-', '_')}")
 
 
 def run(
@@ -147,15 +174,19 @@ def say_next(steps: Sequence[tuple[str, str]]) -> None:
 
     Those of genome browsers are left out where what they need is not installed.
     """
-    if any(command.startswith(BROWSING) for command, _ in steps):
-        from avocado.browser.page import installed
-
-        steps = [step for step in steps if installed() or not step[0].startswith(BROWSING)]
+    steps = [step for step in steps if not step[0].startswith(BROWSING) or _can_browse()]
     if steps:
         print("next:")
     for command, meaning in steps:
         line = f"  {command}    # {meaning}"
         print(line if len(line) <= shutil.get_terminal_size().columns else f"  # {meaning}\n  {command}")
+
+
+def _can_browse() -> bool:
+    try:
+        return all(metadata.version(name) for name in BROWSERS)
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _own_configs(options: Sequence[str]) -> str | None:

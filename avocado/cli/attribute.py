@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from avocado.cli import app
 from avocado.config.values import as_list
 from avocado.errors import InputError
+from avocado.inference.track_files import track_file, track_files
+from avocado.latent import attribution
+from avocado.model.directory import load_model
+from avocado.utils.progress import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,13 +21,7 @@ if TYPE_CHECKING:
 
 def attribute(config: DictConfig) -> None:
     """Write the attributions of one pair's imputation over a region, and say what each part adds on average."""
-    import numpy as np
     import torch
-
-    from avocado.inference.track_files import track_file, track_files
-    from avocado.latent import attribution
-    from avocado.model.directory import load_model
-    from avocado.utils.progress import shown
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -57,8 +56,3 @@ def _one(config: DictConfig, key: str) -> str:
     if len(names) != 1:
         raise InputError(f"{key}={','.join(names)}: give one")
     return names[0]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("attribute", attribute, arguments)

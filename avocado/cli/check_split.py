@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from avocado.cli import app
 from avocado.errors import InputError
+from avocado.generalization import check
+from avocado.generalization.examples import read_arrays
+from avocado.report.split_report import write_split_report
 
 if TYPE_CHECKING:
-    import numpy as np
     from omegaconf import DictConfig
 
 
 def check_split(config: DictConfig) -> None:
     """Check the split of a table of examples, print what comes out, and write the page."""
-    from avocado.generalization import check
-    from avocado.generalization.examples import read_arrays
-    from avocado.report.split_report import write_split_report
-
     if config.out is not None and Path(config.out).suffix != ".html":
         raise InputError(f"out={config.out}: the page is an .html file")
     features = None if config.features is None else _columns(read_arrays(config.features))
@@ -42,11 +41,4 @@ def check_split(config: DictConfig) -> None:
 
 
 def _columns(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    import numpy as np
-
     return np.column_stack(list(arrays.values()))
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("check-split", check_split, arguments)

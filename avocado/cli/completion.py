@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from avocado.cli import VERBS, app
+from avocado.cli import VERBS
+from avocado.cli.arguments import SHELLS
 from avocado.config.schema import groups_of, kinds
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SHELLS = ("bash", "zsh", "fish")
 SCRIPTS = {  # each asks this program what may stand at the end of the line, and offers files where it knows nothing
     "bash": """\
 _avocado() {
@@ -55,6 +54,11 @@ def completion(config: DictConfig) -> None:
     if config.shell not in SHELLS:
         raise InputError(f"shell={config.shell}: there is {', '.join(SHELLS)}")
     print(SCRIPTS[config.shell], end="")
+
+
+def print_candidates(line: str) -> None:
+    """What the last word of a command line may be, a line each."""
+    print("".join(f"{its}\n" for its in candidates(line)), end="")
 
 
 def candidates(line: str) -> list[str]:
@@ -103,12 +107,3 @@ def _values(verb: str, key: str, kind: object) -> list[str]:
     if verb == "completion" and key == "shell":
         return list(SHELLS)
     return ["true", "false"] if kind is bool else []
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status. A shell needs no shell= before it."""
-    if arguments[:1] == ["candidates"]:
-        print("".join(f"{its}\n" for its in candidates(" ".join(arguments[1:]))), end="")
-        return 0
-    first, *others = arguments or [""]
-    return app.run("completion", completion, [f"shell={first}", *others] if first in SHELLS else arguments)

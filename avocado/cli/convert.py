@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.errors import InputError
+from avocado.model.directory import load_model
+from avocado.model.published import export_published, import_published
+from avocado.runs.card import update_card
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,9 +30,6 @@ def convert(config: DictConfig) -> None:
 
 
 def _read(config: DictConfig, file: str) -> None:
-    from avocado.model.published import import_published
-    from avocado.runs.card import update_card
-
     if config.region is not None:
         raise InputError("region= goes with model=; the chromosome of keras= is chrom=")
     model = import_published(
@@ -55,9 +54,6 @@ def _read(config: DictConfig, file: str) -> None:
 
 
 def _write(config: DictConfig, file: str) -> None:
-    from avocado.model.directory import load_model
-    from avocado.model.published import export_published
-
     for key in ("chrom", "assembly", "tracks"):
         if config[key] is not None:
             raise InputError(f"{key}= goes with out=, where a model is read; with model= give region=")
@@ -75,8 +71,3 @@ def _write(config: DictConfig, file: str) -> None:
 def _typed(name: str) -> str:
     """A name as a shell takes it."""
     return name if name.replace("-", "").replace("_", "").isalnum() else f"'{name}'"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("convert", convert, arguments)

@@ -18,11 +18,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 import avocado
 from avocado.cli import app
+from avocado.training.memory import available_memory
+from avocado.utils.hardware import Hardware
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
 
 OK, NOTE, FAILS = "ok", "note", "fails"
 LIBRARIES = {  # what cannot be done without: distributions, and the names they are imported by
@@ -51,8 +56,8 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def doctor(config: DictConfig) -> list[Finding]:
-    """Look at everything, print a line for each as it is found, and the verdict."""
+def doctor(config: DictConfig) -> None:
+    """Look at everything, print a line for each as it is found, and the verdict; status 1 where nothing will work."""
     print(
         f"avocado {avocado.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
@@ -66,10 +71,9 @@ def doctor(config: DictConfig) -> list[Finding]:
     failed = [its.about for its in found if its.state == FAILS]
     if failed:
         print(f"\nnothing will work before this is mended: {', '.join(failed)}")
-        return found
+        raise SystemExit(1)
     print("\nall that is needed is there" + ("; notes say what will be slower, or left out" if _notes(found) else ""))
     app.say_next([("python train.py debug=smoke", "every step on a tiny model, in a minute or two")])
-    return found
 
 
 def lines_of(finding: Finding) -> list[str]:
@@ -107,8 +111,6 @@ def _libraries() -> Finding:
 def _processor() -> Finding:
     import torch
 
-    from avocado.utils.hardware import Hardware
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     fast = Hardware("cpu").compute_type() == torch.bfloat16
@@ -120,8 +122,6 @@ def _processor() -> Finding:
 
 def _gpu() -> Finding:
     import torch
-
-    from avocado.utils.hardware import Hardware
 
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -145,8 +145,6 @@ def _gpu() -> Finding:
 
 def _memory() -> Finding:
     import torch
-
-    from avocado.training.memory import available_memory
 
     free = available_memory(torch.device("cpu"))
     if free is None:
@@ -186,7 +184,6 @@ def _probe(folder: Path) -> Iterator[Path]:
 
 def _speeds(file: Path) -> tuple[float, float]:
     """MB per second written, to the disk, and read through memory mapping. Raises what the file system refuses with."""
-    import numpy as np
     from filelock import FileLock
 
     with FileLock(f"{file}.lock", timeout=SECONDS):
@@ -272,10 +269,3 @@ def _terminal() -> Finding:
         return Finding(NOTE, "terminal", f"{sys.stdout.encoding}, {colour}; minus signs and blocks are question marks",
                        "export LC_ALL=C.UTF-8")  # fmt: skip
     return Finding(OK, "terminal", f"{sys.stdout.encoding}, {colour}")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status: 1 where the program cannot work."""
-    found: list[Finding] = []
-    status = app.run("doctor", lambda config: found.extend(doctor(config)), arguments)
-    return status or int(any(its.state == FAILS for its in found))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.config.values import as_list
+from avocado.data.regions import bed_name
+from avocado.data.store import open_store
+from avocado.downstream.classifiers import Trees
+from avocado.downstream.features import MODELS_OWN, NAMES
+from avocado.downstream.study import study
+from avocado.downstream.tasks import read_labels
 from avocado.errors import InputError
+from avocado.model.directory import load_model, store_of
+from avocado.report.downstream_report import as_text, write_results
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,15 +24,6 @@ if TYPE_CHECKING:
 
 def downstream(config: DictConfig) -> None:
     """Score all feature sets on the labels, and write tables, figure and report."""
-    from avocado.data.regions import bed_name
-    from avocado.data.store import open_store
-    from avocado.downstream.classifiers import Trees
-    from avocado.downstream.features import MODELS_OWN, NAMES
-    from avocado.downstream.study import study
-    from avocado.downstream.tasks import read_labels
-    from avocado.model.directory import load_model, store_of
-    from avocado.report.downstream_report import as_text, write_results
-
     features, out = as_list(config.features), Path(config.out)
     if unknown := [name for name in features if name not in NAMES]:
         raise InputError(f"features={unknown[0]}: there is {', '.join(NAMES)}")
@@ -64,8 +62,3 @@ def downstream(config: DictConfig) -> None:
     if config.model:
         embed = app.typed("embed", f"model={config.model}", "regions=places.bed", "out=features.parquet")
         app.say_next([(embed, "factors of any places, for a classifier of your own")])
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("downstream", downstream, arguments)

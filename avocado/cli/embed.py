@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
 from avocado.config.values import as_list
+from avocado.data.intervals import read_intervals
+from avocado.data.regions import is_bed
+from avocado.data.store import open_store
 from avocado.errors import InputError
+from avocado.latent.embeddings import Embedding, embed_intervals, embed_region, factor_table
+from avocado.latent.files import require_writable, write_embedding, write_table
+from avocado.model.directory import Model, load_model, store_of
+from avocado.utils.progress import shown
 
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
-    from avocado.latent.embeddings import Embedding
-    from avocado.model.directory import Model
 
 WHAT = ("genome", "cells", "assays")
 
 
 def embed(config: DictConfig) -> None:
     """Write the factors that the config asks for."""
-    from avocado.data.store import open_store
-    from avocado.latent.embeddings import factor_table
-    from avocado.latent.files import require_writable, write_embedding, write_table
-    from avocado.model.directory import load_model
-    from avocado.utils.progress import shown
-
     out = Path(config.out)
     if config.what not in WHAT:
         raise InputError(f"what={config.what}: there is {', '.join(WHAT)}")
@@ -59,10 +57,6 @@ def _embedding(config: DictConfig, model: Model) -> Embedding:
     """Rows of the one BED file, whose intervals are rows, or of a region in bins or windows."""
     import pandas as pd
 
-    from avocado.data.intervals import read_intervals
-    from avocado.data.regions import is_bed
-    from avocado.latent.embeddings import embed_intervals, embed_region
-
     regions = as_list(config.regions) or list(model.regions)
     if len(regions) > 1:
         more = "several regions" if config.regions else "the model has several regions"
@@ -88,8 +82,6 @@ def _embedding(config: DictConfig, model: Model) -> Embedding:
 
 def _table_of(model: Model) -> pd.DataFrame | None:
     """The table of the store that the model learned from; None where that is gone, or another one now."""
-    from avocado.model.directory import store_of
-
     try:
         return store_of(model).tracks
     except InputError:
@@ -98,8 +90,3 @@ def _table_of(model: Model) -> pd.DataFrame | None:
 
 def _widths(table: pd.DataFrame) -> int:
     return sum(name.startswith("factor_") for name in table.columns)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("embed", embed, arguments)

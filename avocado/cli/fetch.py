@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
 from avocado.config.values import as_list
+from avocado.data.compendium import Pair
 from avocado.errors import InputError, did_you_mean
+from avocado.portals import encode, roadmap
+from avocado.portals import fetch as fetching
+from avocado.portals.fetch import Plan, size_text
+from avocado.portals.listing import Listing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.compendium import Pair
-    from avocado.portals.fetch import Plan
-    from avocado.portals.listing import Listing
 
 PORTALS = ("roadmap", "encode")
 SHOWN = 20  # tracks that are listed one by one
@@ -24,8 +25,6 @@ SHOWN = 20  # tracks that are listed one by one
 
 def fetch(config: DictConfig) -> None:
     """Say what there is, get it, write the table, and say what to type next."""
-    from avocado.portals import fetch as fetching
-
     folder = Path(config.out)
     listing = _listing(config)
     made = fetching.plan(listing, folder, config.connections, config.progress)
@@ -53,8 +52,6 @@ def fetch(config: DictConfig) -> None:
 
 
 def _listing(config: DictConfig) -> Listing:
-    from avocado.portals import encode, roadmap
-
     cells, assays = as_list(config.cells), as_list(config.assays)
     if config.portal == "encode":
         return encode.offers(cells, assays, config.base, config.assembly or "hg38")
@@ -66,8 +63,6 @@ def _listing(config: DictConfig) -> Listing:
 
 
 def _described(listing: Listing, made: Plan, folder: Path, copies: bool) -> str:
-    from avocado.portals.fetch import size_text
-
     tracks = made.tracks
     n_cells, n_assays = len({its.cell for its in tracks}), len({its.assay for its in tracks})
     lines = [
@@ -103,10 +98,3 @@ def _pairs(pairs: Iterable[Pair]) -> list[str]:
 
 def _some(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status. A portal needs no portal= before it."""
-    first, *others = arguments or [""]
-    typed = [f"portal={first}", *others] if first and "=" not in first and not first.startswith("-") else arguments
-    return app.run("fetch", fetch, typed)

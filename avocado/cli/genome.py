@@ -8,20 +8,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
+from avocado.cli import app, launcher
+from avocado.cli.arguments import GENOME
+from avocado.cli.impute import MOVE, decimals_of, missing_of, pairs_of, write
+from avocado.cli.inspect import lacking, model_at
+from avocado.cli.train import train
 from avocado.config.overrides import as_typed, composed, read_arguments
+from avocado.config.store import prepare_store
+from avocado.config.training import hardware_of, plan, tracking_of
 from avocado.config.values import as_list
+from avocado.data.compendium import Pair
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.inference.impute import BIGWIG
+from avocado.inference.track_files import track_file
+from avocado.model.directory import Model, load_model
+from avocado.runs.run import RunSpec, state
+from avocado.utils.files import remove_leftovers
+from avocado.utils.provenance import require_source
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.compendium import Pair
-    from avocado.data.store import SignalStore
-    from avocado.model.directory import Model
-    from avocado.runs.run import RunSpec
 
-OWN = ("chroms", "impute", "pairs", "out", "decimals", "dry")
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
 SMALL = ("trainer.processes=1",)  # a chromosome is trained by one process; trainer=ddp is for the pilot regions
 
@@ -44,8 +53,6 @@ class Work:
 
     def states(self) -> dict[str, str]:
         """What is done of each training run: done, begun, to do; the pilot regions first."""
-        from avocado.runs.run import state
-
         if self.train.overwrite:
             return dict.fromkeys(["pilot", *self.chroms], "to do")
         runs = Path(self.train.runs)
@@ -58,8 +65,6 @@ class Work:
 
         Raises InputError for one that anything else made.
         """
-        from avocado.cli.impute import missing_of
-
         if model is None:
             return dict(self.files)
         is_missing = missing_of(model, self.files, self.regions(model), self.decimals)
@@ -72,9 +77,6 @@ class Work:
 
 def genome(config: DictConfig, typed: Sequence[str]) -> None:
     """Do what is missing of a whole genome. typed: keys of train.py."""
-    from avocado.cli import launcher
-    from avocado.cli.train import train
-
     overrides = _overrides(typed)
     train_config = composed("train", overrides)
     work = _work(config, train_config)
@@ -101,7 +103,7 @@ def genome(config: DictConfig, typed: Sequence[str]) -> None:
         return
     if launched == "slurm" and work.missing(model):
         # the same command as a job, in which there is only this left to do
-        own = as_typed({str(key): its for key, its in config.items() if key in OWN and its is not False})
+        own = as_typed({str(key): its for key, its in config.items() if key in GENOME and its is not False})
         again = [*own, *_without("launcher", _without("overwrite", overrides))]
         command = launcher.Command("imputation", "genome,imputation", ("genome", *again))
         launcher.launch([command], train_config, "genome", [])
@@ -132,14 +134,6 @@ def _overrides(typed: Sequence[str]) -> list[str]:
 
 def _work(config: DictConfig, train: DictConfig) -> Work | None:
     """What there is to do. None where there is no store yet and it is not to be made."""
-    from avocado.cli.impute import MOVE, decimals_of, pairs_of
-    from avocado.config.store import prepare_store
-    from avocado.config.training import hardware_of, plan, tracking_of
-    from avocado.inference.impute import BIGWIG
-    from avocado.inference.track_files import track_file
-    from avocado.utils.files import remove_leftovers
-    from avocado.utils.provenance import require_source
-
     hardware_of(train)
     tracking_of(train)
     if config.dry and not (Path(train.store) / "store.json").is_file() and train.store == train.data.store:
@@ -187,8 +181,6 @@ def _say_plan(config: DictConfig, work: Work, states: dict[str, str]) -> None:
     words = {"begun": "begun: goes on from its checkpoint"}
     rows = [("pilot" if name == "pilot" else "genome", name, words.get(its, its)) for name, its in states.items()]
     if config.impute:
-        from avocado.cli.inspect import model_at
-
         trained = set(states.values()) == {"done"}
         missing = work.missing(model_at(work.model)) if trained else work.files
         there = len(work.files) - len(missing)
@@ -200,9 +192,6 @@ def _say_plan(config: DictConfig, work: Work, states: dict[str, str]) -> None:
 
 def _complete(work: Work) -> Model:
     """The model. Raises InputError that says what it lacks."""
-    from avocado.cli.inspect import lacking
-    from avocado.model.directory import load_model
-
     problems = lacking(work.model, list(work.chroms))
     if problems:
         raise InputError(f"model {work.model} is not complete: {'; '.join(problems)}: the same command trains it")
@@ -210,9 +199,6 @@ def _complete(work: Work) -> Model:
 
 
 def _impute(work: Work, model: Model) -> None:
-    from avocado.cli.impute import missing_of, write
-    from avocado.config.training import hardware_of
-
     missing, regions = work.missing(model), work.regions(model)
     if missing:
         trainer = work.train.trainer
@@ -225,10 +211,3 @@ def _impute(work: Work, model: Model) -> None:
 def _without(name: str, overrides: Sequence[str]) -> list[str]:
     """The overrides without a key, or a group and its keys."""
     return [text for text in overrides if not text.startswith((f"{name}=", f"{name}."))]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    own = [text for text in arguments if text.partition("=")[0] in OWN or text.startswith(("-", "hydra."))]
-    typed = [text for text in arguments if text not in own]
-    return app.run("genome", lambda config: genome(config, typed), own)

@@ -9,17 +9,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.progress import Progress
+
+from avocado.browser.hub import hub_files
+from avocado.browser.page import igv_script, page
+from avocado.browser.sessions import igv_desktop, igv_js
+from avocado.browser.tracks import (
+    IMPUTED,
+    OBSERVED,
+    Row,
+    View,
+    first_locus,
+    first_rows,
+    genes_bed,
+    safe_names,
+    sizes_text,
+    with_style,
+)
 from avocado.cli import app
+from avocado.cli.impute import decimals_of, missing_of, write
 from avocado.config.values import as_list, wants_baseline
+from avocado.data.compendium import Pair, pairs_in
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.inference.impute import regions_to_impute, shared_out
+from avocado.inference.observed import made_from, observed_places, write_observed
+from avocado.model.directory import Model, load_model, store_of
+from avocado.utils.files import replacing
+from avocado.utils.hardware import Hardware
+from avocado.utils.provenance import Made, is_there, recorded, require_source
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.browser.tracks import Row
-    from avocado.data.compendium import Pair
-    from avocado.data.store import SignalStore
-    from avocado.model.directory import Model
 
 SESSION = "igv-session.json"  # its record says which model a folder is of
 MOVE = "a folder holds one model: choose another out="
@@ -27,16 +50,6 @@ MOVE = "a folder holds one model: choose another out="
 
 def hub(config: DictConfig) -> None:
     """Write the track files that are not there yet, and then what shows them."""
-    from avocado.browser.hub import hub_files
-    from avocado.browser.page import igv_script
-    from avocado.browser.tracks import genes_bed
-    from avocado.cli.impute import decimals_of
-    from avocado.data.store import open_store
-    from avocado.inference.impute import regions_to_impute
-    from avocado.model.directory import load_model, store_of
-    from avocado.utils.hardware import Hardware
-    from avocado.utils.provenance import require_source
-
     # what is wrong is said before any work
     decimals, hardware = decimals_of(config), Hardware(config.device, config.precision)
     if type(config.shown) is not int or config.shown < 1:
@@ -69,9 +82,6 @@ def _files(
     config: DictConfig, model: Model, out: Path, store: SignalStore | None
 ) -> tuple[dict[Pair, Path], dict[Pair, Path]]:
     """Files of imputed and of observed tracks."""
-    from avocado.browser.tracks import IMPUTED, OBSERVED, safe_names
-    from avocado.data.compendium import pairs_in
-
     cells, assays = as_list(config.cell, model.cells), as_list(config.assay, model.assays)
     for cell in cells:
         model.pair(cell, model.assays[0])
@@ -102,8 +112,6 @@ def _files(
 
 
 def _write_imputed(config: DictConfig, model: Model, files, regions, decimals, hardware) -> None:
-    from avocado.cli.impute import missing_of, write
-
     if files:
         write(
             model, files, regions, "pval", hardware, config.progress, config.workers, decimals,
@@ -112,13 +120,6 @@ def _write_imputed(config: DictConfig, model: Model, files, regions, decimals, h
 
 
 def _write_observed(config: DictConfig, store: SignalStore, files, regions, decimals) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from avocado.inference.impute import shared_out
-    from avocado.inference.observed import made_from, observed_places, write_observed
-    from avocado.utils.provenance import is_there
-
     windows = observed_places(store, regions)
     made = made_from(store, files, windows, decimals)
     blocks = sum(window.layout.n_blocks for window in windows)
@@ -138,9 +139,6 @@ def _write_observed(config: DictConfig, store: SignalStore, files, regions, deci
 
 
 def _view(config: DictConfig, model: Model, out: Path, imputed, observed, genes: str | None):
-    from avocado.browser.tracks import IMPUTED, OBSERVED, Row, View, first_locus, first_rows, with_style
-    from avocado.data.compendium import pairs_in
-
     roles = {pair: role for role in ("train", "val", "test") for pair in pairs_in(model.tracks, role)}
     plain: list[Row] = []
     for pair in dict.fromkeys([*observed, *imputed]):
@@ -155,12 +153,6 @@ def _view(config: DictConfig, model: Model, out: Path, imputed, observed, genes:
 
 
 def _write_view(model: Model, view, out: Path, genes: str | None, hub_texts: dict[str, str]) -> None:
-    from avocado.browser.page import page
-    from avocado.browser.sessions import igv_desktop, igv_js
-    from avocado.browser.tracks import sizes_text
-    from avocado.utils.files import replacing
-    from avocado.utils.provenance import Made, recorded
-
     sizes = f"{view.assembly.name}.chrom.sizes"
     note = (
         f"A model of {len(model.cells)} cell types and {len(model.assays)} assays. Observed tracks are what "
@@ -189,8 +181,3 @@ def _say(config: DictConfig, model: Model, out: Path, n_imputed: int, n_observed
         name = model.assembly.name
         print(f"hub      none: UCSC has no assembly {name}; where it has it by another name: ucsc=NAME")
     app.say_next([(f"avocado view {shlex.quote(str(out))}", "look at the page; nothing leaves this computer")])
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("hub", hub, arguments)

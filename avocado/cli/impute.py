@@ -7,21 +7,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
 from avocado.cli import app
 from avocado.config import imputers
+from avocado.config.training import split_of
 from avocado.config.values import as_list, wants_baseline
+from avocado.data.compendium import Pair, pairs_in, unmeasured
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.imputers.protocol import foretell, groups, possible, predict_window
+from avocado.inference.impute import (
+    distinct,
+    places,
+    provenance,
+    regions_in_order,
+    regions_to_impute,
+    require_files,
+    shared_out,
+    write_tracks,
+)
+from avocado.inference.track_files import track_file
+from avocado.model.directory import Model, load_model
+from avocado.runs import baselines
+from avocado.utils.files import remove_leftovers
+from avocado.utils.hardware import Hardware
+from avocado.utils.provenance import Made, is_there
 from avocado.utils.terminal import counted
 
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
-    from avocado.data.compendium import Pair
-    from avocado.data.store import SignalStore
-    from avocado.model.directory import Model
-    from avocado.utils.hardware import Hardware
-    from avocado.utils.provenance import Made
 
 REMEDY = "overwrite=true writes it again, or choose another out="
 MOVE = "move it away, or choose another place"  # where only what the same model made is written again
@@ -37,13 +56,6 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         return
     if settings:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
-    from avocado.data.compendium import pairs_in
-    from avocado.data.store import open_store
-    from avocado.inference.impute import places, provenance, regions_to_impute
-    from avocado.model.directory import load_model
-    from avocado.utils.hardware import Hardware
-    from avocado.utils.provenance import is_there
-
     hardware = Hardware(config.device, config.precision)
     store = None if config.store is None else open_store(config.store)
     model = load_model(config.model, store, baseline=wants_baseline(config))
@@ -72,17 +84,6 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
 def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     """Fit an imputer to a store's tracks, all of them or the training tracks of a fold, and write what it imputes."""
-    import numpy as np
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from avocado.config.training import split_of
-    from avocado.data.compendium import pairs_in
-    from avocado.data.store import open_store
-    from avocado.imputers import foretell, groups, possible, predict_window
-    from avocado.inference.impute import distinct, regions_in_order, require_files
-    from avocado.runs.baselines import fitted, provenance, region_of_fit, write_imputed
-
     if config.store is None:
         raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
     composed = imputers.train_config(config, settings)
@@ -103,14 +104,14 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
     places = {its.layout.name: its for its in distinct(its for place in regions for its in store.windows(place))}
     layouts = regions_in_order(store.assembly, [its.layout for its in places.values()], disjoint=bigwig)
     windows = [places[layout.name] for layout in layouts]
-    learned_on = region_of_fit(store, windows[0].source)
+    learned_on = baselines.region_of_fit(store, windows[0].source)
     imputer = imputers.build_imputer(composed, learned_on)
     settings_of = {"name": composed.imputer.name, "seed": composed.seed, **imputers.imputer_settings(composed, imputer)}
-    made = provenance(store, every, settings_of, tracks, layouts, learned_on, config.scale, config.decimals)
+    made = baselines.provenance(store, every, settings_of, tracks, layouts, learned_on, config.scale, config.decimals)
     missing = _missing(config, every, made)
     if not missing:
         return
-    imputer = fitted(imputer, store, pairs_in(tracks, "train"), learned_on)
+    imputer = baselines.fitted(imputer, store, pairs_in(tracks, "train"), learned_on)
     foretell(imputer, list(missing), windows[0].source)
     written, refused = [], []
     n_bins = max(store.region(window.source).n_bins for window in windows)
@@ -126,7 +127,7 @@ def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
                      else predict_window(imputer, pairs, its, store.region(its.source)))
                     for its in windows
                 )  # fmt: skip
-                write_imputed(paths, store.assembly, signals, config.scale, made, config.decimals)
+                baselines.write_imputed(paths, store.assembly, signals, config.scale, made, config.decimals)
                 written += paths
             bar.advance(task, len(group))
     if refused and not written:
@@ -159,9 +160,6 @@ def decimals_of(config: DictConfig) -> int | None:
 
 def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path, Made]) -> dict[Pair, Path]:
     """The files that are still to be written. Raises InputError for one that is there and was made otherwise."""
-    from avocado.utils.files import remove_leftovers
-    from avocado.utils.provenance import is_there
-
     for folder in {path.parent for path in files.values()}:
         remove_leftovers(folder)
     missing = {pair: path for pair, path in files.items() if config.overwrite or not is_there(path, made[path], REMEDY)}
@@ -204,11 +202,6 @@ def write(
 
     is_missing: whether a file is still to be written when its turn comes. Returns those that this process wrote.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from avocado.inference.impute import places, regions_in_order, require_files, shared_out, write_tracks
-
     # what is wrong is reported before any work
     require_files(list(files.values()), scale)
     layouts = [window.layout for window in places(model, regions)]
@@ -242,9 +235,6 @@ def missing_of(
 
     What it returns raises InputError for a file that anything else made.
     """
-    from avocado.inference.impute import places, provenance
-    from avocado.utils.provenance import is_there
-
     made = provenance(model, files, places(model, regions), "pval", decimals)
     return lambda path: not is_there(path, made[path], MOVE, renew=True)
 
@@ -257,8 +247,6 @@ def pairs_of(
     assays: Sequence[str] = (),
 ) -> list[Pair]:
     """The pairs of a named set that are of these cell types and assays; tracks: the store's, with their roles."""
-    from avocado.data.compendium import pairs_in, unmeasured
-
     sets = {"unmeasured": unmeasured(tracks, store.cells, store.assays), "held_out": pairs_in(tracks, "test")}
     return _pairs(cells, assays, named, sets, store.cells, store.assays)
 
@@ -281,14 +269,6 @@ def _pairs(
 
 
 def _file(pattern: str, cell: str, assay: str, n_pairs: int) -> Path:
-    from avocado.inference.track_files import track_file
-
     if n_pairs > 1 and not ("{cell}" in pattern and "{assay}" in pattern):
         raise InputError(f"out={pattern}: {n_pairs} tracks need {{cell}} and {{assay}} in the name")
     return track_file(pattern, cell, assay)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    own, settings = imputers.separate(arguments)
-    return app.run("impute", lambda config: impute(config, settings), own)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.cli.inspect import after_store, describe_store
 from avocado.config.store import make_store
 
 if TYPE_CHECKING:
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
 
 def ingest(config: DictConfig) -> None:
     """Make the store and say what to type next."""
-    from avocado.cli.inspect import after_store, describe_store
-
     store = make_store(config, config.out, config.workers, config.progress)
     print(describe_store(store))
     app.say_next(after_store(store))
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("ingest", ingest, arguments)

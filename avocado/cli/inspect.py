@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
+from avocado.data.bigwig import chromosomes
+from avocado.data.genome import same_sizes
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.evaluation.scores import format_scores, read_scores
+from avocado.model.directory import Model, load_model, unusable_regions
 from avocado.utils.terminal import counted, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.store import SignalStore
-    from avocado.model.directory import Model
 
 MAX_CELLS = 40  # rows of the grid of experiments
 
@@ -26,8 +29,6 @@ def inspect(config: DictConfig) -> None:
     """Print what lies at `path`."""
     path = Path(str(config.path))
     if (path / "store.json").is_file():
-        from avocado.data.store import open_store
-
         store = open_store(path)
         print(describe_store(store))
         app.say_next(after_store(store))
@@ -82,15 +83,11 @@ def describe_store(store: SignalStore) -> str:
 
 def model_at(path: Path) -> Model:
     """A model with those of its regions that can be used."""
-    from avocado.model.directory import load_model
-
     return load_model(path, only_whole=True)
 
 
 def lacking(path: Path, chroms: Sequence[str]) -> list[str]:
     """What a model lacks to be complete: files that cannot be used, and those of the chromosomes without factors."""
-    from avocado.model.directory import unusable_regions
-
     model, unusable = model_at(path), unusable_regions(path)
     missing = [name for name in chroms if name not in model.regions and name not in unusable]
     return [*unusable.values(), *([f"no factors of {', '.join(missing)}"] if missing else [])]
@@ -98,8 +95,6 @@ def lacking(path: Path, chroms: Sequence[str]) -> list[str]:
 
 def _chromosomes(model: Model) -> tuple[list[str], str]:
     """The chromosomes that a complete model has, and where they are from: its store, or else the assembly."""
-    from avocado.data.store import open_store
-
     try:
         store = open_store(str(model.training.get("store")))
     except InputError:
@@ -182,8 +177,6 @@ def _describe_run(path: Path) -> str:
     state = "done" if (path / "done.json").is_file() else "not finished: the same command goes on"
     lines = [f"run {path}: {state}", (path / "settings.yaml").read_text().rstrip()]
     if (path / "scores.csv").is_file():
-        from avocado.evaluation.scores import format_scores, read_scores
-
         lines += [""]
         lines.append(format_scores(read_scores(path), color=sys.stdout.isatty(), width=terminal_width()))
     if (path / "report.html").is_file():
@@ -206,18 +199,8 @@ def _after_run(path: Path) -> list[tuple[str, str]]:
 
 
 def _describe_bigwig(path: Path) -> str:
-    from avocado.data.bigwig import chromosomes
-    from avocado.data.genome import same_sizes
-
     sizes = chromosomes(path)
     known = same_sizes(sizes)
     lines = [f"bigWig {path}: {len(sizes)} chromosomes, assembly {known or 'unknown'}"]
     lines += [f"  {name:<12}{size:>14,} bp" for name, size in list(sizes.items())[:30]]
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status. A path needs no path= before it."""
-    first, *others = arguments or [""]
-    typed = [f"path={first}", *others] if first and "=" not in first and not first.startswith("-") else arguments
-    return app.run("inspect", inspect, typed)

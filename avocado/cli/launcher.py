@@ -27,6 +27,7 @@ from avocado.cli.hydra_main import by_hydra
 from avocado.cli.slurm import ended_by_slurm, sbatch_options, watched
 from avocado.config.overrides import combinations, in_one_line, quoted
 from avocado.errors import InputError
+from avocado.utils.files import locked, replacing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,8 +75,6 @@ class Job:
         """Hydra's config is of this run; the number of the run is Hydra's, too."""
         from hydra.core.hydra_config import HydraConfig
         from omegaconf.errors import OmegaConfBaseException
-
-        from avocado.utils.files import replacing
 
         command = self.commands[HydraConfig.get().job.num]
         if self.elsewhere is not None:
@@ -154,8 +153,6 @@ def launch(commands: Sequence[Command], config: DictConfig, verb: str, overrides
 @contextlib.contextmanager
 def _alone(commands: Sequence[Command], folder: Path, logs: Path) -> Iterator[None]:
     """Hold the runs against another command that would queue them as well, and forget how they ended last time."""
-    from avocado.utils.files import locked
-
     with contextlib.ExitStack() as held:
         for command in commands:
             place = folder / f"{command.log}.lock"
@@ -262,8 +259,6 @@ def _gpus(config: DictConfig) -> list[str]:
 @contextlib.contextmanager
 def place_of(gpus: Sequence[str], folder: Path) -> Iterator[dict[str, str]]:
     """A GPU that no other run of the command has, as environment variables; `gpus` has one for each run at a time."""
-    from avocado.utils.files import locked
-
     for number, gpu in enumerate(gpus):
         with locked(folder / f"gpu{number}.lock", wait=False) as mine:
             if mine:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.progress import Progress
+
 from avocado.cli import app
 from avocado.config.values import as_list, wants_baseline
+from avocado.data.store import open_store
 from avocado.errors import InputError
+from avocado.evaluation.next import Panel, Sample, next_experiments
+from avocado.model.directory import load_model
+from avocado.plotting.panel import plot_coverage
+from avocado.plotting.plots import save_png
+from avocado.utils.files import replacing
+from avocado.utils.hardware import Hardware
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.evaluation.next import Panel
 
-
-def choose(config: DictConfig) -> None:
+def next(config: DictConfig) -> None:
     """Print the experiments and what they cover, and write both where `out` is given."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from avocado.data.store import open_store
-    from avocado.evaluation.next import Sample, next_experiments
-    from avocado.model.directory import load_model
-    from avocado.plotting.panel import plot_coverage
-    from avocado.plotting.plots import save_png
-    from avocado.utils.files import replacing
-    from avocado.utils.hardware import Hardware
-
     out = None if config.out is None else Path(config.out)
     if out is not None and out.suffix != ".csv":
         raise InputError(f"out={out}: expected a name that ends in .csv; the picture is called alike, .png")
@@ -88,8 +85,3 @@ def describe(panel: Panel) -> str:
         "mean of all pairs"
     )
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("next", choose, arguments)

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from avocado.cli import app
 from avocado.config import imputers
+from avocado.config.training import split_of
 from avocado.config.values import as_list, wants_baseline
+from avocado.data.compendium import Pair, pairs_in
+from avocado.data.genome import Assembly, Region, chromosome_region, file_stem, load_assembly
+from avocado.data.intervals import read_genes, read_intervals
+from avocado.data.regions import parse_regions
+from avocado.data.sources import check_source, read_signal
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.evaluation.annotations import loci_of, read_peaks
+from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
+from avocado.evaluation.held_out import score_model, stratify_model
+from avocado.evaluation.metrics import AnnotationWindows
+from avocado.evaluation.scores import AVERAGE, combine_regions, format_scores, score_table, write_scores
+from avocado.imputers.average import AverageActivity
+from avocado.inference.track_files import track_file
+from avocado.model.directory import Model, load_model, store_of
+from avocado.plotting.held_out import draw, picture
+from avocado.plotting.plots import save_png
+from avocado.runs.baselines import METHODS, fitted, region_of_fit
+from avocado.utils.files import replacing
+from avocado.utils.hardware import Hardware
 from avocado.utils.terminal import terminal_width
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
-
-    from avocado.data.compendium import Pair
-    from avocado.data.genome import Assembly, Region
-    from avocado.data.store import SignalStore
-    from avocado.evaluation.comparison import Peaks
-    from avocado.evaluation.metrics import AnnotationWindows
-    from avocado.model.directory import Model
 
 
 COMBINED = "chromosomes"  # what the table of several chromosomes together is called
@@ -42,9 +56,6 @@ class _Judged:
 
 def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
     """Print tables, and write them where `out` is given. settings: of the imputer, as typed."""
-    from avocado.data.genome import file_stem
-    from avocado.evaluation.scores import format_scores, write_scores
-
     if config.model is not None and config.imputer is not None:
         raise InputError("give either model= or imputer=, not both")
     if settings and config.imputer is None:
@@ -76,13 +87,6 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
-    from avocado.data.compendium import pairs_in
-    from avocado.data.store import open_store
-    from avocado.evaluation.held_out import score_model, stratify_model
-    from avocado.model.directory import load_model, store_of
-    from avocado.plotting.held_out import picture
-    from avocado.utils.hardware import Hardware
-
     other = None if config.store is None else open_store(config.store)
     model = load_model(config.model, other, baseline=wants_baseline(config))
     store = store_of(model)  # and the tracks that were given to it
@@ -105,15 +109,6 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
 
 def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
-    from avocado.config.training import split_of
-    from avocado.data.compendium import pairs_in
-    from avocado.data.store import open_store
-    from avocado.evaluation.comparison import compare, compare_strata, loci_of_tracks
-    from avocado.evaluation.scores import AVERAGE
-    from avocado.imputers.average import AverageActivity
-    from avocado.plotting.held_out import draw
-    from avocado.runs.baselines import METHODS, fitted, region_of_fit
-
     composed, store = imputers.train_config(config, settings), open_store(config.store)
     roles = split_of(composed).roles(store)
     held_out, training = pairs_in(roles, "test"), pairs_in(roles, "train")
@@ -158,11 +153,6 @@ def _score_regions(
 
     prepare: what takes long and has to happen first, once everything that was typed has been found to be of use.
     """
-    from avocado.data.genome import chromosome_region, file_stem
-    from avocado.evaluation.scores import combine_regions
-    from avocado.plotting.plots import save_png
-    from avocado.utils.files import replacing
-
     if config.strata and config.out is None:
         raise InputError("strata=true writes strata.csv: give out= the folder for it")
     peak_files = {pair: _peak_file(config.peaks, *pair) for pair in tracks} if config.peaks is not None else {}
@@ -174,8 +164,6 @@ def _score_regions(
         layout = store.region(region)
 
         def peaks(cell: str, assay: str, layout: Region = layout) -> np.ndarray:
-            from avocado.evaluation.annotations import read_peaks
-
             return read_peaks(peak_files[cell, assay], store.assembly, layout)
 
         tables[region] = judged.table(region, places[region], peaks if peak_files else None)
@@ -194,16 +182,6 @@ def _score_regions(
 
 
 def _score_files(config: DictConfig) -> pd.DataFrame:
-    from dataclasses import replace
-
-    import numpy as np
-
-    from avocado.data.genome import load_assembly
-    from avocado.data.regions import parse_regions
-    from avocado.data.sources import check_source, read_signal
-    from avocado.evaluation.annotations import read_peaks
-    from avocado.evaluation.scores import AVERAGE, score_table
-
     if config.assembly is None or config.region is None:
         raise InputError("two files need assembly= (hg19, hg38, a chrom.sizes file) and region= (chr20, pilot, a BED)")
     others = as_list(config.average)
@@ -239,9 +217,6 @@ def _score_files(config: DictConfig) -> pd.DataFrame:
 
 def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -> dict[str, AnnotationWindows]:
     """Genes, enhancers and blacklist of every region; each file is read once."""
-    from avocado.data.intervals import read_genes, read_intervals
-    from avocado.evaluation.annotations import loci_of
-
     genes = None if config.genes is None else read_genes(config.genes, assembly)
     enhancers, blacklist = (
         None if file is None else read_intervals(file, assembly) for file in (config.enhancers, config.blacklist)
@@ -251,8 +226,6 @@ def _places(config: DictConfig, assembly: Assembly, regions: Sequence[Region]) -
 
 def _peak_file(pattern: str, cell: str, assay: str) -> Path:
     """The file of one track's peaks. Raises InputError where there is none."""
-    from avocado.inference.track_files import track_file
-
     if "{cell}" not in pattern or "{assay}" not in pattern:
         raise InputError(
             f"peaks={pattern}: give a pattern with {{cell}} and {{assay}}, which stand for a track's names"
@@ -276,9 +249,3 @@ def _pair(known: Model | SignalStore, name: str) -> Pair:
     if not cell:
         raise InputError(f"'{name}' is no track: write CELL:ASSAY, for instance E003:H3K4me3")
     return cell, assay
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    own, settings = imputers.separate(arguments)
-    return app.run("score", lambda config: score(config, settings), own)

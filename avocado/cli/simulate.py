@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
 from avocado.config.store import demo_settings
+from avocado.simulation import compendium
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
 def simulate(config: DictConfig) -> None:
     """Make it and say what to type next."""
-    from avocado.simulation.compendium import simulate
-
     settings = demo_settings(config)
-    out = simulate(Path(config.out), config.seed, settings, processes=config.processes, progress=config.progress)
+    out = compendium.simulate(
+        Path(config.out), config.seed, settings, processes=config.processes, progress=config.progress
+    )
     print(f"demo compendium in {out}; README.txt there says what its files are\nnext:")
     table, assembly, regions = map(
         shlex.quote,
@@ -30,8 +29,3 @@ def simulate(config: DictConfig) -> None:
         ),
     )
     print(f"  avocado ingest {table} {assembly} \\\n    {regions} out=demo_store")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    return app.run("simulate", simulate, arguments)

@@ -10,11 +10,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 import avocado
 from avocado.cli import app
-from avocado.config.overrides import as_typed, composed, read_arguments, separate_options
+from avocado.cli.arguments import SPACE
+from avocado.config.overrides import as_typed, composed, read_arguments
+from avocado.config.store import prepare_store
+from avocado.config.training import hardware_of, plan, tracking_of
 from avocado.config.values import as_list, build
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.runs.run import INCIDENTAL
+from avocado.search.candidates import Candidates, costs
+from avocado.search.space import Space, read_space
+from avocado.search.storage import require_storage, storage_errors
+from avocado.search.study import Report, SweepConfig, best_trials, open_study, search
+from avocado.tracking.session import sync_command
+from avocado.tracking.trials import TrialTracker
 from avocado.training.stages import stage_named
 from avocado.utils.addresses import hide_passwords
 
@@ -23,16 +38,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.trial import FrozenTrial, Trial
 
-    from avocado.data.store import SignalStore
-    from avocado.search.candidates import Candidates
-    from avocado.search.space import Space
-    from avocado.search.study import Report, SweepConfig
-    from avocado.tracking.trials import TrialTracker
 
 SEARCHED = ("model", "optimizer", "fit", "epochs")  # sections; other keys change what is measured
 CARRYING_OUT = ("trials", "stale_after", "give_up_after")  # settings that a study may go on without
-OWN = ("sweep=", "sweep.", "hydra.", "-")
-SPACE = "sweep.space."
 SHOWN = 10  # best trials at the end
 
 
@@ -42,13 +50,6 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed_keys: Sequence[s
     typed_space: `sweep.space.<key>=<value>`; typed_keys: those of train.py.
     """
     import torch
-
-    from avocado.config.store import prepare_store
-    from avocado.config.training import hardware_of, plan
-    from avocado.search.candidates import Candidates
-    from avocado.search.space import read_space
-    from avocado.search.storage import require_storage, storage_errors
-    from avocado.search.study import SweepConfig, best_trials, open_study, search
 
     node = config.sweep
     values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
@@ -130,7 +131,6 @@ def _described(node: DictConfig, typed: Sequence[str]) -> dict[str, Any]:
     """The space as plain values: that of the option, with what is typed added, replaced or, with null, taken out."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
 
     space = OmegaConf.to_container(node.space)
     assert isinstance(space, dict)
@@ -200,8 +200,6 @@ def _same(
     settings: SweepConfig, space: Mapping[str, Any], run: dict[str, Any], checksum: str, n_bins: int
 ) -> dict[str, Any]:
     """What all trials of a study have in common, flat: with anything else they could not be compared."""
-    from avocado.runs.run import INCIDENTAL
-
     searched = [*space, *(["fit.epochs"] if any(key.startswith("epochs.") for key in space) else [])]
     flat = {f"sweep.{key}": value for key, value in asdict(settings).items() if key not in CARRYING_OUT}
     flat |= {f"{SPACE}{key}": value for key, value in space.items()}
@@ -224,10 +222,6 @@ def _judge(
     tracker: TrialTracker | None,
 ) -> Callable[[Trial, Report | None], list[float]]:
     """What trains one trial's model and says its objectives."""
-    from omegaconf import OmegaConf
-
-    from avocado.config.training import hardware_of, plan
-    from avocado.search.candidates import costs
 
     def judge(trial: Trial, report: Report | None) -> list[float]:
         config = composed("train", [*overrides, *as_overrides(trial.params)])
@@ -249,9 +243,6 @@ def _judge(
 
 def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> TrialTracker | None:
     """What tells W&B of the trials, where logger= asks for it."""
-    from avocado.config.training import tracking_of
-    from avocado.tracking.trials import TrialTracker
-
     tracking = tracking_of(train)
     if tracking.mode == "disabled":
         return None
@@ -261,8 +252,6 @@ def _tracker(train: DictConfig, name: str, storage: str, store: SignalStore) -> 
 @contextmanager
 def _kept(tracker: TrialTracker | None) -> Iterator[None]:
     """In the end, also after Ctrl-C, the command that uploads what could not be uploaded before."""
-    from avocado.tracking.session import sync_command
-
     try:
         yield
     finally:
@@ -285,16 +274,6 @@ def _progress(
     settings: SweepConfig, shown: bool
 ) -> Iterator[tuple[Callable[[FrozenTrial], None], Callable[[int], None]]]:
     """A bar of judged trials, and a line for each trial that this worker ends."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("trials", total=settings.trials)
@@ -334,19 +313,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status."""
-    try:
-        options, rest = separate_options(arguments)
-    except InputError:
-        options, rest = list(arguments), []  # which app.run refuses
-    space = [argument for argument in rest if argument.startswith(SPACE)]
-    own = [argument for argument in rest if argument.startswith(OWN) and argument not in space]
-    typed = [argument for argument in rest if argument not in own and argument not in space]
-    if any("storage=" in argument for argument in own):  # drivers of databases take long to import
-        from avocado.search.storage import keep_password
-
-        own = keep_password(own)
-    return app.run("sweep", lambda config: sweep(config, space, typed), [*own, *options])

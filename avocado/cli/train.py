@@ -5,31 +5,41 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
 from avocado.cli import app
-from avocado.cli.transfer import as_settings, transfer
+from avocado.cli.impute import missing_of, write
+from avocado.cli.transfer import transfer
+from avocado.config.imputers import build_imputer, imputer_settings
 from avocado.config.store import prepare_store
 from avocado.config.training import hardware_of, plan, region_of, split_of, tracking_of
+from avocado.data.compendium import pairs_in
+from avocado.data.genome import file_stem
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.evaluation.scores import format_scores
+from avocado.inference.impute import DECIMALS, regions_to_impute
+from avocado.inference.track_files import track_file
+from avocado.model.directory import load_model, own_store_of
+from avocado.plotting.held_out import LINEAGE
+from avocado.runs import run as runs
+from avocado.runs.baselines import Baseline, region_of_fit, score_baseline
+from avocado.runs.run import RunResult, RunSpec, state
+from avocado.tracking.runs import tracked
 from avocado.training.stages import STAGES, stage_named
 from avocado.utils.terminal import terminal_width
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.store import SignalStore
-    from avocado.runs.run import RunResult, RunSpec
-
 
 def train(config: DictConfig, advice: bool = True) -> None:
     """Carry out the stages of the config in turn. advice: say in the end where things lie and what is next."""
     import torch
-
-    from avocado.evaluation.scores import format_scores
-    from avocado.plotting.held_out import LINEAGE
 
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -77,19 +87,12 @@ def train(config: DictConfig, advice: bool = True) -> None:
 
 def _store_of_source(config: DictConfig) -> SignalStore | None:
     """The store of the model to be completed, where no other one is asked for."""
-    from avocado.model.directory import load_model, own_store_of
-
     if config.source is None or config.store != config.data.store:
         return None
     return own_store_of(load_model(config.source, only_whole=True))
 
 
 def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResult:
-    from omegaconf import OmegaConf
-
-    from avocado.runs import run as runs
-    from avocado.tracking.runs import tracked
-
     # what every run of the command shares; the run knows its own stage, region, fold and seed
     settings = OmegaConf.to_container(config, resolve=True)
     fresh = config.overwrite or not config.resume
@@ -112,12 +115,6 @@ def _carry_out(config: DictConfig, run: RunSpec, store: SignalStore) -> RunResul
 
 
 def _impute_held_out(config: DictConfig, outcome: RunResult, store: SignalStore) -> Path:
-    from avocado.cli.impute import missing_of, write
-    from avocado.data.compendium import pairs_in
-    from avocado.inference.impute import DECIMALS, regions_to_impute
-    from avocado.inference.track_files import track_file
-    from avocado.model.directory import load_model
-
     model = load_model(outcome.model, store)
     folder = outcome.model.parent.parent.parent / "imputed" / outcome.model.parent.name / outcome.model.name
     files = {pair: track_file(f"{folder}/{{cell}}-{{assay}}.bw", *pair) for pair in pairs_in(model.tracks, "test")}
@@ -131,10 +128,6 @@ def _impute_held_out(config: DictConfig, outcome: RunResult, store: SignalStore)
 
 def _score_imputer(config: DictConfig, store: SignalStore, steps: Sequence[str]) -> None:
     """Fit any other imputer and score it on the region of each stage; it leaves scores and pictures, and no model."""
-    from avocado.config.imputers import build_imputer, imputer_settings
-    from avocado.evaluation.scores import format_scores
-    from avocado.runs.baselines import Baseline, region_of_fit, score_baseline
-
     # a model of a chromosome needs pilot regions, other imputers do without
     needed = [step for step in steps if step != "pilot" or len(steps) == 1 or "pilot" in store.regions]
     regions = list(dict.fromkeys(region_of(config, store, step) for step in needed))
@@ -179,8 +172,6 @@ def _say_what_is_next(config: DictConfig, outcome: RunResult, store: SignalStore
     place = shlex.quote(f"path={outcome.model}")
     steps.append((f"avocado inspect {place}", "what the model holds, and what it lacks"))
     done = outcome.directory.parent.parent.name
-    from avocado.data.genome import file_stem
-
     others = [name for name in store.regions if file_stem(name) not in ("pilot", done)]
     same = {"store": (config.store, config.data.store), "runs": (config.runs, "runs"), "fold": (config.fold, 0)}
     keys = "".join(f" {shlex.quote(f'{key}={value}')}" for key, (value, default) in same.items() if value != default)
@@ -198,9 +189,6 @@ def _lacks_pairs(store: SignalStore) -> bool:
 
 def is_done(config: DictConfig) -> bool:
     """Whether all runs of the config are done, which a launched command asks before it queues anything."""
-    from avocado.data.store import open_store
-    from avocado.runs.run import state
-
     if (
         config.source is not None
         or config.overwrite
@@ -213,8 +201,3 @@ def is_done(config: DictConfig) -> bool:
         return False
     store = open_store(config.store)
     return all(state(plan(config, store, step), store, Path(config.runs)) == "done" for step in config.stage.steps)
-
-
-def main(arguments: Sequence[str], task: Callable[[DictConfig], None] = train) -> int:
-    """Entry point; returns the exit status. task: what is done with a config."""
-    return app.run("train", task, as_settings(arguments), is_done)

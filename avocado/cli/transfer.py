@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
-from avocado.config.schema import options_of
-from avocado.config.sections import Transfer
 from avocado.config.values import as_list
+from avocado.data.compendium import read_table
+from avocado.data.store import open_store
 from avocado.errors import InputError
+from avocado.runs.transfer import TransferResult, TransferSpec
+from avocado.runs.transfer import transfer as carry_out
 from avocado.training.transfer_config import TransferConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.runs.transfer import TransferResult
-
-SHORT = [its.name for its in fields(Transfer) if its.name not in {its.name for its in fields(TransferConfig)}]
-
-
-def as_settings(arguments: Sequence[str]) -> list[str]:
-    """Arguments of train.py, with a model's directory, model=DIRECTORY, as the key that it is.
-
-    model= otherwise chooses the size of a model that is to be trained. With stage=transfer, its keys table=, out= and
-    so on need no `transfer.` before them.
-    """
-    transfers = "stage=transfer" in arguments
-    return [_as_setting(argument, transfers) for argument in arguments]
-
-
-def _as_setting(argument: str, transfers: bool) -> str:
-    key, equals, value = argument.partition("=")
-    if not equals:
-        return argument
-    if key == "model" and value not in options_of("model") and not value.endswith((".yaml", ".yml")):
-        first = value.split(",")[0].strip("'\"")
-        if transfers or Path(first).is_dir():
-            return f"source={value}"
-    return f"transfer.{argument}" if transfers and key in SHORT else argument
-
 
 def transfer(config: DictConfig) -> None:
     """Add new cell types or assays to the model `source`, and say what came out."""
-    from avocado.data.compendium import read_table
-    from avocado.data.store import open_store
-    from avocado.runs.transfer import TransferSpec
-    from avocado.runs.transfer import transfer as carry_out
-
     settings = config.transfer
     if config.source is None:
         raise InputError("stage=transfer adds to a trained model: give its directory, model=runs/model/fold0/seed0")

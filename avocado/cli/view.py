@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avocado.cli import app
+from avocado.browser.page import page
+from avocado.browser.server import FolderServer
+from avocado.browser.tracks import genes_bed, sizes_text, view_of_folder
+from avocado.data.genome import load_assembly
 from avocado.errors import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
 
 PAGE = "index.html"
 SHOWN = 12  # rows at the start, of a folder without a page
@@ -21,8 +26,6 @@ SHOWN = 12  # rows at the start, of a folder without a page
 
 def view(config: DictConfig) -> None:
     """Serve a folder until Ctrl-C."""
-    from avocado.browser.server import FolderServer
-
     path = Path(str(config.path))
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
@@ -47,27 +50,14 @@ def view(config: DictConfig) -> None:
 
 def _pages(config: DictConfig, path: Path) -> Mapping[str, bytes]:
     """A page for the bigWig files there, in memory: the folder stays as it is."""
-    from avocado.browser.page import page
-    from avocado.browser.tracks import genes_bed, sizes_text, view_of_folder
-    from avocado.data.genome import load_assembly
-
     assembly = None if config.assembly is None else load_assembly(config.assembly)
     folder, only = (path, None) if path.is_dir() else (path.parent, path)
     found = view_of_folder(folder, assembly, SHOWN, only)
     texts = {}
     if config.genes is not None:
-        from dataclasses import replace
-
         texts["genes.bed"] = genes_bed(config.genes, found.assembly)
         found = replace(found, genes="genes.bed")
     sizes = "avocado.chrom.sizes"
     return {name: text.encode() for name, text in (
         texts | {sizes: sizes_text(found.assembly), PAGE: page(found, sizes)}
     ).items()}  # fmt: skip
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit status. A path needs no path= before it."""
-    first, *others = arguments or [""]
-    typed = [f"path={first}", *others] if first and "=" not in first and not first.startswith("-") else arguments
-    return app.run("view", view, typed)

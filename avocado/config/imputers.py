@@ -6,19 +6,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from omegaconf import OmegaConf
+
 from avocado.config.overrides import composed, read_arguments
 from avocado.config.schema import option, options_of
 from avocado.config.sections import IMPUTERS
+from avocado.config.training import hardware_of
 from avocado.config.values import as_list, build
 from avocado.errors import InputError
+from avocado.imputers.average import AverageActivity
+from avocado.imputers.chromimpute import ChromImpute
 from avocado.imputers.config import AvocadoConfig, ChromImputeConfig, EnsembleConfig, PredictdConfig, SimilarityConfig
+from avocado.imputers.ensemble import Ensemble
+from avocado.imputers.factorization import Avocado
+from avocado.imputers.nearest import NearestCell, SimilarityAverage
+from avocado.imputers.place import PlaceOnly
+from avocado.imputers.predictd import Predictd
+from avocado.imputers.protocol import Imputer
+from avocado.imputers.regression import Regression
 from avocado.model.config import ModelConfig, RegressionConfig
 from avocado.training.config import FitConfig, OptimizerConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.imputers import Imputer
 
 T = TypeVar("T")
 UNSEEN = ("memory_limit", "workers", "checkpoint_every")  # of fit, which leave no trace in what comes out
@@ -38,38 +49,22 @@ def build_imputer(config: DictConfig, region: str = "pilot") -> Imputer:
     if seed < 0:
         raise InputError(f"seed={seed}: expected a whole number from 0")
     if name == "average":
-        from avocado.imputers.average import AverageActivity
-
         return AverageActivity()
     if name == "place":
-        from avocado.imputers.place import PlaceOnly
-
         return PlaceOnly()
     if name == "nearest":
-        from avocado.imputers.nearest import NearestCell
-
         return NearestCell()
     if name == "similarity":
-        from avocado.imputers.nearest import SimilarityAverage
-
         return SimilarityAverage(build(SimilarityConfig, node, "imputer"))
     if name == "regression":
-        from avocado.imputers.regression import Regression
-
         return Regression(build(RegressionConfig, node, "imputer", seed=seed), device)
     if name == "predictd":
-        from avocado.imputers.predictd import Predictd
-
         return Predictd(build(PredictdConfig, node, "imputer"), seed, device, progress)
     if name == "chromimpute":
-        from avocado.imputers.chromimpute import ChromImpute
-
         return ChromImpute(build(ChromImputeConfig, node, "imputer"), seed, progress)
     if name == "avocado":
         return _avocado(config, region, node)
     if name == "ensemble":
-        from avocado.imputers.ensemble import Ensemble
-
         members = {member: build_imputer(chosen, region) for member, chosen in _members(config).items()}
         node = {key: value for key, value in node.items() if key != "members"}
         return Ensemble(members, build(EnsembleConfig, node, "imputer", seed=seed))
@@ -81,8 +76,6 @@ def imputer_settings(config: DictConfig, imputer: Imputer) -> dict[str, Any]:
 
     The run's seed is among them where the imputer's own settings hold it.
     """
-    from omegaconf import OmegaConf
-
     settings = getattr(imputer, "config", None)
     found = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {}
     if config.imputer.name == "avocado":
@@ -115,16 +108,7 @@ def train_config(config: DictConfig, settings: Sequence[str]) -> DictConfig:
     return train
 
 
-def separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What is typed for a command itself, and the `imputer.key=value` among it."""
-    settings = [argument for argument in arguments if argument.startswith("imputer.")]
-    return [argument for argument in arguments if argument not in settings], settings
-
-
 def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
-    from avocado.config.training import hardware_of
-    from avocado.imputers.factorization import Avocado
-
     stage = "pilot" if region == "pilot" else "joint"
     return Avocado(
         build(ModelConfig, config.model, "model"),
@@ -139,8 +123,6 @@ def _avocado(config: DictConfig, region: str, node: dict[str, Any]) -> Imputer:
 
 def _members(config: DictConfig) -> dict[str, DictConfig]:
     """A training config for each member of an ensemble, with the settings of the option of that name."""
-    from omegaconf import OmegaConf
-
     found = {}
     for member in as_list(config.imputer.get("members")):
         known = options_of("imputer")

@@ -6,27 +6,27 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avocado.api import ingest
 from avocado.config.values import as_list
+from avocado.data.compendium import scan_folder
+from avocado.data.genome import load_assembly
+from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
+from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
+from avocado.simulation.compendium import DemoSettings, simulate
+from avocado.simulation.measured import read_pairs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.store import SignalStore
-    from avocado.simulation.compendium import DemoSettings
-
 
 def prepare_store(config: DictConfig) -> SignalStore:
     """The store of a training config: the user's own, or that of data=, made on first use."""
-    from avocado.data.store import open_store
-
     path = Path(config.store)
     # a store of the user's own is only opened; that of data= is made on first use
     if config.store != config.data.store or (path / "store.json").is_file():
         return open_store(path)
     if config.data.simulate is not None:
-        from avocado.simulation.compendium import simulate
-
         print(f"making the demo compendium in {config.data.simulate}")
         simulate(Path(config.data.simulate))
     return make_store(config.data, config.store, None, config.trainer.progress)
@@ -34,10 +34,6 @@ def prepare_store(config: DictConfig) -> SignalStore:
 
 def make_store(config: DictConfig, out: str, workers: int | None, progress: bool) -> SignalStore:
     """The store that `config` (table or folder, assembly, regions, filters) describes, made where it is missing."""
-    from avocado.api import ingest
-    from avocado.data.compendium import scan_folder
-    from avocado.data.genome import load_assembly
-
     if config.folder is None and config.table is None:
         raise InputError("no tracks given: set table= to a TSV or CSV file, or folder= and pattern=")
     return ingest(
@@ -56,10 +52,6 @@ def make_store(config: DictConfig, out: str, workers: int | None, progress: bool
 
 def demo_settings(config: DictConfig) -> DemoSettings:
     """The plain settings. Raises InputError for values of the wrong kind, and where a table says otherwise."""
-    from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
-    from avocado.simulation.compendium import DemoSettings
-    from avocado.simulation.measured import read_pairs
-
     given: dict[str, Any] = {}
     if config.chromosomes is not None:
         given["sizes"] = _sizes(config.chromosomes)

@@ -6,24 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from avocado.config.values import as_list, build
+from avocado.data.store import SignalStore
 from avocado.errors import InputError
+from avocado.model.config import ModelConfig
+from avocado.runs.run import RunSpec, SplitConfig
+from avocado.tracking.config import Tracking
+from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.stages import stage_named
+from avocado.utils.hardware import Hardware
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from avocado.data.store import SignalStore
-    from avocado.runs.run import RunSpec, SplitConfig
-    from avocado.tracking.config import Tracking
-    from avocado.utils.hardware import Hardware
-
 
 def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
     """The plain description of one stage. Raises InputError for anything of the wrong kind, before work starts."""
-    from avocado.model.config import ModelConfig
-    from avocado.runs.run import RunSpec
-    from avocado.training.config import FitConfig, OptimizerConfig
-
     region, split = region_of(config, store, step), split_of(config)
     n_bins = store.region(region).n_bins // hardware_of(config, step).processes  # of each process
     epochs = config.epochs.get(step, stage_named(step).epochs)
@@ -40,8 +37,6 @@ def plan(config: DictConfig, store: SignalStore, step: str) -> RunSpec:
 
 def split_of(config: DictConfig) -> SplitConfig:
     """Who trains, validates and tests. Raises InputError for a fold that is neither a number nor all."""
-    from avocado.runs.run import SplitConfig
-
     fold = config.fold
     if fold in ("all", None):
         fold = None
@@ -67,8 +62,6 @@ def region_of(config: DictConfig, store: SignalStore, step: str) -> str:
 
 def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
     """What trainer= asks for; only the stages that train the network run in several processes."""
-    from avocado.utils.hardware import Hardware
-
     trainer = config.trainer
     asked = Hardware(trainer.device, trainer.precision, trainer.processes, trainer.implementation)
     return asked if stage_named(stage).trains_network else replace(asked, processes=1)
@@ -76,7 +69,5 @@ def hardware_of(config: DictConfig, stage: str = "genome") -> Hardware:
 
 def tracking_of(config: DictConfig) -> Tracking:
     """What logger= asks for."""
-    from avocado.tracking.config import Tracking
-
     # an empty WANDB_MODE= is none
     return build(Tracking, {**config.logger, "mode": config.logger.mode or "online"}, "logger")

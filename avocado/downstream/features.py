@@ -21,6 +21,7 @@ from avocado.data.store import SignalStore
 from avocado.data.windows import Window, holder
 from avocado.downstream.tasks import Task, windows_of
 from avocado.errors import InputError
+from avocado.inference.impute import impute_chunks
 from avocado.latent.embeddings import cell_code, cell_states, code_weights, embed_intervals
 from avocado.model.directory import Model
 from avocado.model.states import StatesNetwork
@@ -186,8 +187,6 @@ def imputed_at(model: Model, pairs: Sequence[Pair], loci: pd.DataFrame) -> np.nd
 
     Only what windows touch is imputed, in groups of pairs, and held in memory.
     """
-    from avocado.inference.impute import impute_chunks
-
     windows = windows_of(loci)
     places = [_required(window, model.regions, model.assembly) for window in windows]
     means = [np.empty((len(loci), len(pairs)), dtype=np.float32) for _ in windows]

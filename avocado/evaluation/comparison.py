@@ -14,7 +14,7 @@ from avocado.data.genome import BLOCK_BINS
 from avocado.data.store import SignalStore, chunk_blocks
 from avocado.evaluation.metrics import AnnotationWindows
 from avocado.evaluation.scores import score_table, stratified
-from avocado.imputers import Imputer, groups
+from avocado.imputers.protocol import Imputer, groups
 
 Made = TypeVar("Made")
 Peaks = Callable[[str, str], np.ndarray]  # of a cell type and an assay: bool (n_bins,), bins in its observed peaks

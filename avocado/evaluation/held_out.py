@@ -15,8 +15,8 @@ from avocado.errors import InputError
 from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
 from avocado.evaluation.metrics import AnnotationWindows
 from avocado.evaluation.scores import AVERAGE
-from avocado.imputers import Imputer
 from avocado.imputers.average import AverageActivity
+from avocado.imputers.protocol import Imputer
 from avocado.inference.impute import impute, impute_chunks
 from avocado.model.directory import Model
 from avocado.model.own_store import require_tracks

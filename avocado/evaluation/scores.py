@@ -26,6 +26,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from avocado.data.compendium import Pair, pairs_in
 from avocado.errors import InputError
@@ -193,9 +197,6 @@ def format_scores(table: pd.DataFrame, color: bool = False, width: int | None = 
     With `color`, for a terminal, these marks are also coloured and the means bold. width: columns of the terminal; of
     measures that have no room in it only the names are given.
     """
-    from rich.console import Console
-    from rich.text import Text
-
     require_average(table)
     titles = TITLES | RAW_TITLES | LOCI_TITLES
     measures = [name for name in PRINTED if name in table]
@@ -218,10 +219,6 @@ def format_scores(table: pd.DataFrame, color: bool = False, width: int | None = 
 
 def _grid(table: pd.DataFrame, measures: Sequence[str], titles: Mapping[str, str]):
     """A rich table of these measures, with a block for each track."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("track", "method"):
         grid.add_column(name, no_wrap=True)

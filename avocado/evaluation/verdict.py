@@ -14,6 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from avocado.evaluation.scores import AVERAGE
 from avocado.evaluation.trials import LEFT_OUT, MASKED, Imputed
@@ -60,11 +64,6 @@ def read_verdict(file: Path) -> pd.DataFrame:
 
 def format_verdict(table: pd.DataFrame, color: bool = False) -> str:
     """As aligned text: an assay in a row, average activity's MSE, and the model's by the number of tracks."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     sizes = sorted(set(table.loc[table["kind"] == LEFT_OUT, "tracks"]))
     titles = [f"from {size}" for size in sizes]
@@ -91,8 +90,6 @@ def _number(value: float) -> str:
 
 
 def _marked(row):
-    from rich.text import Text
-
     if row is None:
         return Text("")
     return Text(f"{'▲' if row.better else '▼'} {_number(row.mse)}", "green" if row.better else "red")

@@ -11,6 +11,7 @@ import numpy as np
 
 from avocado.generalization.inputs import Inputs
 from avocado.generalization.splits import Part
+from avocado.utils.hardware import device_of
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,6 @@ def network(
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as loss_of
-
-    from avocado.utils.hardware import device_of
 
     where, generator = device_of(device), torch.Generator().manual_seed(seed)
     mean, spread = train.x.mean(axis=0), train.x.std(axis=0) + 1e-6

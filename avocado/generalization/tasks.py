@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from avocado.data.genome import BIN_SIZE, load_assembly
 from avocado.errors import InputError
+from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
+from avocado.simulation.chromatin import simulate_chromatin
+from avocado.simulation.lineages import make_tree
 
 HIGH = 0.5  # RPKM, from which a gene counts as expressed
 AUTOSOMES = [f"chr{number}" for number in range(1, 23)]
@@ -79,8 +83,6 @@ def read_expression(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def loci_40kb() -> pd.DataFrame:
     """The 72,036 loci of 40 kb of the autosomes of hg19, the last one of a chromosome shorter: chrom, start, end."""
-    from avocado.data.genome import load_assembly
-
     sizes = load_assembly("hg19").sizes
     starts = {chrom: np.arange(0, sizes[chrom], WIDTH) for chrom in AUTOSOMES}
     tables = [
@@ -110,11 +112,6 @@ def simulated_task(seed: int = 0, n_cells: int = 12, n_chroms: int = 22, size: i
     A gene is expressed where its activity is at least half of a typical active gene's. How much of the label hangs on
     the gene, its lineage and the cell type is the simulation's (see `simulation.chromatin`).
     """
-    from avocado.data.genome import BIN_SIZE
-    from avocado.simulation.assay_shapes import ROADMAP_ASSAYS
-    from avocado.simulation.chromatin import simulate_chromatin
-    from avocado.simulation.lineages import make_tree
-
     rng, tree = np.random.default_rng(seed), make_tree(n_cells)
     tables, labels, windows = [], [], []
     for number in range(1, n_chroms + 1):

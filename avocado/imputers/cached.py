@@ -30,7 +30,7 @@ import avocado
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.imputers import Imputer
+from avocado.imputers.protocol import Imputer
 from avocado.utils.files import replacing
 
 STATUS = Path("/proc/self/status")

@@ -23,8 +23,8 @@ from avocado.data.splits import split
 from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.errors import InputError
-from avocado.imputers import Foretelling, Imputer, groups, possible
 from avocado.imputers.config import EnsembleConfig
+from avocado.imputers.protocol import Foretelling, Imputer, groups, possible
 
 MIN_TRACKS = 2  # set apart; from a single one, the best member of that track would take all
 CHUNK_BINS = 1 << 20

@@ -31,14 +31,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.splits import balanced_folds
 from avocado.data.store import SignalStore, chunk_blocks, tracks_of
 from avocado.errors import InputError
-from avocado.imputers import groups
 from avocado.imputers.config import PredictdConfig
 from avocado.imputers.cp import Learned, Penalties, Sample, Schedule, initial, learn, track_weights
+from avocado.imputers.protocol import groups
 from avocado.model.scales import expected_scales, track_scales
 from avocado.utils.hardware import device_of
 from avocado.utils.progress import duration
@@ -185,9 +187,6 @@ class Predictd:
             config.learning_rate, config.max_steps, config.check_every, config.patience, config.halvings
         )
         ridges = RIDGES if config.ridge is None else (config.ridge,)
-        from rich.console import Console
-        from rich.progress import Progress
-
         with Progress(console=Console(stderr=True), disable=not self.progress) as bar:
             task = bar.add_task("PREDICTD", total=config.max_steps)
 

@@ -13,7 +13,7 @@ from avocado.data.store import SignalStore
 from avocado.data.windows import Window
 from avocado.evaluation.held_out import MODEL, imputers_of, require_same_layout
 from avocado.evaluation.scores import AVERAGE
-from avocado.imputers import Imputer, predict_window
+from avocado.imputers.protocol import Imputer, predict_window
 from avocado.model.directory import Model
 from avocado.plotting.plots import peak_window, plot_tracks
 from avocado.utils.hardware import Hardware

@@ -10,6 +10,8 @@ import pandas as pd
 
 from avocado.downstream.evaluation import RANDOM, Scored, compare
 from avocado.downstream.features import CODE, FACTORS, STATES
+from avocado.plotting.downstream import plot_downstream
+from avocado.plotting.plots import save_png
 from avocado.report.report import Picture, Report, Table, write_report
 from avocado.utils.files import replacing
 
@@ -33,9 +35,6 @@ def write_results(
     about: what was evaluated on what, for the head of the page. The references of the tests are the latent factors, of
     the genome and of the cell type, and its code.
     """
-    from avocado.plotting.downstream import plot_downstream
-    from avocado.plotting.plots import save_png
-
     summary = scored.summary
     references = [
         name for name in dict.fromkeys(summary["features"]) if name.endswith(FACTORS) or name in (STATES, CODE)

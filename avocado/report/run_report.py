@@ -15,7 +15,7 @@ from avocado.data.windows import Window
 from avocado.evaluation.held_out import MODEL, imputers_of
 from avocado.evaluation.intervals import MEAN_ROW, genome_intervals, stretch_sums, stretches
 from avocado.evaluation.scores import AVERAGE, mean_rows, track_rows
-from avocado.imputers import predict_window
+from avocado.imputers.protocol import predict_window
 from avocado.latent import attribution
 from avocado.model.directory import Model
 from avocado.plotting.latent import plot_attribution

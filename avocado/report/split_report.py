@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from avocado.generalization.check import PLACE, SplitCheck
 from avocado.imputers.average import AVERAGE
+from avocado.plotting.generalization import plot_groups
 from avocado.report.report import Picture, Report, Table, write_report
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ def write_split_report(path: str | Path, check: SplitCheck) -> None:
 
 def split_report(check: SplitCheck) -> Report:
     """The same as a Report."""
-    from avocado.plotting.generalization import plot_groups
-
     over = f"{check.measure[:1].upper()}{check.measure[1:]}, with 95 % bootstrap intervals over {check.drawn}"
     tables = [
         Table(

@@ -31,8 +31,8 @@ from avocado.errors import InputError
 from avocado.evaluation.comparison import compare, loci_of_tracks
 from avocado.evaluation.held_out import MODEL
 from avocado.evaluation.scores import AVERAGE, read_scores, write_scores
-from avocado.imputers import Imputer, foretell
 from avocado.imputers.average import AverageActivity
+from avocado.imputers.protocol import Imputer, foretell
 from avocado.inference.impute import DECIMALS, made_of, require_files
 from avocado.inference.track_files import track_file, track_files
 from avocado.model.scales import imputed_pval

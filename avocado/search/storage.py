@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy.exc
@@ -18,10 +18,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from avocado.errors import InputError
-from avocado.utils.addresses import hide_passwords
+from avocado.utils.addresses import STORAGE_PASSWORD, hide_passwords
 
 log = logging.getLogger(__name__)
-PASSWORD = "AVOCADO_STORAGE_PASSWORD"  # environment variable: of the address that has a user and no password
 LOCK_TIMEOUT = 60  # seconds that SQLite waits for other workers' short transactions
 CONNECT_TIMEOUT = 10  # seconds until a server has to answer
 SILENCE = 60  # seconds after which a connection counts as lost
@@ -38,26 +37,6 @@ OPTIONS = {  # of connections, by the driver's name
     "pysqlite": {"timeout": LOCK_TIMEOUT},
 }
 _back = -float("inf")  # when a server that this process had waited for answered again
-
-
-def keep_password(arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command with addresses of databases that lack their password, for all that is ever shown.
-
-    `connect` finds it in the environment, which further processes share.
-    """
-    kept = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and key.rpartition(".")[2] == "storage":
-            with contextlib.suppress(sqlalchemy.exc.ArgumentError):
-                url = make_url(value.strip("'\""))
-                password = url.password or url.query.get("password")
-                if password and "${" not in str(password):
-                    os.environ[PASSWORD] = str(password)
-                    public = url._replace(password=None).difference_update_query(["password"])
-                    argument = f"{key}={public.render_as_string(hide_password=False)}"
-        kept.append(argument)
-    return kept
 
 
 @contextlib.contextmanager
@@ -115,8 +94,8 @@ def _url(storage: str) -> URL:
     if url.drivername in DRIVERS:  # SQLAlchemy's own choice depends on its version
         url = url.set(drivername=DRIVERS[url.drivername])
     named = url.username or "user" in url.query
-    if named and not url.password and "password" not in url.query and os.environ.get(PASSWORD):
-        url = url.set(password=os.environ[PASSWORD])
+    if named and not url.password and "password" not in url.query and os.environ.get(STORAGE_PASSWORD):
+        url = url.set(password=os.environ[STORAGE_PASSWORD])
     return url
 
 

@@ -6,6 +6,17 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+    track,
+)
+
 Item = TypeVar("Item")
 
 
@@ -16,9 +27,6 @@ def shown(items: Iterable[Item], label: str, total: int | None, progress: bool) 
     """
     if not progress:
         return iter(items)
-    from rich.console import Console
-    from rich.progress import track
-
     return iter(track(items, label, total, console=Console(stderr=True)))
 
 
@@ -35,9 +43,6 @@ def bytes_shown(label: str, total: int, progress: bool) -> Iterator[Callable[[in
     if not progress:
         yield lambda n_bytes: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
     columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from toy_examples import examples
 
-from avocado.cli import check_split
+from avocado.cli.app import command
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def table(tmp_path):
 def test_prints_the_verdict_and_writes_the_page(table, capsys):
     page = table / "split.html"
     arguments = [f"table={table}/examples.tsv", f"predictions={table}/place.npy", "fold=1", f"out={page}"]
-    assert check_split.main(arguments) == 0
+    assert command("check-split", arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("Cross-cell-type split: 100 % of the test loci")
     assert "average activity" in out
@@ -31,7 +31,7 @@ def test_prints_the_verdict_and_writes_the_page(table, capsys):
 
 def test_several_models_and_features(table, capsys):
     models = f"{table}/models.csv"
-    assert check_split.main([f"table={table}/examples.tsv", f"predictions={models}", f"features={models}"]) == 0
+    assert command("check-split", [f"table={table}/examples.tsv", f"predictions={models}", f"features={models}"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "1 of 2 features are the same in all cell types at a locus" in out
     assert "beats two, average precision" in out
@@ -48,7 +48,7 @@ def test_several_models_and_features(table, capsys):
     ],
 )
 def test_errors_are_one_line(table, capsys, message, arguments):
-    assert check_split.main([argument.format(table=table) for argument in arguments]) == 2
+    assert command("check-split", [argument.format(table=table) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

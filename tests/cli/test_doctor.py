@@ -105,7 +105,7 @@ def test_broken_and_clashing_libraries(monkeypatch):
 def test_more_threads_than_cores_and_little_memory(monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 10_000)
     assert doctor._processor().state == NOTE
-    monkeypatch.setattr("avocado.training.memory.available_memory", lambda device: 1 << 30)
+    monkeypatch.setattr("avocado.cli.doctor.available_memory", lambda device: 1 << 30)
     assert (doctor._memory().state, doctor._memory().text) == (NOTE, "1.0 GiB free for this process")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from avocado.cli import genome as genome_cli
 from avocado.cli import launcher
+from avocado.cli.app import command
 from avocado.cli.impute import missing_of
 from avocado.model.directory import load_model
 
@@ -31,7 +31,7 @@ def whole(quick, store, tmp_path_factory) -> Path:
     """A folder in which the command has done all its work; to be copied."""
     folder = tmp_path_factory.mktemp("whole")
     out = f"out={folder}/{IMPUTED}/{{cell}}-{{assay}}.bw"
-    assert genome_cli.main([*quick, f"store={store}", "trainer.threads=1", f"runs={folder}/runs", out]) == 0
+    assert command("genome", [*quick, f"store={store}", "trainer.threads=1", f"runs={folder}/runs", out]) == 0
     return folder
 
 

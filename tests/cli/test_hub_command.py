@@ -29,11 +29,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 @pytest.fixture(scope="session")
 def made(model, store, demo, tmp_path_factory):
     """The hub of the demo's model; read-only."""
-    from avocado.cli.hub import main
+    from avocado.cli.app import command
 
     out = tmp_path_factory.mktemp("hubs") / "hub"
     keys = [f"model={model}", f"store={store}", f"genes={demo.path}/genes.gtf.gz", f"out={out}", "ucsc=hg38"]
-    assert main([*keys, "progress=false", "workers=1"]) == 0
+    assert command("hub", [*keys, "progress=false", "workers=1"]) == 0
     return out
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from avocado import __version__
-from avocado.cli.train import main
+from avocado.cli.app import command
 from avocado.config.overrides import composed, separate_options
 from avocado.errors import InputError
 from avocado.model.config import ModelConfig
@@ -27,7 +27,7 @@ def logging_as_before():
 
 
 def shown(capsys, *arguments):
-    assert main(list(arguments)) == 0
+    assert command("train", list(arguments)) == 0
     return capsys.readouterr().out
 
 
@@ -64,7 +64,7 @@ def test_a_config_folder_of_ones_own(capsys, tmp_path):
     (tmp_path / "model" / "mine.yaml").write_text("nodes: 7\n")
     said = shown(capsys, "--config-dir", str(tmp_path), "model=mine", "--cfg", "job", "-p", "model")
     assert yaml.safe_load(said) == {**asdict(ModelConfig()), "nodes": 7}
-    assert main(["model=mine", "--cfg", "job"]) == 2
+    assert command("train", ["model=mine", "--cfg", "job"]) == 2
 
 
 def test_shell_completion(capsys):
@@ -85,7 +85,7 @@ def test_version(capsys):
     ],
 )
 def test_one_line_says_what_is_wrong(capsys, arguments, message):
-    assert main(arguments) == 2
+    assert command("train", arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1

@@ -7,7 +7,7 @@ import pytest
 from toy import STATES
 from toy_model import save
 
-from avocado.cli import attribute, embed
+from avocado.cli.app import command
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def model(tiny_store, tmp_path, monkeypatch):
 
 
 def test_embed(model, capsys):
-    assert embed.main([model, "regions=chr20", "window=1000", "out=windows.tsv", "progress=false"]) == 0
+    assert command("embed", [model, "regions=chr20", "window=1000", "out=windows.tsv", "progress=false"]) == 0
     assert pd.read_csv("windows.tsv", sep="\t").shape == (48, 3 + 7)
     with open("some.bed", "w") as bed:
         bed.write("chr20\t1000\t1100\tone\nchr1\t50000\t50100\ttwo\n")
-    assert embed.main([model, "regions=some.bed", "flank=250", "out=some.tsv", "progress=false"]) == 0
+    assert command("embed", [model, "regions=some.bed", "flank=250", "out=some.tsv", "progress=false"]) == 0
     assert pd.read_csv("some.tsv", sep="\t")["name"].tolist() == ["one"]
     assert "left out: 1 of 2 intervals" in capsys.readouterr().out
-    assert embed.main([model, "what=cells", "out=cells.tsv"]) == 0
+    assert command("embed", [model, "what=cells", "out=cells.tsv"]) == 0
     assert len(pd.read_csv("cells.tsv", sep="\t", keep_default_na=False)) == 4
     capsys.readouterr()
     for arguments, message in {
@@ -39,7 +39,7 @@ def test_embed(model, capsys):
         ("regions=chr20", "cell=liver", "out=x.tsv"): "is of kind 'paper', whose genome factors are the same for all",
         ("what=cells", "cell=liver", "out=x.tsv"): "cell=liver goes with positions of the genome",
     }.items():
-        assert embed.main([model, *arguments]) == 2
+        assert command("embed", [model, *arguments]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -47,14 +47,14 @@ def test_embed_states_of_a_cell_type(tiny_store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "model", STATES, store=tiny_store)
     common = ["model=model", "regions=chr20", "window=1000", "progress=false"]
-    assert embed.main([*common, "cell=liver", "out=liver.tsv"]) == 0
+    assert command("embed", [*common, "cell=liver", "out=liver.tsv"]) == 0
     assert "48 rows, " in (said := capsys.readouterr().out)
     assert "states of liver" in said
-    assert embed.main([*common, "cell=E003", "out=E003.tsv"]) == 0
-    assert embed.main([*common, "cell=liver", "code=true", "out=code.tsv"]) == 0
+    assert command("embed", [*common, "cell=E003", "out=E003.tsv"]) == 0
+    assert command("embed", [*common, "cell=liver", "code=true", "out=code.tsv"]) == 0
     assert "3 numbers of the code of liver" in capsys.readouterr().out
     assert list(pd.read_csv("code.tsv", sep="\t").columns[3:]) == ["25bp_0", "250bp_0", "5kbp_0"]
-    assert embed.main([*common, "code=true", "out=none.tsv"]) == 2
+    assert command("embed", [*common, "code=true", "out=none.tsv"]) == 2
     assert "code=true goes with cell=, whose code it is" in capsys.readouterr().err
     liver, other = (pd.read_csv(f"{name}.tsv", sep="\t") for name in ("liver", "E003"))
     assert "25bp_shared_0" in liver
@@ -67,12 +67,12 @@ def test_embed_states_of_a_cell_type(tiny_store, tmp_path, monkeypatch, capsys):
 
 def test_attribute(model, capsys):
     place = "region=chr20:10,001-10,100"
-    assert attribute.main([model, "cell=liver", "assay=RNA", place, "out=part.{part}.bw", "progress=false"]) == 0
+    assert command("attribute", [model, "cell=liver", "assay=RNA", place, "out=part.{part}.bw", "progress=false"]) == 0
     assert "4 bins" in capsys.readouterr().out
-    assert attribute.main([model, "cell=liver,NA", "assay=RNA", place, "out=x.{part}.bw"]) == 2
+    assert command("attribute", [model, "cell=liver,NA", "assay=RNA", place, "out=x.{part}.bw"]) == 2
     assert "cell=liver,NA: give one" in capsys.readouterr().err
     typed = [model, "cell=liver", "assay=RNA", "region=chr20", "out=att/{cell}.{part}.bw", "progress=false"]
-    assert attribute.main(typed) == 0
+    assert command("attribute", typed) == 0
     said = capsys.readouterr().out
     assert "1,892 bins" in said
     total = np.zeros(1892 * 25)
@@ -80,7 +80,7 @@ def test_attribute(model, capsys):
         with pyBigWig.open(f"att/liver.{part}.bw") as bigwig:
             total += np.nan_to_num(bigwig.values("chr20", 0, len(total), numpy=True))
     assert total.any()
-    assert attribute.main(typed) == 2
+    assert command("attribute", typed) == 2
     assert "is there already" in capsys.readouterr().err
-    assert attribute.main([*typed[:4], "out=all.bw"]) == 2
+    assert command("attribute", [*typed[:4], "out=all.bw"]) == 2
     assert "5 files need {part} in the name" in capsys.readouterr().err

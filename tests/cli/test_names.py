@@ -29,7 +29,7 @@ def test_printed_commands_can_be_copied(monkeypatch, capsys):
         path="my runs [v2]", regions={"pilot": 0, "chr20": 0}, assembly=SimpleNamespace(sizes={"chr20": 1})
     )
     monkeypatch.setattr(ingest_command, "make_store", lambda *_: store)
-    monkeypatch.setattr("avocado.cli.inspect.describe_store", lambda store: "")
+    monkeypatch.setattr("avocado.cli.ingest.describe_store", lambda store: "")
     ingest_command.ingest(SimpleNamespace(out="", workers=1, progress=False))
     printed = capsys.readouterr().out.strip()
     assert shlex.split(printed, comments=True) == ["next:", "python", "train.py", "store=my runs [v2]", "chrom=chr20"]

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from avocado.cli import sweep as sweep_cli
+from avocado.cli.arguments import split
 from avocado.errors import InputError
 from avocado.search.study import load_study, trials_table
 
@@ -157,15 +158,12 @@ def test_the_stage_on_a_chromosome(avocado, keys, tmp_path):
     assert "validation tracks, chr20," in answer.out
 
 
-def test_separating_what_is_typed(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(sweep_cli.app, "run", lambda verb, task, own: seen.update(verb=verb, own=own, task=task) or 0)
-    monkeypatch.setattr(sweep_cli, "sweep", lambda config, space, typed: seen.update(space=space, typed=typed))
-    sweep_cli.main(["sweep=small", "sweep.trials=3", "sweep.space.model.nodes=[1]", "data=demo"])
-    seen["task"](None)
-    assert seen["own"] == ["sweep=small", "sweep.trials=3"]
-    assert seen["space"] == ["sweep.space.model.nodes=[1]"]
-    assert seen["typed"] == ["data=demo"]
+def test_separating_what_is_typed():
+    typed = ["sweep=small", "sweep.trials=3", "sweep.space.model.nodes=[1]", "data=demo"]
+    assert split("sweep", typed) == (
+        ["sweep=small", "sweep.trials=3"],
+        (["sweep.space.model.nodes=[1]"], ["data=demo"]),
+    )
 
 
 def test_storages_without_a_driver_are_said():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from avocado.search import storage
+from avocado.utils.addresses import STORAGE_PASSWORD
 
 pytest_plugins = ["demo", "postgres_server"]
 
@@ -17,7 +17,7 @@ PASSWORD = "s3cret-never-shown"
 
 @pytest.fixture(autouse=True)
 def no_password_is_left(monkeypatch):
-    monkeypatch.setenv(storage.PASSWORD, "")
+    monkeypatch.setenv(STORAGE_PASSWORD, "")
 
 
 def test_a_missing_driver_is_named_before_data_are_made(avocado, unchanged, monkeypatch):
@@ -62,5 +62,5 @@ def test_the_password_is_shown_nowhere(avocado, postgres, tiny_store, quick, tmp
     assert any(path.suffix == ".wandb" for path in files)
     assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
     # the same study without the password, which is in the environment
-    monkeypatch.setenv(storage.PASSWORD, PASSWORD)
+    monkeypatch.setenv(STORAGE_PASSWORD, PASSWORD)
     assert avocado("sweep", *keys, f"sweep.storage={public}").status == 0

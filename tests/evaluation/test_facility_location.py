@@ -10,7 +10,7 @@ import pytest
 from toy import ASSAYS, CELLS, STATES
 from toy_model import TRACKS, save
 
-from avocado.cli import next as command
+from avocado.cli.app import command
 from avocado.errors import InputError
 from avocado.evaluation.next import (
     Sample,
@@ -217,7 +217,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "model")
     typed = ["model=model", "k=2", "progress=false", "regions=chr20"]
-    assert command.main([*typed, "out=next.csv"]) == 0
+    assert command("next", [*typed, "out=next.csv"]) == 0
     out = capsys.readouterr().out
     table = pd.read_csv("next.csv", keep_default_na=False)
     assert list(table) == ["rank", "cell", "assay", "gain", "coverage", "random"]
@@ -225,7 +225,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     for row in table.itertuples():
         assert f"{row.cell} {row.assay}" in out
     assert (tmp_path / "next.png").read_bytes().startswith(b"\x89PNG")
-    assert command.main([*typed, "k=5"]) == 0
+    assert command("next", [*typed, "k=5"]) == 0
     assert "3 of 5: no further experiment adds anything" in capsys.readouterr().out
     for arguments, message in {
         ("out=next.csv",): "next.csv is there already",
@@ -233,5 +233,5 @@ def test_command(tmp_path, monkeypatch, capsys):
         ("regions=chr2",): "has no factors of 'chr2'",
         ("assays=ATAC",): "knows no assay 'ATAC'",
     }.items():
-        assert command.main([*typed, *arguments]) == 2
+        assert command("next", [*typed, *arguments]) == 2
         assert message in capsys.readouterr().err

@@ -150,7 +150,7 @@ def test_the_factors_of_a_region_are_opened_once_for_all_scores_and_once_for_the
 
 def test_scores_do_not_depend_on_how_many_tracks_are_in_memory(model, tiny_store, monkeypatch):
     whole = score_model(model, tiny_store, "chr20", HELD)
-    monkeypatch.setattr("avocado.imputers.GROUP", 1)
+    monkeypatch.setattr("avocado.imputers.protocol.GROUP", 1)
     pd.testing.assert_frame_equal(score_model(model, tiny_store, "chr20", HELD), whole, atol=1e-6)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.rooms import between_rooms, imports, main, plot_rooms, problems, shortest
+from experiments.rooms import between_rooms, hidden, imports, main, plot_rooms, problems, shortest
 
 
 def made(tmp_path: Path, **modules: str) -> dict[str, set[str]]:
@@ -30,6 +30,12 @@ def test_a_circle_is_found_inside_functions_too(tmp_path):
     (said,) = problems(found)
     assert said.startswith("a circle: ")
     assert said.count("avocado.data.") == 3
+
+
+def test_an_own_module_is_not_imported_inside_a_function(tmp_path):
+    text = "def f():\n    import torch\n    from avocado.data.b import x\n    return x"
+    made(tmp_path, data__a=text, data__b="x = 1")
+    assert hidden(tmp_path / "avocado") == ["avocado.data.a, line 3: avocado.data.b is imported inside a function"]
 
 
 def test_a_room_below_may_not_import_one_above(tmp_path):

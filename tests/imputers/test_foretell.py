@@ -2,9 +2,9 @@
 
 import pytest
 
-from avocado.imputers import foretell
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.ensemble import Ensemble
+from avocado.imputers.protocol import foretell
 from avocado.utils.progress import duration
 
 

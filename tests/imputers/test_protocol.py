@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from toy import PAIRS
 
-import avocado.imputers as protocol
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.imputers import groups, possible, predict_window
+from avocado.imputers import protocol
 from avocado.imputers.average import AverageActivity
 from avocado.imputers.chromimpute import ChromImpute, ChromImputeConfig
 from avocado.imputers.ensemble import Ensemble
 from avocado.imputers.nearest import NearestCell, SimilarityAverage
 from avocado.imputers.place import PlaceOnly
 from avocado.imputers.predictd import Predictd, PredictdConfig
+from avocado.imputers.protocol import groups, possible, predict_window
 from avocado.imputers.regression import Regression
 from avocado.model.regression import RegressionConfig
 

@@ -11,8 +11,8 @@ import pytest
 
 from avocado.errors import InputError
 from avocado.search import storage
-from avocado.search.storage import PASSWORD, keep_password, require_storage
-from avocado.utils.addresses import hide_logins, hide_passwords
+from avocado.search.storage import require_storage
+from avocado.utils.addresses import STORAGE_PASSWORD, hide_logins, hide_passwords, keep_password
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_addresses_without_passwords(address, public, bare):
     ],
 )
 def test_a_password_that_is_typed_is_kept_in_the_environment(monkeypatch, key, address, public):
-    monkeypatch.setenv(PASSWORD, "")  # what is set here is gone after the test
+    monkeypatch.setenv(STORAGE_PASSWORD, "")  # what is set here is gone after the test
     assert keep_password([f"{key}={address}", "runs=a"]) == [f"{key}={public}", "runs=a"]
-    assert os.environ[PASSWORD] == "s3cr@t"
+    assert os.environ[STORAGE_PASSWORD] == "s3cr@t"
     assert storage._url(public).password == "s3cr@t"
     # another's, of nobody, and of the driver's own means
     assert storage._url(address).password == (None if "?" in address else "s3cr@t")
@@ -53,9 +53,9 @@ def test_a_password_that_is_typed_is_kept_in_the_environment(monkeypatch, key, a
 @pytest.mark.parametrize("typed", ["sweep.storage=nonsense", "sweep.storage=sqlite:///a:b@c.db", "sweep.storage",
                                    "storage='postgresql://av:${oc.env:PW}@host/db'", "store=a://b:c@d"])  # fmt: skip
 def test_what_has_no_password_stays(monkeypatch, typed):
-    monkeypatch.delenv(PASSWORD, raising=False)
+    monkeypatch.delenv(STORAGE_PASSWORD, raising=False)
     assert keep_password([typed]) == [typed]
-    assert PASSWORD not in os.environ
+    assert STORAGE_PASSWORD not in os.environ
 
 
 @pytest.mark.parametrize(
