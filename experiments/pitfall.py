@@ -54,9 +54,7 @@ def pitfall(config: DictConfig) -> None:
         [part.study.baselines(its).assign(task=part.study.task.name) for part in parts for its in part.designs]
     )
     groups = pd.concat([groups_of(part).assign(task=part.study.task.name) for part in parts])
-    cells = pd.concat(
-        [part.study.single_cells(part.designs[0].target).assign(target=part.designs[0].target) for part in parts]
-    )
+    cells = pd.concat([single_cells_of(part) for part in parts])
     tables = {"models": models, "baselines": baselines, "groups": groups, "cell_types": cells,
               "remedies": remedies_of(models, baselines)}  # fmt: skip
     for name, table in tables.items():
@@ -68,6 +66,12 @@ def pitfall(config: DictConfig) -> None:
     write_report(out / "report.html", report(settings, parts, tables, figures, check))
     print(largest(models).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     print(f"\n{check.verdict}\n\ntables, figures and report.html in {out}")
+
+
+def single_cells_of(part: Part) -> pd.DataFrame:
+    """Every cell type alone as the predictor of the first design's target."""
+    target = part.designs[0].target
+    return part.study.single_cells(target).assign(target=target, task=part.study.task.name)
 
 
 def groups_of(part: Part) -> pd.DataFrame:
@@ -153,7 +157,7 @@ def draw(
             figures[f"{slug}_{model}"] = plot_sizes(its[its["model"] == model], lines)
         if (groups["task"] == name).any():
             figures[f"{slug}_groups"] = plot_numbers(groups[groups["task"] == name])
-        figures[f"{slug}_cell_types"] = plot_single_cells(cells[cells["target"] == design.target], design.target)
+        figures[f"{slug}_cell_types"] = plot_single_cells(cells[cells["task"] == name], design.target)
     return figures
 
 
@@ -184,7 +188,7 @@ def report(
         ),
         Table("By variability of the locus", tables["groups"], "Largest trees, across cell types.", {"ap": "higher"},
               ("task", "number")),
-        Table("Single cell types as the predictor", tables["cell_types"], "All loci.", {"ap": "higher"}, ("target",)),
+        Table("Single cell types as the predictor", tables["cell_types"], "All loci.", {"ap": "higher"}, ("task",)),
         Table("Every model", models, "A row for each."),
     ]  # fmt: skip
     return Report(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -56,7 +58,8 @@ def plot_sizes(rows: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Average precision against the size of models, a panel for each scheme, a colour for each input (Fig. 1d–i, S1).
 
     rows: of one task, target and kind of model, as `Study.run` makes them: a dot is a trained model, a line joins the
-    means of one size. baselines: of `Study.baselines`. Raises ValueError for an empty table.
+    means of one size, of networks with as many layers. baselines: of `Study.baselines`. Raises ValueError for an empty
+    table.
     """
     if rows.empty:
         raise ValueError("no models to draw: the table is empty")
@@ -71,8 +74,9 @@ def plot_sizes(rows: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
                 ax.scatter(
                     its["size"], its["ap"], 16, color=colors[name], marker=markers[name], alpha=0.7, linewidths=0
                 )
-                mean = its.groupby("size")["ap"].mean()
-                ax.plot(mean.index, mean, color=colors[name], linewidth=1.2, alpha=0.8)
+                for _, alike in its.groupby("layers", dropna=False):
+                    mean = alike.groupby("size")["ap"].mean()
+                    ax.plot(mean.index, mean, color=colors[name], linewidth=1.2, alpha=0.8)
         for name, value in baselines.set_index("predictor")["ap"].items():
             style = BASELINES[str(name)]
             ax.axhline(value, color=style[0], linestyle=style[1], linewidth=1.4, zorder=1)
@@ -85,7 +89,10 @@ def plot_sizes(rows: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         *(Line2D([], [], color=BASELINES[name][0], linestyle=BASELINES[name][1], label=name)
           for name in baselines["predictor"]),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    title = f"{rows['task'].iloc[0]}, tested in {rows['target'].iloc[0]}"
+    figure.legend(
+        handles=handles, title=title, loc="outside upper center", ncols=4, frameon=False, fontsize=8, title_fontsize=10
+    )
     return figure
 
 
@@ -127,13 +134,21 @@ def plot_single_cells(table: pd.DataFrame, target: str) -> Figure:
     for name, value in lines.items():
         color, style = BASELINES[AVERAGE if str(name).startswith(AVERAGE) else BASE]
         ax.axhline(value, color=color, linestyle=style, linewidth=1.6, label=name)
-    ax.set_xticks(np.arange(len(cells)), [name.split("_")[0] for name in cells["cell"]], rotation=90)
+    ax.set_xticks(np.arange(len(cells)), _shortened(list(cells["cell"])), rotation=90)
     ax.set_title(f"one cell type's labels as the predictor of {target}", fontsize=10, fontweight="bold")
     ax.set_ylim(0, 1.02)
     _finish(ax, "average precision")
     ax.tick_params(axis="x", labelsize=6)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names up to the first _ at which all of them differ."""
+    parts = [name.split("_") for name in names]
+    lengths = range(1, 1 + max(map(len, parts), default=0))
+    length = next((its for its in lengths if len({*map(tuple, (part[:its] for part in parts))}) == len(parts)), None)
+    return ["_".join(part[:length]) for part in parts]
 
 
 def plot_strata(strata: pd.DataFrame) -> Figure:

@@ -15,7 +15,8 @@ def models(inputs=("noise", "epigenome"), seeds=2):
         (scheme, name, size, seed, 0.5 + 0.1 * seed, "network")
         for scheme in SCHEMES for name in inputs for size in (10, 100) for seed in range(seeds)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["scheme", "inputs", "size", "seed", "ap", "model"])
+    columns = ["scheme", "inputs", "size", "seed", "ap", "model"]
+    return pd.DataFrame(rows, columns=columns).assign(layers=None, task="expression", target="E116")
 
 
 def test_a_panel_for_each_scheme_with_a_dot_for_each_model():
@@ -58,6 +59,20 @@ def test_single_cells_stand_below_the_average_of_all():
     ax = drawn(plot_single_cells(table, "C")).axes[0]
     assert [bar.get_height() for bar in ax.patches] == [0.8, 0.7]
     assert sorted(line.get_ydata()[0] for line in ax.lines) == [0.5, 0.95]
+
+
+def test_networks_of_as_many_layers_are_joined():
+    table = models(inputs=("noise",)).assign(model="network")
+    table["layers"] = [1 + number % 2 for number in range(len(table))]
+    figure = drawn(plot_sizes(table, LINES))
+    joined = [line for line in figure.axes[0].lines if len(line.get_xdata()) and line.get_marker() == "None"]
+    assert len(joined) == 2 + len(LINES)
+
+
+def test_cell_types_are_named_as_far_as_they_differ():
+    cells = ["H1_ESC_Dixon", "H1_neural_Dixon", "HUVEC_x_Lieberman", "average activity of all"]
+    figure = drawn(plot_single_cells(pd.DataFrame({"cell": cells, "ap": [0.4, 0.3, 0.2, 0.5]}), "E003"))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["H1_ESC", "H1_neural", "HUVEC_x"]
 
 
 @pytest.mark.parametrize("plot", [lambda t: plot_sizes(t, LINES), lambda t: plot_groups(t, "x"), plot_numbers])
