@@ -166,7 +166,7 @@ def plot_latent_quality(table: pd.DataFrame) -> Figure:
         ax.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=8)
         if "by chance" in means:
             ax.axhline(float(means["by chance"]), color=MUTED, linestyle=":", linewidth=1)
-        ax.set_xticks(range(len(shown)), [source.replace(", ", ",\n") for source in shown], fontsize=8)
+        ax.set_xticks(range(len(shown)), [source.replace(" ", "\n", 1) for source in shown], fontsize=8)
         ax.set_ylim(min(0, *values) * 1.2, max(0.1, *values) * 1.12)
         ax.set_title(question, fontsize=10)
         ax.set_ylabel(measure)
