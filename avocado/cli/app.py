@@ -53,6 +53,8 @@ def command(verb: str, arguments: Sequence[str], task: Callable[[DictConfig], No
     def carried(config: DictConfig) -> None:
         getattr(module_of(verb), verb.replace("-", "_"))(config, *more)
 
+    carried.__module__ = f"avocado.cli.{verb.replace('-', '_')}"  # after which Hydra names a job
+
     def is_done(config: DictConfig) -> bool:
         return hasattr(module_of(verb), "is_done") and module_of(verb).is_done(config)
 
