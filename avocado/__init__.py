@@ -14,7 +14,8 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avocado.api import ingest, picture, score, stratify, train, transfer
+    from avocado.api import picture, score, stratify, train, transfer
+    from avocado.data.intake import ingest
     from avocado.data.store import open_store
     from avocado.errors import InputError
     from avocado.evaluation.next import next_experiments
@@ -39,7 +40,7 @@ _HOMES = {
     "export_published": "avocado.model.published",
     "import_published": "avocado.model.published",
     "impute": "avocado.inference.impute",
-    "ingest": "avocado.api",
+    "ingest": "avocado.data.intake",
     "load_model": "avocado.model.directory",
     "next_experiments": "avocado.evaluation.next",
     "open_store": "avocado.data.store",

@@ -62,7 +62,7 @@ def command(verb: str, arguments: Sequence[str], task: Callable[[DictConfig], No
 
 
 def module_of(verb: str) -> ModuleType:
-    """The module of a command."""
+    """The module of a command, or of a part of one that not every run of it needs."""
     return importlib.import_module(f"avocado.cli.{verb.replace('-', '_')}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from avocado.cli import app, launcher
 from avocado.cli.arguments import GENOME
 from avocado.cli.impute import MOVE, decimals_of, missing_of, pairs_of, write
-from avocado.cli.inspect import lacking, model_at
+from avocado.cli.inspect_model import lacking, model_at
 from avocado.cli.train import train
 from avocado.config.overrides import as_typed, composed, read_arguments
 from avocado.config.store import prepare_store

@@ -7,20 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from avocado.cli import app
-from avocado.config import imputers
-from avocado.config.training import split_of
 from avocado.config.values import as_list, wants_baseline
 from avocado.data.compendium import Pair, pairs_in, unmeasured
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
-from avocado.imputers.protocol import foretell, groups, possible, predict_window
 from avocado.inference.impute import (
-    distinct,
     places,
     provenance,
     regions_in_order,
@@ -31,7 +26,6 @@ from avocado.inference.impute import (
 )
 from avocado.inference.track_files import track_file
 from avocado.model.directory import Model, load_model
-from avocado.runs import baselines
 from avocado.utils.files import remove_leftovers
 from avocado.utils.hardware import Hardware
 from avocado.utils.provenance import Made, is_there
@@ -52,7 +46,7 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     if (config.model is None) == (config.imputer is None):
         raise InputError("give model= the directory of a model, or imputer= and store=; --help shows both")
     if config.imputer is not None:
-        _impute_with(config, settings)
+        app.module_of("impute_by_method").impute_by_method(config, settings)
         return
     if settings:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
@@ -65,12 +59,12 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
     for assay in asked[1]:
         model.pair(model.cells[0], assay)
     sets = {"unmeasured": model.unmeasured(), "held_out": pairs_in(model.tracks, "test")}
-    files = _files(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
+    files = files_of(config, _pairs(*asked, config.pairs, sets, model.cells, model.assays))
     if not files:
         return
     regions = as_list(config.regions) or regions_to_impute(model)
     made = provenance(model, files, places(model, regions), config.scale, config.decimals)
-    missing = _missing(config, files, made)
+    missing = missing_files(config, files, made)
     if missing:
         written = write(
             model, missing, regions, config.scale, hardware, config.progress, config.workers, config.decimals,
@@ -79,66 +73,10 @@ def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
         if len(written) < len(missing):
             print(f"{len(missing) - len(written)} tracks were written by another process meanwhile")
         if written:
-            _say_what_was_written(config, written, regions)
+            say_what_was_written(config, written, regions)
 
 
-def _impute_with(config: DictConfig, settings: Sequence[str]) -> None:
-    """Fit an imputer to a store's tracks, all of them or the training tracks of a fold, and write what it imputes."""
-    if config.store is None:
-        raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
-    composed = imputers.train_config(config, settings)
-    store = open_store(config.store)
-    tracks = split_of(composed).roles(store)
-    cells, assays = as_list(config.cell, store.cells), as_list(config.assay, store.assays)
-    for names, known, kind in ((cells, store.cells, "cell type"), (assays, store.assays, "assay")):
-        for name in names:
-            if name not in known:
-                raise InputError(f"store {store.path} has no {kind} '{name}'; it has: {', '.join(known[:30])}")
-    every = _files(config, pairs_of(config.pairs, store, tracks, cells, assays))
-    if not every:
-        return
-    chromosomes = [name for name in store.assembly.sizes if name in store.regions]
-    regions = as_list(config.regions, store.regions) or chromosomes or list(store.regions)
-    require_files(list(every.values()), config.scale)
-    bigwig = any(path.suffix != ".npz" for path in every.values())
-    places = {its.layout.name: its for its in distinct(its for place in regions for its in store.windows(place))}
-    layouts = regions_in_order(store.assembly, [its.layout for its in places.values()], disjoint=bigwig)
-    windows = [places[layout.name] for layout in layouts]
-    learned_on = baselines.region_of_fit(store, windows[0].source)
-    imputer = imputers.build_imputer(composed, learned_on)
-    settings_of = {"name": composed.imputer.name, "seed": composed.seed, **imputers.imputer_settings(composed, imputer)}
-    made = baselines.provenance(store, every, settings_of, tracks, layouts, learned_on, config.scale, config.decimals)
-    missing = _missing(config, every, made)
-    if not missing:
-        return
-    imputer = baselines.fitted(imputer, store, pairs_in(tracks, "train"), learned_on)
-    foretell(imputer, list(missing), windows[0].source)
-    written, refused = [], []
-    n_bins = max(store.region(window.source).n_bins for window in windows)
-    with Progress(console=Console(stderr=True), disable=not config.progress) as bar:
-        task = bar.add_task(f"imputing {counted(len(missing), 'track')}", total=len(missing))
-        for group in groups(list(missing), n_bins):
-            first, reasons = possible(imputer, group, windows[0], store.region(windows[0].source))
-            refused += reasons
-            if first:
-                paths, pairs = [missing[pair] for pair in first], list(first)
-                signals = (
-                    (its.layout, np.stack(list(first.values()), axis=1) if its is windows[0]
-                     else predict_window(imputer, pairs, its, store.region(its.source)))
-                    for its in windows
-                )  # fmt: skip
-                baselines.write_imputed(paths, store.assembly, signals, config.scale, made, config.decimals)
-                written += paths
-            bar.advance(task, len(group))
-    if refused and not written:
-        one = len(missing) == 1
-        raise InputError(refused[0] if one else f"none of {len(refused)} tracks can be imputed: {refused[0]}")
-    for reason in refused:
-        print(f"left out: {reason}")
-    _say_what_was_written(config, written, [layout.name for layout in layouts])
-
-
-def _files(config: DictConfig, chosen: Sequence[Pair]) -> dict[Pair, Path]:
+def files_of(config: DictConfig, chosen: Sequence[Pair]) -> dict[Pair, Path]:
     """The files of the chosen pairs. Raises InputError for an option that no file can be written with."""
     decimals_of(config)
     if not chosen:
@@ -158,7 +96,7 @@ def decimals_of(config: DictConfig) -> int | None:
     return decimals
 
 
-def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path, Made]) -> dict[Pair, Path]:
+def missing_files(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path, Made]) -> dict[Pair, Path]:
     """The files that are still to be written. Raises InputError for one that is there and was made otherwise."""
     for folder in {path.parent for path in files.values()}:
         remove_leftovers(folder)
@@ -168,7 +106,8 @@ def _missing(config: DictConfig, files: Mapping[Pair, Path], made: Mapping[Path,
     return missing
 
 
-def _say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Sequence[str]) -> None:
+def say_what_was_written(config: DictConfig, files: Sequence[Path], regions: Sequence[str]) -> None:
+    """Where they are, what they hold, and what to type next."""
     unit = "−log10 p" if config.scale == "pval" else "arcsinh(−log10 p)"
     more = ", ..." if len(files) > 1 else ""
     print(f"{counted(len(files), 'track')} over {', '.join(regions)} as {unit}: {files[0]}{more}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from avocado.cli import app
-from avocado.cli.inspect import after_store, describe_store
+from avocado.cli.describe import after_store, describe_store
 from avocado.config.store import make_store
 
 if TYPE_CHECKING:

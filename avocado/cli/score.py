@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avocado.cli import app
-from avocado.config import imputers
-from avocado.config.training import split_of
 from avocado.config.values import as_list, wants_baseline
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.genome import Assembly, Region, chromosome_region, file_stem, load_assembly
@@ -22,16 +20,14 @@ from avocado.data.sources import check_source, read_signal
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 from avocado.evaluation.annotations import loci_of, read_peaks
-from avocado.evaluation.comparison import Peaks, compare, compare_strata, loci_of_tracks
+from avocado.evaluation.comparison import Peaks
 from avocado.evaluation.held_out import score_model, stratify_model
 from avocado.evaluation.metrics import AnnotationWindows
 from avocado.evaluation.scores import AVERAGE, combine_regions, format_scores, score_table, write_scores
-from avocado.imputers.average import AverageActivity
 from avocado.inference.track_files import track_file
 from avocado.model.directory import Model, load_model, store_of
-from avocado.plotting.held_out import draw, picture
+from avocado.plotting.held_out import picture
 from avocado.plotting.plots import save_png
-from avocado.runs.baselines import METHODS, fitted, region_of_fit
 from avocado.utils.files import replacing
 from avocado.utils.hardware import Hardware
 from avocado.utils.terminal import terminal_width
@@ -46,7 +42,7 @@ COMBINED = "chromosomes"  # what the table of several chromosomes together is ca
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """How what is judged is scored, drawn and stratified on a region."""
 
     table: Callable[[str, AnnotationWindows, Peaks | None], pd.DataFrame]
@@ -61,7 +57,7 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
     if settings and config.imputer is None:
         raise InputError(f"{settings[0]}: settings are for imputer=, which is not given")
     if config.imputer is not None and config.store is not None:
-        tables = _score_imputer(config, settings)
+        tables = app.module_of("score_by_method").score_by_method(config, settings)
     elif config.model is not None:
         tables = _score_model(config)
     elif config.observed is not None and config.imputed is not None:
@@ -91,7 +87,7 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     model = load_model(config.model, other, baseline=wants_baseline(config))
     store = store_of(model)  # and the tracks that were given to it
     hardware = Hardware(config.device, config.precision)
-    asked = [_pair(model, name) for name in as_list(config.tracks)]
+    asked = [pair_of(model, name) for name in as_list(config.tracks)]
     for pair in asked:
         model.pair(*pair)  # says which of the two is unknown
         store.track_index(*pair)
@@ -99,54 +95,20 @@ def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:
     regions = as_list(config.region, model.regions) or [name for name in model.regions if name in store.regions]
     if not regions:
         raise InputError(f"model {model.path} and store {store.path} share no region")
-    judged = _Judged(
+    judged = Judged(
         lambda region, loci, peaks: score_model(model, store, region, tracks, hardware, loci, peaks),
         lambda region: picture(model, store, region, tracks, hardware),
         lambda region: stratify_model(model, store, region, tracks, hardware),
     )
-    return _score_regions(config, store, regions, tracks, judged)
+    return score_regions(config, store, regions, tracks, judged)
 
 
-def _score_imputer(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
-    composed, store = imputers.train_config(config, settings), open_store(config.store)
-    roles = split_of(composed).roles(store)
-    held_out, training = pairs_in(roles, "test"), pairs_in(roles, "train")
-    if not held_out:
-        raise InputError("no track is held out, so there is nothing to score: give fold= or split.hold_out=")
-    tracks = [_pair(store, name) for name in as_list(config.tracks)] or held_out
-    for pair in tracks:
-        store.track_index(*pair)
-        if pair not in held_out:
-            raise InputError(
-                f"{' '.join(pair)}: a training track of fold={config.fold}; a score on it would say nothing; "
-                "leave out tracks= to score the held-out ones"
-            )
-    regions = as_list(config.region, store.regions) or list(store.regions)
-    learned_on = region_of_fit(store, regions[0])
-    name = METHODS.get(composed.imputer.name, str(composed.imputer.name))
-    imputer = imputers.build_imputer(composed, learned_on)
-    average = fitted(AverageActivity(), store, training, learned_on)
-    methods = {AVERAGE: average, name: imputer}
-    rows = {method: methods[method] for method in dict.fromkeys([name, AVERAGE])}
-
-    def table(region: str, loci: AnnotationWindows, peaks: Peaks | None) -> pd.DataFrame:
-        return compare(store, region, tracks, methods, loci_of_tracks(store, region, tracks, training, loci, peaks))
-
-    judged = _Judged(
-        table,
-        lambda region: draw(store, region, tracks, rows),
-        lambda region: compare_strata(store, region, tracks, methods, training),
-    )
-    return _score_regions(config, store, regions, tracks, judged, lambda: fitted(imputer, store, training, learned_on))
-
-
-def _score_regions(
+def score_regions(
     config: DictConfig,
     store: SignalStore,
     regions: Sequence[str],
     tracks: Sequence[Pair],
-    judged: _Judged,
+    judged: Judged,
     prepare: Callable[[], object] = lambda: None,
 ) -> dict[str, pd.DataFrame]:
     """A table for each region, and one of all whole chromosomes; pictures and strata are written where `out` is given.
@@ -238,7 +200,7 @@ def _peak_file(pattern: str, cell: str, assay: str) -> Path:
     return path
 
 
-def _pair(known: Model | SignalStore, name: str) -> Pair:
+def pair_of(known: Model | SignalStore, name: str) -> Pair:
     """The pair called 'CELL:ASSAY' or 'CELL ASSAY'; both names may have blanks and colons in them."""
     for cell in known.cells:
         if name.startswith((f"{cell}:", f"{cell} ")) and name[len(cell) + 1 :] in known.assays:

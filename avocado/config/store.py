@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avocado.api import ingest
 from avocado.config.values import as_list
 from avocado.data.compendium import scan_folder
 from avocado.data.genome import load_assembly
+from avocado.data.intake import ingest
 from avocado.data.store import SignalStore, open_store
 from avocado.errors import InputError
 from avocado.simulation.assay_shapes import ROADMAP_ASSAYS

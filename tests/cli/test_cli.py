@@ -501,12 +501,12 @@ def test_score_one_track_of_a_model(avocado, model, store, trained, unchanged):
 def test_score_names_with_blanks_and_colons():
     from types import SimpleNamespace
 
-    from avocado.cli.score import _pair
+    from avocado.cli.score import pair_of
 
     model = SimpleNamespace(cells=["CD8 naive (T)", "CD8"], assays=["H3K4me3", "eGFP: X"], pair=lambda *pair: pair)
-    assert _pair(model, "CD8 naive (T):H3K4me3") == ("CD8 naive (T)", "H3K4me3")
-    assert _pair(model, "CD8 naive (T) eGFP: X") == ("CD8 naive (T)", "eGFP: X")
-    assert _pair(model, "CD8 H3K4me3") == ("CD8", "H3K4me3")
+    assert pair_of(model, "CD8 naive (T):H3K4me3") == ("CD8 naive (T)", "H3K4me3")
+    assert pair_of(model, "CD8 naive (T) eGFP: X") == ("CD8 naive (T)", "eGFP: X")
+    assert pair_of(model, "CD8 H3K4me3") == ("CD8", "H3K4me3")
 
 
 def test_score_two_files(avocado, demo, unchanged, tmp_path):
