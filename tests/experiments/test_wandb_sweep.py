@@ -116,7 +116,7 @@ def test_a_trial_of_the_agent_is_the_run_that_it_prepared(tiny_store, quick, sta
         searched = [its for its in command if its.startswith("model.")]
         split = ["split.validation=0.25", "split.folds=4"]
         try:
-            assert command("train", [*kept, *quick, *searched, *split, f"store={tiny_store.path}"]) == 0
+            assert app.command("train", [*kept, *quick, *searched, *split, f"store={tiny_store.path}"]) == 0
         finally:
             wandb.teardown()
     found = [logged(directory)[0] for directory in sorted(tmp_path.glob("runs/wandb/sweep1/*/pilot/pilot/fold0/seed0"))]
