@@ -11,6 +11,7 @@ import yaml
 from wandb import wandb_agent
 from wandb_records import logged
 
+from avocado.cli import app
 from avocado.config.overrides import composed, read_arguments
 from avocado.config.values import config_directory
 
