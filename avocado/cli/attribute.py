@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from avocado.cli import app
 from avocado.config.values import as_list
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 def attribute(config: DictConfig) -> None:
     """Write the attributions of one pair's imputation over a region, and say what each part adds on average."""
-    import torch
-
     if config.threads:
         torch.set_num_threads(config.threads)
     if "{part}" not in config.out:

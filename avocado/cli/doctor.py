@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 import avocado
 from avocado.cli import app
@@ -184,8 +185,6 @@ def _probe(folder: Path) -> Iterator[Path]:
 
 def _speeds(file: Path) -> tuple[float, float]:
     """MB per second written, to the disk, and read through memory mapping. Raises what the file system refuses with."""
-    from filelock import FileLock
-
     with FileLock(f"{file}.lock", timeout=SECONDS):
         block = np.random.default_rng(0).integers(0, 255, PROBE, dtype=np.uint8)
         begun = time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from avocado.cli import app
 from avocado.config.values import as_list
 from avocado.data.intervals import read_intervals
@@ -17,7 +19,6 @@ from avocado.model.directory import Model, load_model, store_of
 from avocado.utils.progress import shown
 
 if TYPE_CHECKING:
-    import pandas as pd
     from omegaconf import DictConfig
 
 
@@ -55,8 +56,6 @@ def embed(config: DictConfig) -> None:
 
 def _embedding(config: DictConfig, model: Model) -> Embedding:
     """Rows of the one BED file, whose intervals are rows, or of a region in bins or windows."""
-    import pandas as pd
-
     regions = as_list(config.regions) or list(model.regions)
     if len(regions) > 1:
         more = "several regions" if config.regions else "the model has several regions"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -49,8 +50,6 @@ def sweep(config: DictConfig, typed_space: Sequence[str], typed_keys: Sequence[s
 
     typed_space: `sweep.space.<key>=<value>`; typed_keys: those of train.py.
     """
-    import torch
-
     node = config.sweep
     values = {key: value for key, value in node.items() if key not in ("name", "storage", "train", "space")}
     settings = build(SweepConfig, values | {"objectives": tuple(as_list(node.objectives))}, "sweep")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from omegaconf import OmegaConf
 
 from avocado.cli import app
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 def train(config: DictConfig, advice: bool = True) -> None:
     """Carry out the stages of the config in turn. advice: say in the end where things lie and what is next."""
-    import torch
-
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # of further processes

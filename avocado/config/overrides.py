@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
+import yaml
+
 from avocado.config.schema import OPTIONS, default_of, groups_of, hydra_config, kinds, option
 from avocado.config.values import as_list
 from avocado.errors import InputError, did_you_mean
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
+
 
 TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # of --info, which may have none
 # options of Hydra itself, and whether a value follows
@@ -176,8 +179,6 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 def _keys_of_file(group: str, file: Path) -> list[str]:
     """The lines of a file of the user's own, as they would be typed."""
-    import yaml
-
     try:
         node = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
