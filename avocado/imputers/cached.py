@@ -13,6 +13,7 @@ once do some work twice, with the same result.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import statistics
@@ -118,7 +119,8 @@ class Cached:
         return {"avocado": avocado.__version__, "settings": self.key, **fit}
 
     def _fit(self) -> None:
-        _reset_peak()
+        with contextlib.suppress(OSError):  # the peak counts from now on, where the system can (Linux)
+            RESET.write_text("5")
         start = time.perf_counter()
         self.imputer.fit(self._store, self._experiments, self._region)
         self._fit_seconds = time.perf_counter() - start
@@ -159,14 +161,6 @@ def _read_json(file: Path) -> Any:
 def _write_json(file: Path, content: object) -> None:
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(content, indent=1))
-
-
-def _reset_peak() -> None:
-    """Let the peak count from now on, where the system can (Linux)."""
-    try:
-        RESET.write_text("5")
-    except OSError:
-        return
 
 
 def _peak_bytes() -> int | None:

@@ -20,10 +20,7 @@ from avocado.utils.remote import read_json
 BASE = "https://www.encodeproject.org"
 OUTPUT = "signal p-value"
 ASSEMBLIES = {"hg38": "GRCh38"}  # where the portal's names are others
-WITHOUT_TARGET = {
-    "DNase": "DNase-seq",
-    "ATAC": "ATAC-seq",
-}  # assays that are no mark or protein, as the portal has them
+WITHOUT_TARGET = {"DNase": "DNase-seq", "ATAC": "ATAC-seq"}  # assays of no mark or protein, as the portal has them
 FIELDS = (
     *("accession", "href", "md5sum", "file_size", "status", "output_type", "assembly", "date_created", "dataset"),
     *("biological_replicates", "preferred_default", "assay_term_name", "target.label", "simple_biosample_summary"),
@@ -110,17 +107,12 @@ def _pair(file: Mapping[str, Any]) -> Pair:
 def _rank(file: Mapping[str, Any]) -> tuple[Any, ...]:
     """The best one has the lowest."""
     return (
-        _is_changed(file),
+        bool(CHANGED.search(file.get("simple_biosample_summary") or "")),  # treated or modified
         not file.get("preferred_default", False),
         -len(file.get("biological_replicates", [])),
         [-ord(sign) for sign in file.get("date_created", "")],
         file["accession"],
     )
-
-
-def _is_changed(file: Mapping[str, Any]) -> bool:
-    """Whether the sample was treated or modified, as far as the portal's summary of it says."""
-    return bool(CHANGED.search(file.get("simple_biosample_summary") or ""))
 
 
 def _offer(place: str, cell: str, assay: str, assembly: str, file: Mapping[str, Any]) -> Offer:

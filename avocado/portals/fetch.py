@@ -83,7 +83,6 @@ def fetch(made: Plan, folder: Path, connections: int = 4, progress: bool = False
             f"{folder} has {size_text(made.free)} free, and {size_text(needed)} are to come: choose another out=, "
             "fewer tracks, or download=false to read them from afar"
         )
-    problems: dict[Pair, str] = {}
     with _alone_in(folder), bytes_shown("getting tracks", made.total, progress) as advance:
         advance(sum(track.size or 0 for track in made.tracks if track not in todo))
 
@@ -95,10 +94,8 @@ def fetch(made: Plan, folder: Path, connections: int = 4, progress: bool = False
                 return str(error)
             return ""
 
-        for track, problem in zip(todo, in_threads(get, todo, connections), strict=True):
-            if problem:
-                problems[track.cell, track.assay] = problem
-    return problems
+        problems = zip(todo, in_threads(get, todo, connections), strict=True)
+        return {(track.cell, track.assay): problem for track, problem in problems if problem}
 
 
 def write_tables(tracks: Sequence[Offer], left_out: Sequence[Mapping[str, str]], folder: Path, remote: bool) -> int:

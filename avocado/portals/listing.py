@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from avocado.data.compendium import Pair
 
@@ -32,4 +32,4 @@ class Listing:
 
     tracks: Sequence[Offer]
     missing: Sequence[Pair] = ()  # of what was asked for
-    left_out: Sequence[Mapping[str, str]] = field(default_factory=tuple)  # other files of the same pairs, and why
+    left_out: Sequence[Mapping[str, str]] = ()  # other files of the same pairs, and why

@@ -98,7 +98,8 @@ def _whole_part(
                 if its.start:
                     raise ConnectionError("a piece of another version")
             noted = its.remote
-            _write_note(note, noted)
+            with replacing(note) as temporary:
+                temporary.write_text(json.dumps(vars(noted)))
             with part.open("ab") as file:
                 for chunk in _chunks(its):
                     if stop is not None and stop.is_set():
@@ -163,8 +164,3 @@ def _noted(note: Path, url: str) -> Remote | None:
     except (OSError, ValueError, TypeError):
         return None
     return remote if remote.url == url else None
-
-
-def _write_note(note: Path, remote: Remote) -> None:
-    with replacing(note) as temporary:
-        temporary.write_text(json.dumps(vars(remote)))
