@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from avocado.data.compendium import pairs_in
-from avocado.data.genome import Region
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
 
@@ -68,7 +67,5 @@ def join(stores: list[SignalStore]) -> SignalStore:
             known |= set(pairs_in(store.tracks))
     if len(kept) == 1:
         return first
-    tables = [first.tracks]
-    tracks = pd.concat([*tables, *(its.tracks for its in kept[1:])], ignore_index=True)
-    regions: dict[str, Region] = dict(first.regions)
-    return JoinedStore(first.path, first.assembly, regions, tracks, first.dtype, tuple(kept))
+    tracks = pd.concat([its.tracks for its in kept], ignore_index=True)
+    return JoinedStore(first.path, first.assembly, dict(first.regions), tracks, first.dtype, tuple(kept))

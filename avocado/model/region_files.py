@@ -17,15 +17,11 @@ SHARED = "shared.safetensors"
 
 def save_region(directory: Path, region: Region, genome: Tensor) -> None:
     """Add a region's genome factors (n_blocks, block_width) to the model whose shared parameters are in `directory`."""
-    layout = {
-        "name": region.name,
-        "segments": region.plain(),
-        "shared_sha256": sha256(directory / SHARED),
-    }
+    layout = {"name": region.name, "segments": region.plain(), "shared_sha256": sha256(directory / SHARED)}
     metadata = {"region": json.dumps(layout)}  # one entry: safetensors writes several in random order
-    with replacing(directory / f"{file_stem(region.name)}.safetensors") as temporary:
-        tensors = {"genome": genome.detach().cpu().contiguous()}
-        write_tensors(tensors, temporary, directory / f"{file_stem(region.name)}.safetensors", metadata)
+    file = directory / f"{file_stem(region.name)}.safetensors"
+    with replacing(file) as temporary:
+        write_tensors({"genome": genome.detach().cpu().contiguous()}, temporary, file, metadata)
 
 
 def region_files(path: Path) -> list[Path]:

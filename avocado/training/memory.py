@@ -74,16 +74,13 @@ class Memory:
     def terms(self) -> dict[str, int]:
         """What adds up to the total: what is kept, and the largest of what comes one after another."""
         kept = ("factors", "moments", "gradients", "best", "signal", "around", "network", "libraries")
-        passing = max(("batch", "activations"), ("scores",), key=lambda names: self._sum(names))
+        passing = max(("batch", "activations"), ("scores",), key=lambda names: sum(getattr(self, its) for its in names))
         return {name: getattr(self, name) for name in (*kept, *passing)}
 
     @property
     def total(self) -> int:
         """The most that is needed at any time."""
         return sum(self.terms.values())
-
-    def _sum(self, names: tuple[str, ...]) -> int:
-        return sum(getattr(self, name) for name in names)
 
 
 def predict_memory(
@@ -239,13 +236,9 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> int | None
         return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
-    free = _meminfo(root)
+    free = _field(root / "proc/meminfo", "MemAvailable:", 1024)
     left = [room for room in (free, *_cgroups(root)) if room is not None]
     return min(left) + _own(root) if left else None
-
-
-def _meminfo(root: Path) -> int | None:
-    return _field(root / "proc/meminfo", "MemAvailable:", 1024)
 
 
 def _own(root: Path) -> int:

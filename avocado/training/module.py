@@ -136,9 +136,11 @@ class FactorizationModule(Watched):
     def training_step(self, batch: BlockBatch, batch_idx: int) -> None:
         """One update of the batch's genome factors and, unless frozen, of the network."""
         optimizers = self._optimizers()
-        step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        scale = self.config.factor(step, self._total_steps())
-        for optimizer, rate in zip(optimizers, self._rates(), strict=True):
+        n_batches = int(self.trainer.num_training_batches)
+        step = self.current_epoch * n_batches + batch_idx
+        scale = self.config.factor(step, n_batches * (self.trainer.max_epochs or 1))
+        rates = [self.config.genome_learning_rate, self.config.learning_rate]
+        for optimizer, rate in zip(optimizers, rates if self.stage.trains_network else rates[:1], strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
         genome, *shared = optimizers
@@ -226,10 +228,3 @@ class FactorizationModule(Watched):
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         found = self.optimizers(use_pl_optimizer=False)
         return found if isinstance(found, list) else [found]  # type: ignore[return-value]
-
-    def _rates(self) -> list[float]:
-        rates = [self.config.genome_learning_rate, self.config.learning_rate]
-        return rates if self.stage.trains_network else rates[:1]
-
-    def _total_steps(self) -> int:
-        return int(self.trainer.num_training_batches) * (self.trainer.max_epochs or 1)
