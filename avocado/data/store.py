@@ -208,11 +208,8 @@ def open_store(path: str | Path) -> SignalStore:
 
 
 def _require_placed_pilot(store: SignalStore) -> None:
-    """Raise InputError where the original program's pilot vectors lie in other places than they came from.
-
-    bigWig files were read where the regions were then, so stores of them are right, if not those of `regions=pilot`
-    now.
-    """
+    """Raise InputError where the original program's pilot vectors lie in other places than they came from."""
+    # bigWig files were read where the regions were then: stores of them are right, if not of `regions=pilot` now
     region = store.regions.get("pilot")
     note = "" if region is None or store.assembly.name != "hg19" else pilot_note(store.assembly, region)
     arrays = [name for name in store.tracks.get("source", ()) if str(name).endswith((".npy", ".npz"))]

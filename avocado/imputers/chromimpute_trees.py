@@ -62,10 +62,8 @@ def grow_tree(features: np.ndarray, targets: np.ndarray, min_leaf: int) -> Tree:
 
 
 def _bin(values: np.ndarray, binned: np.ndarray) -> np.ndarray:
-    """Write which bin each value falls into, and return the thresholds between bins, increasing, float64.
-
-    A value equal to a threshold lies below it. Between few distinct values thresholds lie half way, else at quantiles.
-    """
+    """Write which bin each value falls into, and return the thresholds between bins, increasing, float64."""
+    # a value equal to a threshold lies below it; between few distinct values they lie half way, else at quantiles
     order = _ascending(values)
     ascending = values[order]
     rises = ascending[1:] > ascending[:-1]

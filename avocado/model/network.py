@@ -160,11 +160,8 @@ class Network(nn.Module):
         return max(1, CACHED_ACTIVATIONS // (samples * self.config.nodes), LEAST_SAMPLES // samples)
 
     def _dropped(self, n_blocks: int, like: Tensor) -> Tensor | None:
-        """−inf at the nodes that are dropped in training, else 0: (hidden layers, blocks, 1, nodes).
-
-        Dropped are whole nodes of a block, the same ones for its bins and tracks: nodes that are missing at single
-        bins can be averaged away along the genome. A node whose input is −inf is off.
-        """
+        """−inf, which turns a node off, at those dropped in training, else 0: (hidden layers, blocks, 1, nodes)."""
+        # the same nodes for all bins and tracks of a block: what lacks at single bins is averaged away along the genome
         rate = self.config.dropout if self.training else 0.0
         if not rate:
             return None
@@ -250,12 +247,9 @@ def _activations(x: Tensor, hidden: Sequence[Tensor], off: Tensor | None) -> lis
 
 
 def _project(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Output layer without its bias: (samples, nodes) -> (samples,), float32 or better.
-
-    The rounding error of a 16-bit product is itself a product, and added.
-    """
+    """Output layer without its bias: (samples, nodes) -> (samples,), float32 or better."""
     out = hidden @ weight.mT
-    if hidden.dtype == torch.bfloat16:
+    if hidden.dtype == torch.bfloat16:  # the rounding error of a 16-bit product is itself a product, and added
         out = out.float() + torch.addmm(-out, hidden, weight.mT)
     return out.squeeze(1)
 
@@ -325,10 +319,7 @@ class _Blocks(torch.autograd.Function):
 
 
 def _table_gradients(grad: Tensor, up: Tensor, cell: Tensor, assay: Tensor, sizes: tuple[int, int]) -> list[Tensor]:
-    """Gradients of `by_cell` and `by_assay`.
-
-    grad: of the samples (samples, nodes), without the factor of each node, up (nodes, 1).
-    """
+    """Gradients of `by_cell` and `by_assay` from the samples' (samples, nodes), which lack each node's factor, up."""
     rows = grad.new_zeros(sum(sizes), len(grad))
     rows.scatter_(0, torch.stack([cell.reshape(-1), assay.reshape(-1) + sizes[0]]), 1)
     return list(((rows @ grad) * up.mT).split(sizes))

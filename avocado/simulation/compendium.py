@@ -195,14 +195,11 @@ def _check_tree(settings: DemoSettings) -> None:
 
 
 def _identity(seed: int, settings: DemoSettings) -> dict[str, object]:
-    """What must agree for a compendium to be found again, as JSON gives it back.
-
-    Settings that came later are in it only where they are not the default, so that what was made before them is found.
-    Pairs are so many that their checksum stands for them.
-    """
+    """What must agree for a compendium to be found again, as JSON gives it back."""
     values = asdict(settings)
-    if settings.measured_pairs:
+    if settings.measured_pairs:  # so many that their checksum stands for them
         values["measured_pairs"] = hashlib.sha256(json.dumps(values["measured_pairs"]).encode()).hexdigest()
+    # settings that came later only where they are not the default, so that what was made before them is found
     kept = {
         field.name: values[field.name]
         for field in fields(settings)
