@@ -171,7 +171,8 @@ def plot_accuracy(table: pd.DataFrame) -> Figure:
     real = means.loc[means["compendium"] == "real", "n_tracks"]
     if len(real):
         figure.supxlabel(f"{int(real.iloc[0])} tracks are real, the others simulated", fontsize=8)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
     return figure
 
 
