@@ -18,17 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from filelock import FileLock
-
 import avocado
 from avocado.cli import app
-from avocado.training.memory import available_memory
+from avocado.utils.free_memory import available_memory
 from avocado.utils.hardware import Hardware
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
 
 OK, NOTE, FAILS = "ok", "note", "fails"
 LIBRARIES = {  # what cannot be done without: distributions, and the names they are imported by
@@ -67,8 +63,9 @@ def doctor(config: DictConfig) -> None:
         _libraries, _processor, _gpu, _memory, lambda: _folder(folder), _temporary, _extras, _wandb, _slurm, _terminal,
     )  # fmt: skip
     for check in checks:
-        found.append(check())
-        print("\n".join(lines_of(found[-1])), flush=True)
+        with contextlib.suppress(ImportError):  # of a library that `_libraries` has named
+            found.append(check())
+            print("\n".join(lines_of(found[-1])), flush=True)
     failed = [its.about for its in found if its.state == FAILS]
     if failed:
         print(f"\nnothing will work before this is mended: {', '.join(failed)}")
@@ -185,6 +182,9 @@ def _probe(folder: Path) -> Iterator[Path]:
 
 def _speeds(file: Path) -> tuple[float, float]:
     """MB per second written, to the disk, and read through memory mapping. Raises what the file system refuses with."""
+    import numpy as np
+    from filelock import FileLock
+
     with FileLock(f"{file}.lock", timeout=SECONDS):
         block = np.random.default_rng(0).integers(0, 255, PROBE, dtype=np.uint8)
         begun = time.monotonic()

@@ -28,7 +28,8 @@ from avocado.data.windows import Window
 from avocado.errors import InputError
 from avocado.inference.impute import impute_chunks, regions_to_impute
 from avocado.model.directory import Model
-from avocado.training.memory import GIB, available_memory
+from avocado.training.memory import GIB
+from avocado.utils.free_memory import available_memory
 from avocado.utils.hardware import Hardware
 
 NOTHING = 1e-6  # of one track: a copy of what is chosen adds less than this, by rounding

@@ -2,6 +2,8 @@
 
 import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -100,6 +102,17 @@ def test_broken_and_clashing_libraries(monkeypatch):
     monkeypatch.setitem(doctor.LIBRARIES, "numpy", "numpy")
     monkeypatch.setattr(doctor, "CLASHING", ("numpy",))
     assert "also claims `import avocado`" in doctor._libraries().text
+
+
+@pytest.mark.parametrize("library", ["torch", "pytorch_lightning", "numpy", "pandas"])
+def test_a_library_that_is_not_there_is_named_and_the_other_checks_go_on(library):
+    blocked = f"import sys; sys.modules[{library!r}] = None; from avocado.cli import main; main()"
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", blocked, "doctor"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert library in run.stdout
+    assert "fails libraries" in run.stdout
+    assert "ok    temporary" in run.stdout
+    assert run.stdout.endswith("nothing will work before this is mended: libraries\n")
 
 
 def test_more_threads_than_cores_and_little_memory(monkeypatch):

@@ -18,7 +18,8 @@ from avocado.errors import InputError
 from avocado.model.config import ModelConfig
 from avocado.model.network import Network
 from avocado.training.config import FitConfig, OptimizerConfig
-from avocado.training.memory import GIB, Memory, available_memory, describe_memory, predict_memory, require_memory
+from avocado.training.memory import GIB, Memory, describe_memory, predict_memory, require_memory
+from avocado.utils.free_memory import available_memory
 from avocado.utils.hardware import Hardware
 
 CPU = torch.device("cpu")
