@@ -48,22 +48,35 @@ def command(verb: str, arguments: Sequence[str], task: Callable[[DictConfig], No
     The module has a function of the command's name, which takes its config and what `split` finds beside that. task:
     what is called in its place. Returns the exit status.
     """
+    name = verb.replace("-", "_")
     own, more = split(verb, arguments)
 
     def carried(config: DictConfig) -> None:
-        getattr(module_of(verb), verb.replace("-", "_"))(config, *more)
+        part = _part(name, config)
+        getattr(module_of(part), part)(config, *more)
 
-    carried.__module__ = f"avocado.cli.{verb.replace('-', '_')}"  # after which Hydra names a job
+    carried.__module__ = f"avocado.cli.{name}"  # after which Hydra names a job
 
     def is_done(config: DictConfig) -> bool:
-        return hasattr(module_of(verb), "is_done") and module_of(verb).is_done(config)
+        return hasattr(module_of(name), "is_done") and module_of(name).is_done(config)
 
     return run(verb, task or carried, own, is_done)
 
 
-def module_of(verb: str) -> ModuleType:
-    """The module of a command, or of a part of one that not every run of it needs."""
-    return importlib.import_module(f"avocado.cli.{verb.replace('-', '_')}")
+def module_of(name: str) -> ModuleType:
+    """The module of a command."""
+    return importlib.import_module(f"avocado.cli.{name}")
+
+
+def _part(name: str, config: DictConfig) -> str:
+    """The module that carries out a config: what takes seconds to import is apart, for those who do without."""
+    if name in ("impute", "score") and config.imputer is not None and config.store is not None and config.model is None:
+        return f"{name}_by_method"
+    if name == "inspect":
+        path = Path(str(config.path))
+        if (path / "model.yaml").is_file() and not (path / "store.json").is_file():
+            return "inspect_model"
+    return name
 
 
 def run(

@@ -35,19 +35,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
 
-
 REMEDY = "overwrite=true writes it again, or choose another out="
 MOVE = "move it away, or choose another place"  # where only what the same model made is written again
 SETS = ("unmeasured", "held_out", "all")
 
 
 def impute(config: DictConfig, settings: Sequence[str] = ()) -> None:
-    """Write the tracks that are asked for and not there yet. settings: of the imputer, as typed."""
+    """Write the tracks of a model that are asked for and not there yet. settings: of an imputer, as typed."""
     if (config.model is None) == (config.imputer is None):
         raise InputError("give model= the directory of a model, or imputer= and store=; --help shows both")
     if config.imputer is not None:
-        app.module_of("impute_by_method").impute_by_method(config, settings)
-        return
+        raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
     if settings:
         raise InputError(f"{settings[0]}: model={config.model} is trained; settings are for imputer=")
     hardware = Hardware(config.device, config.precision)

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from avocado.cli.impute import files_of, missing_files, pairs_of, say_what_was_written
 from avocado.config import imputers
 from avocado.config.training import split_of
 from avocado.config.values import as_list
@@ -16,23 +17,16 @@ from avocado.data.compendium import pairs_in
 from avocado.data.store import open_store
 from avocado.errors import InputError
 from avocado.imputers.protocol import foretell, groups, possible, predict_window
-from avocado.inference.impute import (
-    distinct,
-    regions_in_order,
-    require_files,
-)
+from avocado.inference.impute import distinct, regions_in_order, require_files
 from avocado.runs import baselines
 from avocado.utils.terminal import counted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-from avocado.cli.impute import files_of, missing_files, pairs_of, say_what_was_written
 
 
 def impute_by_method(config: DictConfig, settings: Sequence[str]) -> None:
     """Fit an imputer to a store's tracks, all of them or the training tracks of a fold, and write what it imputes."""
-    if config.store is None:
-        raise InputError(f"imputer={config.imputer} learns from the tracks of a store: give store=")
     composed = imputers.train_config(config, settings)
     store = open_store(config.store)
     tracks = split_of(composed).roles(store)

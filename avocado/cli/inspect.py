@@ -21,21 +21,12 @@ if TYPE_CHECKING:
 
 
 def inspect(config: DictConfig) -> None:
-    """Print what lies at `path`."""
+    """Print what lies at `path`, unless it is a model."""
     path = Path(str(config.path))
     if (path / "store.json").is_file():
         store = open_store(path)
         print(describe_store(store))
         app.say_next(after_store(store))
-    elif (path / "model.yaml").is_file():
-        of_models = app.module_of("inspect_model")
-        model = of_models.model_at(path)
-        print(of_models.describe_model(model))
-        if model.regions:
-            app.say_next([
-                (app.typed("impute", f"model={path}"), "bigWig files of every pair that was never measured"),
-                (app.typed("hub", f"model={path}"), "imputed and observed tracks in a genome browser"),
-            ])  # fmt: skip
     elif (path / "settings.yaml").is_file():
         print(_describe_run(path))
         app.say_next(_after_run(path))

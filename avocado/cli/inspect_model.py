@@ -1,15 +1,32 @@
-"""What `avocado inspect` says of a model; needs PyTorch, which stores and bigWig files do not."""
+"""`avocado inspect` of a model, which needs PyTorch; stores and bigWig files do not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from avocado.cli import app
 from avocado.cli.describe import MAX_CELLS, grid, region_lines
 from avocado.data.store import open_store
 from avocado.errors import InputError
 from avocado.model.directory import Model, load_model, unusable_regions
 from avocado.utils.terminal import terminal_width, wrapped
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def inspect_model(config: DictConfig) -> None:
+    """Print what the model at `path` is."""
+    path = Path(str(config.path))
+    model = model_at(path)
+    print(describe_model(model))
+    if model.regions:
+        app.say_next([
+            (app.typed("impute", f"model={path}"), "bigWig files of every pair that was never measured"),
+            (app.typed("hub", f"model={path}"), "imputed and observed tracks in a genome browser"),
+        ])  # fmt: skip
 
 
 def model_at(path: Path) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
-
 COMBINED = "chromosomes"  # what the table of several chromosomes together is called
 
 
@@ -51,14 +50,12 @@ class Judged:
 
 
 def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
-    """Print tables, and write them where `out` is given. settings: of the imputer, as typed."""
+    """Score a model or a track file. settings: of an imputer, as typed."""
     if config.model is not None and config.imputer is not None:
         raise InputError("give either model= or imputer=, not both")
     if settings and config.imputer is None:
         raise InputError(f"{settings[0]}: settings are for imputer=, which is not given")
-    if config.imputer is not None and config.store is not None:
-        tables = app.module_of("score_by_method").score_by_method(config, settings)
-    elif config.model is not None:
+    if config.model is not None:
         tables = _score_model(config)
     elif config.observed is not None and config.imputed is not None:
         tables = {"": _score_files(config)}
@@ -66,13 +63,7 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
         raise InputError(
             "give model=, or imputer= and store=, or observed= and imputed= (two track files); --help shows all three"
         )
-    for region, table in tables.items():
-        if region:
-            print(f"{region}:")
-        print(format_scores(table, color=sys.stdout.isatty(), width=terminal_width()))
-        if config.out is not None:
-            write_scores(table, Path(config.out) / file_stem(region))
-    print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files, with pictures")
+    show(config, tables)
     if config.model is not None:
         store = [] if config.store is None else [f"store={config.store}"]
         where = app.typed("score", f"model={config.model}", *store, "out=scores", "strata=true")
@@ -80,6 +71,17 @@ def score(config: DictConfig, settings: Sequence[str] = ()) -> None:
             (app.typed("hub", f"model={config.model}", "pairs=held_out"), "observed and imputed, in a genome browser")
         ]
         app.say_next(steps if config.strata else [(where, "where it is better: by how much cell types differ"), *steps])
+
+
+def show(config: DictConfig, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Print the table of each region, and write it where `out` is given."""
+    for region, table in tables.items():
+        if region:
+            print(f"{region}:")
+        print(format_scores(table, color=sys.stdout.isatty(), width=terminal_width()))
+        if config.out is not None:
+            write_scores(table, Path(config.out) / file_stem(region))
+    print(f"\nwritten to {config.out}" if config.out else "\nout=FOLDER keeps them as files, with pictures")
 
 
 def _score_model(config: DictConfig) -> dict[str, pd.DataFrame]:

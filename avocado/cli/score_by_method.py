@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from avocado.cli.score import Judged, pair_of, score_regions, show
 from avocado.config import imputers
 from avocado.config.training import split_of
 from avocado.config.values import as_list
@@ -21,10 +23,9 @@ from avocado.runs.baselines import METHODS, fitted, region_of_fit
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
-from avocado.cli.score import Judged, pair_of, score_regions
 
 
-def score_by_method(config: DictConfig, settings: Sequence[str]) -> dict[str, pd.DataFrame]:
+def score_by_method(config: DictConfig, settings: Sequence[str]) -> None:
     """Fit an imputer to the training tracks of a fold, and score it on the held-out ones."""
     composed, store = imputers.train_config(config, settings), open_store(config.store)
     roles = split_of(composed).roles(store)
@@ -55,4 +56,5 @@ def score_by_method(config: DictConfig, settings: Sequence[str]) -> dict[str, pd
         lambda region: draw(store, region, tracks, rows),
         lambda region: compare_strata(store, region, tracks, methods, training),
     )
-    return score_regions(config, store, regions, tracks, judged, lambda: fitted(imputer, store, training, learned_on))
+    prepare = partial(fitted, imputer, store, training, learned_on)
+    show(config, score_regions(config, store, regions, tracks, judged, prepare))
