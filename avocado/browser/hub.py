@@ -11,11 +11,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from avocado.browser.needed import NEEDED
 from avocado.browser.sessions import color_of, rgb
 from avocado.browser.tracks import IMPUTED, OBSERVED, Row, View, safe_names
 from avocado.errors import InputError
 
-NEEDED = 'pip install "avocado-imputation[browser]"'
 SHORT, LONG = 17, 76  # letters that UCSC shows of a label
 HEIGHTS = "128:40:8"  # pixels: most, at the start, least
 

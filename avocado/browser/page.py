@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from avocado import __version__
+from avocado.browser.needed import IGV, NEEDED
 from avocado.browser.sessions import ALPHA, igv_js, igv_js_track
 from avocado.browser.tracks import OBSERVED_COLOR, View
 from avocado.errors import InputError
 from avocado.plotting.style import DARK_PAPER
 
-PACKAGE, SCRIPT = "igv-notebook", "igv_notebook/js/igv.iife.js"
-NEEDED = 'pip install "avocado-imputation[browser]"'
+SCRIPT = "igv_notebook/js/igv.iife.js"
 
 
 def page(view: View, sizes: str, notes: tuple[str, ...] = ()) -> str:
@@ -53,9 +53,9 @@ def page(view: View, sizes: str, notes: tuple[str, ...] = ()) -> str:
 def igv_script() -> tuple[str, str]:
     """igv.js as text that may stand in a page, and its licence. Raises InputError where it is not installed."""
     try:
-        package = metadata.distribution(PACKAGE)  # without importing it, and IPython with it
+        package = metadata.distribution(IGV)  # without importing it, and IPython with it
         text = str(package.read_text("LICENSE.md") or package.read_text("licenses/LICENSE.md") or "MIT licence")
         script = Path(str(package.locate_file(SCRIPT))).read_text(encoding="utf-8")
     except (metadata.PackageNotFoundError, OSError):
-        raise InputError(f"a page needs igv.js, which the package {PACKAGE} brings: {NEEDED}") from None
+        raise InputError(f"a page needs igv.js, which the package {IGV} brings: {NEEDED}") from None
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--"), text

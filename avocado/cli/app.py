@@ -11,12 +11,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import avocado
+from avocado.browser.needed import installed
 from avocado.cli import launcher
 from avocado.cli.arguments import split
 from avocado.cli.hydra_main import by_hydra
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 BROWSING = ("avocado hub ", "avocado view ")  # need the extra `browser`
-BROWSERS = ("igv-notebook", "trackhub")  # which is these
 SHOWING = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--run", "-r")  # none of which goes with -m
 
 
@@ -189,19 +188,12 @@ def say_next(steps: Sequence[tuple[str, str]]) -> None:
 
     Those of genome browsers are left out where what they need is not installed.
     """
-    steps = [step for step in steps if not step[0].startswith(BROWSING) or _can_browse()]
+    steps = [step for step in steps if not step[0].startswith(BROWSING) or installed()]
     if steps:
         print("next:")
     for command, meaning in steps:
         line = f"  {command}    # {meaning}"
         print(line if len(line) <= shutil.get_terminal_size().columns else f"  # {meaning}\n  {command}")
-
-
-def _can_browse() -> bool:
-    try:
-        return all(metadata.version(name) for name in BROWSERS)
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def _own_configs(options: Sequence[str]) -> str | None:

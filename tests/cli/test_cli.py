@@ -639,7 +639,7 @@ def test_what_is_next_keeps_to_the_terminals_width(capsys, monkeypatch, columns,
 
 
 def test_nothing_is_next_that_is_not_installed(capsys, monkeypatch):
-    monkeypatch.setattr("avocado.cli.app._can_browse", lambda: False)
+    monkeypatch.setattr("avocado.cli.app.installed", lambda: False)
     app.say_next([("avocado hub model=m", "tracks in a genome browser"), ("avocado view a.bw", "look at it")])
     assert capsys.readouterr().out == ""
     app.say_next([("avocado hub model=m", "tracks in a genome browser"), ("avocado inspect m", "what it is")])
