@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avocado.config.commands import Genome
 from avocado.config.overrides import separate_options
 from avocado.config.schema import options_of
 from avocado.config.sections import Transfer
@@ -19,7 +20,7 @@ from avocado.training.transfer_config import TransferConfig
 from avocado.utils.addresses import keep_password
 
 SHELLS = ("bash", "zsh", "fish")
-GENOME = ("chroms", "impute", "pairs", "out", "decimals", "dry")  # keys of `avocado genome` that train does not have
+GENOME = {its.name for its in fields(Genome)}  # its own keys, which train does not have
 SWEEP, SPACE = ("sweep=", "sweep.", "hydra.", "-"), "sweep.space."
 SHORT = {its.name for its in fields(Transfer)} - {its.name for its in fields(TransferConfig)}
 
