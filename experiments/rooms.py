@@ -31,8 +31,12 @@ FLOORS = (
 
 def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
     """The modules of the package that each of its modules imports, by dotted names."""
-    files = {_name(file, package): file for file in sorted(package.rglob("*.py"))}
-    return {name: set(_imported(file, files)) - {name} for name, file in files.items()}
+    files = _files(package)
+    return {name: {its for its, _ in _imported(_tree(file), files)} - {name} for name, file in files.items()}
+
+
+def _files(package: Path) -> dict[str, Path]:
+    return {_name(file, package): file for file in sorted(package.rglob("*.py"))}
 
 
 def _name(file: Path, package: Path) -> str:
@@ -40,27 +44,31 @@ def _name(file: Path, package: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imported(file: Path, known: Mapping[str, Path]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def _imported(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
+    """Known modules that a piece of code imports, each with its line."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and not node.level and node.module in known:
             module = str(node.module)
             inner = [f"{module}.{alias.name}" for alias in node.names]
-            yield from (name if name in known else module for name in inner)
+            yield from ((name if name in known else module, node.lineno) for name in inner)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
+            yield from ((alias.name, node.lineno) for alias in node.names if alias.name in known)
 
 
 def hidden(package: Path = PACKAGE) -> list[str]:
     """Imports of the package's own modules inside functions, a line each."""
-    found = []
-    for file in sorted(package.rglob("*.py")):
-        functions = [its for its in ast.walk(ast.parse(file.read_text())) if isinstance(its, FUNCTIONS)]
-        inside = [node for function in functions for node in ast.walk(function)]
-        names = {node.lineno: str(node.module) for node in inside if isinstance(node, ast.ImportFrom)}
-        names |= {node.lineno: node.names[0].name for node in inside if isinstance(node, ast.Import)}
-        own = [(line, name) for line, name in sorted(names.items()) if name.partition(".")[0] == package.name]
-        found += [f"{_name(file, package)}, line {line}: {name} is imported inside a function" for line, name in own]
-    return found
+    files = _files(package)
+    found = {
+        f"{name}, line {line}: {module} is imported inside a function": None
+        for name, file in files.items()
+        for function in ast.walk(_tree(file)) if isinstance(function, FUNCTIONS)
+        for module, line in _imported(function, files)
+    }  # fmt: skip
+    return list(found)
 
 
 def room_of(module: str) -> str:
