@@ -145,10 +145,10 @@ def plot_single_cells(table: pd.DataFrame, target: str) -> Figure:
 
 def _shortened(names: Sequence[str]) -> list[str]:
     """Names up to the first _ at which all of them differ."""
-    parts = [name.split("_") for name in names]
-    lengths = range(1, 1 + max(map(len, parts), default=0))
-    length = next((its for its in lengths if len({*map(tuple, (part[:its] for part in parts))}) == len(parts)), None)
-    return ["_".join(part[:length]) for part in parts]
+    parts, length = [name.split("_") for name in names], 1
+    while len({tuple(its[:length]) for its in parts}) < len(set(names)):
+        length += 1
+    return ["_".join(its[:length]) for its in parts]
 
 
 def plot_strata(strata: pd.DataFrame) -> Figure:
