@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +122,10 @@ def test_the_same_seed_gives_the_same_model(avocado, store, quick, tmp_path):
 
 @pytest.mark.slow
 def test_python_train_py_in_an_empty_folder(shell, tmp_path):
+    started = time.monotonic()
     process = shell("train.py")
     out, err = process.communicate(timeout=600)
+    elapsed = time.monotonic() - started
     assert process.returncode == 0, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "runs"]
     check_run(tmp_path / "runs/pilot/pilot/fold0/seed0", epochs=150)
@@ -133,6 +136,7 @@ def test_python_train_py_in_an_empty_folder(shell, tmp_path):
     (first, *_) = sorted((tmp_path / "runs/imputed/fold0/seed0").glob("*.bw"))
     check_bigwig(first, sizes, "chr20")
     assert "runs/genome/chr20/fold0/seed0/tracks.png" in out
+    assert elapsed < 120
 
 
 def test_roadmap_pilot(avocado, roadmap_pilot, quick, tmp_path):
