@@ -21,7 +21,6 @@ from avocado.utils.progress import shown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 WHAT = ("genome", "cells", "assays")
 
 

@@ -18,7 +18,6 @@ from avocado.portals.listing import Listing
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 PORTALS = ("roadmap", "encode")
 SHOWN = 20  # tracks that are listed one by one
 

@@ -30,7 +30,6 @@ from avocado.utils.provenance import require_source
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 DECIDED = {"stage": "the stages are those of a whole genome", "chrom": "give chroms=", "imputer": "leave it out"}
 SMALL = ("trainer.processes=1",)  # a chromosome is trained by one process; trainer=ddp is for the pilot regions
 

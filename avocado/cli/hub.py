@@ -43,7 +43,6 @@ from avocado.utils.provenance import Made, is_there, recorded, require_source
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 SESSION = "igv-session.json"  # its record says which model a folder is of
 MOVE = "a folder holds one model: choose another out="
 

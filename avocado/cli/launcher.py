@@ -32,7 +32,6 @@ from avocado.utils.files import locked, replacing
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 CONSOLE = "from avocado.cli import main; main()"
 PLACE = ("stage=", "chrom=", "fold=", "seed=")  # keys that are always in the name of a log
 TRAINING = ("train", "genome")  # commands with the keys of train.py

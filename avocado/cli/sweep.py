@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.trial import FrozenTrial, Trial
 
-
 SEARCHED = ("model", "optimizer", "fit", "epochs")  # sections; other keys change what is measured
 CARRYING_OUT = ("trials", "stale_after", "give_up_after")  # settings that a study may go on without
 SHOWN = 10  # best trials at the end

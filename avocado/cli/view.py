@@ -19,7 +19,6 @@ from avocado.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 PAGE = "index.html"
 SHOWN = 12  # rows at the start, of a folder without a page
 

@@ -30,7 +30,6 @@ from avocado.training.config import FitConfig, OptimizerConfig
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 T = TypeVar("T")
 UNSEEN = ("memory_limit", "workers", "checkpoint_every")  # of fit, which leave no trace in what comes out
 AVOCADO = ("model", "optimizer", "fit", "epochs")  # the sections of a training config that are Avocado's settings

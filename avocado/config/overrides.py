@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-
 TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")  # of --info, which may have none
 # options of Hydra itself, and whether a value follows
 HYDRA_OPTIONS = {
