@@ -188,7 +188,9 @@ def impute_all(cv: CrossValidation) -> None:
             imputer, tracks = cv.imputers[title, seed, fold], cv.tracks_of(fold)
             missing = [track for track in tracks if not imputer.has(*track, cv.region)]
             bar.advance(task, len(tracks) - len(missing))
-            for group in groups(missing, cv.store.region(cv.region).n_bins):
+            if outlook := imputer.outlook(missing, cv.region):
+                bar.console.print(outlook, highlight=False)
+            for group in groups(missing, cv.store.region(cv.region).n_bins, imputer.imputer):
                 imputer.predict(group, cv.region)
                 bar.advance(task, len(group))
 

@@ -58,7 +58,7 @@ def impute_by_method(config: DictConfig, settings: Sequence[str]) -> None:
     n_bins = max(store.region(window.source).n_bins for window in windows)
     with Progress(console=Console(stderr=True), disable=not config.progress) as bar:
         task = bar.add_task(f"imputing {counted(len(missing), 'track')}", total=len(missing))
-        for group in groups(list(missing), n_bins):
+        for group in groups(list(missing), n_bins, imputer):
             first, reasons = possible(imputer, group, windows[0], store.region(windows[0].source))
             refused += reasons
             if first:

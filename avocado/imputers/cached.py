@@ -31,7 +31,7 @@ import avocado
 from avocado.data.compendium import Pair, pairs_in
 from avocado.data.store import SignalStore
 from avocado.errors import InputError
-from avocado.imputers.protocol import Imputer
+from avocado.imputers.protocol import Foretelling, Imputer
 from avocado.utils.files import replacing
 
 STATUS = Path("/proc/self/status")
@@ -73,9 +73,7 @@ class Cached:
         found = {pair: _read(self.file(*pair, region), n_bins) for pair in pairs}
         missing = [pair for pair, signal in found.items() if signal is None]
         if missing:
-            if self._fit_seconds is None:
-                self._fit()
-            assert self._fit_seconds is not None
+            fit_seconds = self._fitted()
             start = time.perf_counter()
             imputed = np.asarray(self.imputer.predict(missing, region), dtype=np.float32)
             if imputed.shape != (n_bins, len(missing)):
@@ -83,11 +81,18 @@ class Cached:
             seconds, peak = (time.perf_counter() - start) / len(missing), _peak_bytes()
             for pair, signal in zip(missing, imputed.T, strict=True):
                 found[pair], file = signal, self.file(*pair, region)
-                _write_json(file.with_suffix(".json"), asdict(Cost(self._fit_seconds, seconds, peak)))
+                _write_json(file.with_suffix(".json"), asdict(Cost(fit_seconds, seconds, peak)))
                 with replacing(file) as temporary, temporary.open("wb") as opened:
                     np.save(opened, np.ascontiguousarray(signal), allow_pickle=False)
         signals = [signal for signal in (found[pair] for pair in pairs) if signal is not None]
         return signals[0][:, None] if len(signals) == 1 else np.stack(signals, axis=1)
+
+    def outlook(self, pairs: Sequence[Pair], region: str) -> str:
+        """How long the imputer will be at work on these pairs, where it can say that; else ''."""
+        if not pairs or not isinstance(self.imputer, Foretelling):
+            return ""
+        self._fitted()
+        return self.imputer.outlook(pairs, region)
 
     def has(self, cell: str, assay: str, region: str) -> bool:
         """Whether a prediction is there, whole, so that asking for it costs nothing but reading it."""
@@ -118,7 +123,10 @@ class Cached:
         fit: dict[str, object] = {"store": self._store.checksum, "training": pairs, "region": self._region}
         return {"avocado": avocado.__version__, "settings": self.key, **fit}
 
-    def _fit(self) -> None:
+    def _fitted(self) -> float:
+        """Fit the imputer where that is not done; the seconds it took."""
+        if self._fit_seconds is not None:
+            return self._fit_seconds
         with contextlib.suppress(OSError):  # the peak counts from now on, where the system can (Linux)
             RESET.write_text("5")
         start = time.perf_counter()
@@ -127,6 +135,7 @@ class Cached:
         _write_json(self.folder / "what.json", self.what)
         for name in self.recorded:
             _write_json(self.folder / f"{name}.json", getattr(self.imputer, name))
+        return self._fit_seconds
 
 
 def total_cost(costs: Sequence[Cost]) -> Cost:

@@ -84,6 +84,8 @@ class ChromImpute:
     with the default settings.
     """
 
+    learns_for_each = True
+
     def __init__(self, config: ChromImputeConfig | None = None, seed: int = 0, progress: bool = False) -> None:
         self.config = config or ChromImputeConfig()
         self.seed = seed

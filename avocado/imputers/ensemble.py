@@ -81,7 +81,7 @@ class Ensemble:
             for name, member in self.members.items()
             if isinstance(member, Foretelling) and self.member_weights[name] > 0
         ]
-        return "; ".join(lines)
+        return "; ".join(filter(None, lines))
 
     def _fit_weights(self, store: SignalStore, experiments: list[int], region: str) -> dict[str, float]:
         n, n_tracks, refused = len(self.members), 0, None

@@ -15,6 +15,7 @@ from avocado.data.windows import Window, chosen_bins
 from avocado.errors import InputError
 
 GROUP = 256 << 20  # bytes of imputed signal in memory at a time
+FEW = 8  # tracks at a time of an imputer that learns for each anew: an interruption takes no more
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,13 @@ def foretell(imputer: object, pairs: Sequence[Pair], region: str) -> None:
         log.info(line)
 
 
-def groups(pairs: Sequence[Pair], n_bins: int) -> Iterator[list[Pair]]:
-    """The pairs in order, as many at a time as are to be in memory over a region of `n_bins` bins."""
-    size = max(1, GROUP // (4 * n_bins))
+def groups(pairs: Sequence[Pair], n_bins: int, imputer: object = None) -> Iterator[list[Pair]]:
+    """The pairs in order, as many at a time as are to be in memory over a region of `n_bins` bins.
+
+    Of an imputer that says `learns_for_each`, few, as one pass over the store is nothing beside what it learns.
+    """
+    most = FEW if getattr(imputer, "learns_for_each", False) else len(pairs)
+    size = max(1, min(most, GROUP // (4 * n_bins)))
     for first in range(0, len(pairs), size):
         yield list(pairs[first : first + size])
 

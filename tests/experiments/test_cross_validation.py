@@ -297,3 +297,14 @@ def test_the_demos_own_files_are_for_the_demo_only(run, tiny_store, tmp_path):
     assert own == unmade == {**other, "enhancers": "mine.bed"}
     assert demo["genes"] == str(tmp_path / "demo" / "genes.gtf.gz")
     assert demo["enhancers"] == "mine.bed"
+
+
+def test_what_takes_long_is_foretold_once(run, capsys):
+    methods = {
+        "average": BASELINES["average"],
+        "predictd": ["imputer=predictd", "imputer.splits=2", "imputer.max_steps=20"],
+    }
+    run(imputed, methods)
+    assert capsys.readouterr().err.count("PREDICTD: ") == 3  # a fold each
+    run(imputed, methods)
+    assert "PREDICTD: " not in capsys.readouterr().err
