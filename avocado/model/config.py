@@ -24,7 +24,7 @@ class ModelConfig:
 
     kind: str = setting("states", "inferred factors; paper: free genome factors and concatenation, as in the paper")
     cell_factors: int = setting(
-        0, "per cell type; kind=states: programs, 0: one per cell type and a shared one, up to 16"
+        0, "per cell type; kind=states: programs, 0: one per cell type and a shared one, up to 32"
     )
     assay_factors: int = setting(8, "per assay")
     factors_25bp: int = setting(5, "per 25-bp bin; kind=states: and program, as the next two")

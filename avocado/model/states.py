@@ -34,7 +34,7 @@ from avocado.model.network import split_block
 from avocado.model.written_out import decoded, fine_states
 
 NEAR = 11  # bins of the moving mean within a block
-MOST_PROGRAMS = 16
+MOST_PROGRAMS = 32
 LARGE = 100  # training tracks from which a compendium is large
 SAMPLES = 1 << 16  # bins × pairs that are decoded at once on a CPU
 ACCELERATOR_SAMPLES = 1 << 22
@@ -48,7 +48,7 @@ GATE, WITHOUT_BASELINE = (0.42, 0.6, 0.8), (0.8, 0.0, 0.8)
 def sized(config: ModelConfig, n_cells: int, n_tracks: int) -> ModelConfig:
     """The config with what it leaves open decided by the size of the compendium.
 
-    Cell-type factors: one for each cell type and a shared one, and no more than 16. Nodes of the decoder and random
+    Cell-type factors: one for each cell type and a shared one, and no more than 32. Nodes of the decoder and random
     features of the baseline: twice as many from 100 training tracks on; of 20 tracks the larger ones say no more.
     """
     large, found = n_tracks >= LARGE, {}

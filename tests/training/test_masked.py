@@ -170,7 +170,7 @@ def test_sizes_follow_the_compendium(tiny_store, caplog):
     assert f"for {len(CELLS)} cell types and {len(TRAIN)} training tracks: {sizes}" in caplog.text
     assert [sized(asked, 99, n).nodes for n in (16, 99, 100, 811)] == [64, 64, 128, 128]
     assert [sized(asked, 99, n).baseline_features for n in (16, 99, 100, 811)] == [256, 256, 512, 512]
-    assert [sized(asked, n, 16).cell_factors for n in (1, 5, 15, 16, 127)] == [2, 6, 16, 16, 16]
+    assert [sized(asked, n, 16).cell_factors for n in (1, 5, 24, 31, 32, 127)] == [2, 6, 25, 32, 32, 32]
     assert sized(CONFIG, 99, 811) == CONFIG  # what was asked for stays
 
 
