@@ -130,8 +130,11 @@ class StatesNetwork(nn.Module):
         within = ((bins[:, None] - bins).abs() <= NEAR // 2).float()
         self.register_buffer("averaging", within / within.sum(dim=1, keepdim=True), persistent=False)
 
-    def initialise(self, generator: torch.Generator) -> StatesNetwork:
-        """Each program starts with a cell type of its own (where there are as many) and the last with all of them."""
+    def initialise(self, generator: torch.Generator, start: Tensor | None = None) -> StatesNetwork:
+        """Each program starts with a cell type of its own, and the last with all of them.
+
+        start: in place of that, what cell types have of the programs but the last (n_cells, cell_factors − 1).
+        """
         with torch.no_grad():
             for layer in [its for its in self.modules() if isinstance(its, nn.Linear)]:
                 bound = 1 / math.sqrt(layer.in_features) if layer.in_features else 0
@@ -144,6 +147,8 @@ class StatesNetwork(nn.Module):
             self.output_bias.zero_()
             for factors in (self.cell_factors, self.cell_mixing):
                 own = torch.eye(len(factors), self.config.cell_factors)
+                if start is not None:
+                    own[:, :-1] = start
                 own[:, -1] = 1
                 factors.normal_(0, 0.1, generator=generator).add_(own)
         return self

@@ -20,6 +20,7 @@ from avocado.model.config import ModelConfig, RegressionConfig
 from avocado.model.directory import new_network
 from avocado.model.network import Network, genome_factors
 from avocado.model.scales import expected_scales, track_scales
+from avocado.model.start import spectral_start
 from avocado.model.states import StatesNetwork, sized
 from avocado.training.config import FitConfig, OptimizerConfig
 from avocado.training.fit import fit
@@ -62,7 +63,8 @@ def initial_network(
     """An untrained network for the cell types and assays of a store.
 
     Of kind 'paper' it predicts the training tracks' mean. Of kind 'states' it knows how strong the training tracks of
-    the region are, and how strong each pair's track is expected to be; its sizes fit the compendium.
+    the region are, and how strong each pair's track is expected to be; its sizes fit the compendium. Where there are
+    more cell types than programs, they start along the directions in which they differ most.
     """
     n_cells, n_assays, n_tracks = len(store.cells), len(store.assays), len(train.columns)
     asked, config = config, sized(config, n_cells, n_tracks)
@@ -83,7 +85,11 @@ def initial_network(
     network.expected.copy_(torch.from_numpy(expected).view(n_cells, n_assays, 2))
     network.cell.copy_(torch.from_numpy(train.cell))
     network.assay.copy_(torch.from_numpy(train.assay))
-    return network.initialise(generator)
+    start = None
+    if 1 < config.cell_factors <= n_cells:  # not a program for each cell type
+        looked_at = np.flatnonzero(~set_apart(n_tracks, generator.initial_seed()))
+        start = torch.from_numpy(spectral_start(store, region, train, scales, looked_at, config.cell_factors - 1))
+    return network.initialise(generator, start)
 
 
 def prepare(
