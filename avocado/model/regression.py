@@ -103,13 +103,14 @@ def drawn_bins(
     signal, layout = store.signal(region), store.region(region)
     random = np.random.default_rng([config.seed, 0])
     chosen = np.sort(random.choice(layout.n_bins, min(config.bins, layout.n_bins), replace=False))
-    found, done = [], 0
+    # in one array from the start: small ones, kept between large ones that come and go, tear memory into pieces
+    found, done = np.empty((len(columns), len(WINDOWS), len(chosen)), dtype=np.float32), 0
     for first, last in layout.pieces(piece_blocks(len(columns))):
         means = smoothed(signal, layout, columns, scales, first, last).numpy()
-        here = chosen[slice(*np.searchsorted(chosen, [done, done + means.shape[2]]))]
-        found.append(means[:, :, here - done])
+        part = slice(*np.searchsorted(chosen, [done, done + means.shape[2]]))
+        found[:, :, part] = means[:, :, chosen[part] - done]
         done += means.shape[2]
-    return np.concatenate(found, axis=2)
+    return found
 
 
 def regress(
