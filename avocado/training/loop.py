@@ -171,6 +171,8 @@ def carry_out(
     fit(module, data, plan.fit, checkpoint, hardware=hardware, progress=progress, logger=logger)
     if isinstance(module, FactorizationModule):
         return Trained(module.network, module.genome.detach(), module.history)
+    assert isinstance(data, MaskedDataModule)
+    data.release()
     network = module.network
     apart = np.unique(module.probe["track"]) if module.probe else np.arange(0)
     baseline = fit_baseline(network, store, plan.region, train, plan.seed, apart, progress)

@@ -8,7 +8,7 @@ trusted, and how much a baseline. The second part asks for all tracks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,6 +163,12 @@ class MaskedDataModule(SignalDataModule):
             blocks = self.validation_blocks(len(mask))
             wanted = signal[share][np.ix_(blocks, np.arange(BLOCK_BINS), self.val.columns)]
             self.validation = MaskedValidation(source, blocks, wanted, mask, self.batch_blocks)  # type: ignore[assignment]
+
+    def release(self) -> None:
+        """Keep the signal in memory no longer, as Lightning's objects would; what is asked for after that streams."""
+        for its in (self.training, self.validation):
+            if isinstance(its, MaskedBlocks | MaskedValidation):
+                its.source = replace(its.source, signal=None, around=None)
 
 
 def set_apart(n_tracks: int, seed: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ from avocado.imputers.average import AverageActivity
 from avocado.model import encoding
 from avocado.model.states import GATE, StatesNetwork, sized
 from avocado.training.fit import fit
-from avocado.training.loop import Trained, TrainingSpec, carry_out, gate_line, initial_network, prepare
+from avocado.training.loop import Trained, TrainingSpec, carry_out, fit_baseline, gate_line, initial_network, prepare
 from avocado.training.masked import (
     PRIOR_TRACKS,
     MaskedBatch,
@@ -159,6 +160,28 @@ def test_the_same_draw_gives_the_same_batch_streamed_or_in_memory(tiny_store):
         for name, mine, theirs in zip(MaskedBatch._fields, kept.training[draw], other.training[draw], strict=True):
             assert torch.equal(mine, theirs), name
     assert not torch.equal(kept.training[draw].visible, kept.training[draw._replace(seed=1)].visible)
+    in_memory = [weakref.ref(its) for its in (kept.training.source.signal, kept.training.source.around)]
+    kept.release()  # and where the signal was given away after training
+    assert [its() for its in in_memory] == [None, None]
+    for name, mine, theirs in zip(MaskedBatch._fields, kept.training[draw], again.training[draw], strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+def test_what_comes_after_training_does_not_keep_its_signal(tiny_store, monkeypatch):
+    made, kept = [], []
+
+    def prepared_for(*arguments):
+        made.append(prepare(*arguments))
+        return made[-1]
+
+    def regression(*arguments):
+        kept.extend(data.training.source.signal for _, data in made)
+        return fit_baseline(*arguments)
+
+    monkeypatch.setattr("avocado.training.loop.prepare", prepared_for)
+    monkeypatch.setattr("avocado.training.loop.fit_baseline", regression)
+    trained_on(tiny_store, with_fit(epochs=1))
+    assert kept == [None]
 
 
 def test_sizes_follow_the_compendium(tiny_store, caplog):
