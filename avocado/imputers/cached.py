@@ -33,6 +33,7 @@ from avocado.data.store import SignalStore
 from avocado.errors import InputError
 from avocado.imputers.protocol import Foretelling, Imputer
 from avocado.utils.files import replacing
+from avocado.utils.free_memory import entry
 
 STATUS = Path("/proc/self/status")
 RESET = Path("/proc/self/clear_refs")
@@ -174,9 +175,4 @@ def _write_json(file: Path, content: object) -> None:
 
 def _peak_bytes() -> int | None:
     """Largest resident memory of this process since the last reset, or since its start where there is none."""
-    try:
-        status = STATUS.read_text()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0]) * 1024 if found else None
+    return entry(STATUS, "VmHWM:", 1024)

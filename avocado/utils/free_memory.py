@@ -1,4 +1,4 @@
-"""How much memory this process can have: of the machine, of its control groups, of a GPU."""
+"""How much memory this process can have: of the machine, of its control groups, of a GPU; and what Linux says of it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> int | None
         return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
-    free = _field(root / "proc/meminfo", "MemAvailable:", 1024)
+    free = entry(root / "proc/meminfo", "MemAvailable:", 1024)
     left = [room for room in (free, *_cgroups(root)) if room is not None]
     return min(left) + _own(root) if left else None
 
 
 def _own(root: Path) -> int:
     """What this process has already, without files."""
-    return _field(root / "proc/self/status", "RssAnon:", 1024) or 0
+    return entry(root / "proc/self/status", "RssAnon:", 1024) or 0
 
 
 def _cgroups(root: Path) -> Iterator[int]:
@@ -53,13 +53,13 @@ def _cgroups(root: Path) -> Iterator[int]:
             continue
         group = Path(place.strip("/"))
         for folder in dict.fromkeys(top / step for step in (group, *group.parents)):
-            most, now = _field(folder / limit), _field(folder / used)
+            most, now = entry(folder / limit), entry(folder / used)
             if most is not None and now is not None:
-                cache = sum(_field(folder / "memory.stat", name) or 0 for name in cached)  # given back when needed
+                cache = sum(entry(folder / "memory.stat", name) or 0 for name in cached)  # given back when needed
                 yield max(0, most - max(0, now - cache))
 
 
-def _field(file: Path, name: str = "", unit: int = 1) -> int | None:
+def entry(file: Path, name: str = "", unit: int = 1) -> int | None:
     """The number behind `name` in a file of one entry a line; None where there is none, such as in 'max'."""
     try:
         for words in map(str.split, file.read_text().splitlines()):
