@@ -87,6 +87,7 @@ def initial_network(
     network.assay.copy_(torch.from_numpy(train.assay))
     start = None
     if 1 < config.cell_factors <= n_cells:  # not a program for each cell type
+        # not the tracks that `prepare` sets apart by the same seed, that of the run: the gate is learned on them
         looked_at = np.flatnonzero(~set_apart(n_tracks, generator.initial_seed()))
         start = torch.from_numpy(spectral_start(store, region, train, scales, looked_at, config.cell_factors - 1))
     return network.initialise(generator, start)
